@@ -1,0 +1,355 @@
+//! What the command line may say. The texts here are the help, the man page and the reference in
+//! one; what the options add up to is decided in [`crate::settings`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Command, Parser, ValueEnum};
+
+use crate::quantity::{self, Bound};
+
+/// The exit statuses, as help and man page show them.
+pub(crate) const EXIT_STATUS: &str = "\
+Exit status of a run:
+  guest's  the guest's own, its low 8 bits; 0 when _start returns
+    2      wrong usage
+  124      the deadline passed
+  125      Palisade itself failed
+  126      not a module, invalid, over a limit of the decoder, cannot be linked
+  127      a file cannot be read
+  130, 143 ended by Ctrl-C, by SIGTERM
+  134      trap, including fuel, stack and any other limit";
+
+/// Examples, as help and man page show them.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  palisade app.wasm -- -v input.txt
+  palisade run untrusted.wasm --sandbox --allow-read --dir ./data
+  palisade run lib.wasm --invoke fib 35
+  palisade inspect --json app.wasm";
+
+/// Which engine runs the guest.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum Engine {
+    /// The interpreter.
+    #[default]
+    Interpreter,
+}
+
+/// How a run works, in short.
+pub(crate) const RULES: &str = "\
+Everything that a guest can reach is denied unless a flag grants it. Without --sandbox the guest \
+gets its standard streams, the clocks and random numbers; with it, the standard streams alone, and \
+every resource has a limit.
+
+Options may stand before or after FILE, in any order. An argument for the guest that begins with `-` \
+needs `--` before it (numbers after --invoke do not). Scripts should always write `--`.";
+
+/// Run a WASI command, or call an export
+#[derive(Parser, Debug)]
+#[command(name = "run", long_about = format!("Run a WASI command, or call an export\n\n{RULES}"))]
+pub(crate) struct Run {
+    /// The module, binary or text
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Arguments for the guest, or for the export that --invoke names
+    #[arg(value_name = "ARGS")]
+    pub(crate) args: Vec<OsString>,
+
+    /// Call the export NAME with ARGS, parsed by its types; print its results, one per line
+    #[arg(long, value_name = "NAME", help_heading = "What to run")]
+    pub(crate) invoke: Option<String>,
+
+    /// The engine that runs the guest
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t, help_heading = "What to run")]
+    pub(crate) engine: Engine,
+
+    /// Instantiate FILE and offer its exports to the next modules as NAME (repeatable, in order)
+    #[arg(long, value_name = "NAME=FILE", help_heading = "What to run")]
+    pub(crate) link: Vec<OsString>,
+
+    /// What the guest finds as its own name, in place of FILE's
+    #[arg(long, value_name = "NAME", help_heading = "What to run")]
+    pub(crate) argv0: Option<String>,
+
+    /// Print fuel used, peak memory and time to standard error at the end
+    #[arg(long, help_heading = "What to run")]
+    pub(crate) stats: bool,
+
+    #[command(flatten)]
+    pub(crate) grants: Grants,
+
+    #[command(flatten)]
+    pub(crate) bounds: Bounds,
+
+    #[command(flatten)]
+    pub(crate) decoding: Decoding,
+}
+
+/// What the guest is given.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Grants {
+    /// Give a directory: HOST[::GUEST][:ro|:rw] (repeatable)
+    ///
+    /// The guest sees it as GUEST, or by the same name. What it may do there is what the suffix
+    /// (read and write, unless `:ro`) and the --allow flags have in common; without --allow-read,
+    /// --allow-write or --allow-path that is nothing.
+    #[arg(long, value_name = "DIR", help_heading = "What the guest is given")]
+    pub(crate) dir: Vec<OsString>,
+
+    /// Set a variable in the guest's environment (repeatable)
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "What the guest is given")]
+    pub(crate) env: Vec<OsString>,
+
+    /// Allow reading files and directories beneath the given directories
+    #[arg(long, help_heading = "What the guest is given")]
+    pub(crate) allow_read: bool,
+
+    /// Allow creating and changing files beneath the given directories
+    #[arg(long, help_heading = "What the guest is given")]
+    pub(crate) allow_write: bool,
+
+    /// Allow looking up, creating, renaming, linking and removing names beneath the given directories
+    #[arg(long, help_heading = "What the guest is given")]
+    pub(crate) allow_path: bool,
+
+    /// Show the guest the environment of this process (--env needs no permission)
+    #[arg(long, help_heading = "What the guest is given")]
+    pub(crate) allow_env: bool,
+
+    /// Allow the clocks; granted unless --sandbox (without it they stand still)
+    #[arg(long, help_heading = "What the guest is given")]
+    pub(crate) allow_clock: bool,
+
+    /// Allow random numbers; granted unless --sandbox
+    #[arg(long, help_heading = "What the guest is given")]
+    pub(crate) allow_random: bool,
+
+    /// Allow proc_raise
+    #[arg(long, help_heading = "What the guest is given")]
+    pub(crate) allow_proc: bool,
+
+    /// Allow all of these; directories are still given by --dir alone
+    #[arg(long, help_heading = "What the guest is given")]
+    pub(crate) allow_all: bool,
+
+    /// Give the guest no standard streams: its input is empty, its output vanishes
+    #[arg(long, help_heading = "What the guest is given")]
+    pub(crate) no_stdio: bool,
+}
+
+/// How much of everything the guest may use.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Bounds {
+    /// Deny everything and limit everything; other flags add to this or change it, in any order
+    ///
+    /// No capability, 1,000,000,000 units of fuel, 256 MiB of memory, 1,000,000 table elements, 16
+    /// instances, 64 open files, 64 MiB of output, 60 s, 1 MiB of stack, 1024 nested calls, and the
+    /// strict limits of the decoder.
+    #[arg(long, help_heading = "Limits")]
+    pub(crate) sandbox: bool,
+
+    /// Stop the guest after N units of fuel, about one per operator
+    #[arg(long, value_name = "N", value_parser = quantity::count_bound, help_heading = "Limits")]
+    pub(crate) fuel: Option<Bound<u64>>,
+
+    /// Stop the guest this long after its start (500ms, 2s, 1m); loading may take as long again
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration_bound, help_heading = "Limits")]
+    pub(crate) timeout: Option<Bound<Duration>>,
+
+    /// Memory of all instances together (64MiB, 1GiB)
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size_bound, help_heading = "Limits")]
+    pub(crate) max_memory: Option<Bound<u64>>,
+
+    /// Elements of all tables together
+    #[arg(long, value_name = "N", value_parser = quantity::count_bound, help_heading = "Limits")]
+    pub(crate) max_table_elements: Option<Bound<u64>>,
+
+    /// Nested calls
+    #[arg(long, value_name = "N", value_parser = quantity::count_bound, help_heading = "Limits")]
+    pub(crate) max_call_depth: Option<Bound<u64>>,
+
+    /// The guest's stack [default: 1MiB]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size, help_heading = "Limits")]
+    pub(crate) max_stack: Option<u64>,
+
+    /// Open files and directories [default: 1024]
+    #[arg(long, value_name = "N", value_parser = quantity::count32, help_heading = "Limits")]
+    pub(crate) max_open_files: Option<u32>,
+
+    /// Bytes written, to streams and files together (10MiB)
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size_bound, help_heading = "Limits")]
+    pub(crate) max_output: Option<Bound<u64>>,
+}
+
+/// Limits of the decoder.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Decoding {
+    /// Set a limit of the decoder by its name (repeatable); `palisade features` lists them
+    #[arg(long, value_name = "NAME=N", help_heading = "Limits")]
+    pub(crate) limit: Vec<String>,
+}
+
+/// How a module is decoded when it is only looked at.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Looking {
+    /// Use the strict limits of the decoder, as `run --sandbox` does
+    #[arg(long)]
+    pub(crate) sandbox: bool,
+
+    /// Set a limit of the decoder by its name (repeatable)
+    #[arg(long, value_name = "NAME=N")]
+    pub(crate) limit: Vec<String>,
+
+    /// Give up after this long (500ms, 2s, 1m)
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration_bound)]
+    pub(crate) timeout: Option<Bound<Duration>>,
+}
+
+/// Check modules, without running anything
+///
+/// Prints `FILE: valid` for each module that could be run, and an error for each that could not.
+/// The exit status is that of the first file that is not valid.
+#[derive(Parser, Debug)]
+#[command(name = "validate")]
+pub(crate) struct Validate {
+    /// The modules, binary or text
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) looking: Looking,
+}
+
+/// Show what a module imports, exports and contains, without running anything
+#[derive(Parser, Debug)]
+#[command(name = "inspect")]
+pub(crate) struct Inspect {
+    /// The module, binary or text
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) looking: Looking,
+}
+
+/// Show what this build and this machine can do
+#[derive(Parser, Debug)]
+#[command(name = "features")]
+pub(crate) struct Features {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show the 46 functions of WASI preview 1 and the permission that each needs
+#[derive(Parser, Debug)]
+#[command(name = "wasi")]
+pub(crate) struct Wasi {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Run specification scripts
+///
+/// The last line is `N passed, N failed, N skipped`. The exit status is 1 if anything failed.
+#[derive(Parser, Debug)]
+#[command(name = "wast")]
+pub(crate) struct Wast {
+    /// The scripts
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// The engine that runs them
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
+    pub(crate) engine: Engine,
+}
+
+/// The subcommands by name. `run` comes first.
+pub(crate) const SUBCOMMANDS: [&str; 6] =
+    ["run", "validate", "inspect", "features", "wasi", "wast"];
+
+/// The parser of a subcommand, as it is used and as its help shows it.
+pub(crate) fn subcommand(name: &str) -> Option<Command> {
+    use clap::CommandFactory as _;
+    let command = match name {
+        "run" => Run::command().after_long_help(format!("{EXIT_STATUS}\n\n{EXAMPLES}")),
+        "validate" => Validate::command(),
+        "inspect" => Inspect::command(),
+        "features" => Features::command(),
+        "wasi" => Wasi::command(),
+        "wast" => Wast::command(),
+        _ => return None,
+    };
+    let usage = match name {
+        // The order that the help shows is the order that scripts should use.
+        "run" => "palisade [run] [OPTIONS] FILE [--] [ARGS]...",
+        "validate" => "palisade validate [OPTIONS] FILE...",
+        "inspect" => "palisade inspect [OPTIONS] FILE",
+        "features" => "palisade features [--json]",
+        "wasi" => "palisade wasi [--json]",
+        _ => "palisade wast [--engine ENGINE] FILE...",
+    };
+    Some(
+        flags_may_repeat(command)
+            .bin_name(format!("palisade {name}"))
+            .override_usage(usage)
+            .version(env!("CARGO_PKG_VERSION"))
+            .disable_help_subcommand(true),
+    )
+}
+
+/// A flag says the same twice as once.
+fn flags_may_repeat(command: Command) -> Command {
+    command.mut_args(|arg| match arg.get_action() {
+        clap::ArgAction::SetTrue => {
+            let id = arg.get_id().clone();
+            arg.overrides_with(id)
+        }
+        _ => arg,
+    })
+}
+
+/// The whole command, for its help and man page: the options of `run`, and the subcommands.
+pub(crate) fn whole() -> Command {
+    use clap::CommandFactory as _;
+    let mut whole = Run::command()
+        .name("palisade")
+        .bin_name("palisade")
+        .about("Run WebAssembly programs that nobody has read")
+        .long_about(format!("Run WebAssembly programs that nobody has read\n\n{RULES}"))
+        .version(env!("CARGO_PKG_VERSION"))
+        .override_usage(
+            "palisade [run] [OPTIONS] FILE [--] [ARGS]...\n       palisade <COMMAND> [OPTIONS]",
+        )
+        .after_long_help(format!("{EXIT_STATUS}\n\n{EXAMPLES}"))
+        .disable_help_subcommand(true);
+    for name in SUBCOMMANDS {
+        if let Some(command) = subcommand(name) {
+            whole = whole.subcommand(command);
+        }
+    }
+    flags_may_repeat(whole)
+}
+
+/// Reads the words of a subcommand. The words do not include the subcommand's name.
+pub(crate) fn parse<T: clap::FromArgMatches>(
+    name: &str,
+    words: &[OsString],
+) -> Result<T, clap::Error> {
+    let command = subcommand(name).unwrap_or_else(|| Command::new("palisade"));
+    let line = crate::words::sort(&command, words).into_line("palisade");
+    T::from_arg_matches(&command.try_get_matches_from(line)?)
+}
+
+/// Reads the words of a run.
+pub(crate) fn parse_run(words: &[OsString]) -> Result<Run, clap::Error> {
+    parse("run", words)
+}

@@ -1,0 +1,124 @@
+//! `palisade features`: what this build and this machine can do.
+
+use palisade::{Config, Dispatch, LimitKind, Limits};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use serde_json::{Map, Value, json};
+
+use crate::args::Features;
+use crate::failure::{self, Failure, Status};
+use crate::outcome;
+
+pub(super) fn run(args: &Features) -> Result<Status, Failure> {
+    let found = Found::look()?;
+    failure::print(&if args.json { found.as_json() } else { found.as_text() })?;
+    Ok(Status::Success)
+}
+
+struct Found {
+    proposals: Vec<(String, bool)>,
+    dispatcher: &'static str,
+    kernel: String,
+    /// `None` if it works, otherwise why it does not.
+    openat2: Option<String>,
+}
+
+impl Found {
+    fn look() -> Result<Self, Failure> {
+        let config = Config::new();
+        let engine = outcome::engine(&config)?;
+        let uname = rustix::system::uname();
+        Ok(Self {
+            proposals: config.features().map(|(name, on)| (proposal(name), on)).collect(),
+            dispatcher: match engine.dispatcher() {
+                Dispatch::TailCall => "tail calls",
+                _ => "loop",
+            },
+            kernel: format!(
+                "{} {} {}",
+                uname.sysname().to_string_lossy(),
+                uname.release().to_string_lossy(),
+                uname.machine().to_string_lossy()
+            ),
+            openat2: why_no_openat2(),
+        })
+    }
+
+    fn as_text(&self) -> String {
+        let mut out = format!("palisade {}\n", env!("CARGO_PKG_VERSION"));
+        out.push_str("\nEngines\n");
+        out.push_str(&format!("  interpreter          on, dispatching by {}\n", self.dispatcher));
+        out.push_str("\nProposals\n");
+        for (name, on) in &self.proposals {
+            out.push_str(&format!("  {name:20} {}\n", if *on { "on" } else { "off" }));
+        }
+        out.push_str("\nSystem\n");
+        out.push_str(&format!("  kernel               {}\n", crate::escape::name(&self.kernel)));
+        let openat2 = match &self.openat2 {
+            None => "works: files can be reached beneath granted directories".to_owned(),
+            Some(why) => format!("{why}: guests cannot open any file"),
+        };
+        out.push_str(&format!("  openat2              {openat2}\n"));
+        out.push_str("\nLimits of the decoder (--limit NAME=N)\n");
+        out.push_str("  name                       default   --sandbox     highest\n");
+        let (wide, strict) = (Limits::default(), Limits::strict());
+        for &kind in LimitKind::ALL {
+            out.push_str(&format!(
+                "  {:20} {:>13} {:>11} {:>11}\n",
+                kind.name(),
+                wide.get(kind),
+                strict.get(kind),
+                kind.ceiling()
+            ));
+        }
+        out
+    }
+
+    fn as_json(&self) -> String {
+        let proposals: Map<String, Value> =
+            self.proposals.iter().map(|(name, on)| (name.clone(), json!(on))).collect();
+        let (wide, strict) = (Limits::default(), Limits::strict());
+        let limits: Map<String, Value> = LimitKind::ALL
+            .iter()
+            .map(|&kind| {
+                let value = json!({
+                    "default": wide.get(kind),
+                    "sandbox": strict.get(kind),
+                    "highest": kind.ceiling(),
+                });
+                (kind.name().to_owned(), value)
+            })
+            .collect();
+        super::json_text(&json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "engines": { "interpreter": { "dispatcher": self.dispatcher } },
+            "proposals": proposals,
+            "system": {
+                "kernel": self.kernel,
+                "openat2": self.openat2.is_none(),
+            },
+            "limits": limits,
+        }))
+    }
+}
+
+/// `wasm_tail_call` is the switch of the proposal `tail-call`.
+fn proposal(switch: &str) -> String {
+    switch.strip_prefix("wasm_").unwrap_or(switch).replace('_', "-")
+}
+
+/// Tries the call that all access to files goes through.
+fn why_no_openat2() -> Option<String> {
+    let opened = rustix::fs::openat2(
+        CWD,
+        ".",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
+    );
+    match opened {
+        Ok(_) => None,
+        Err(rustix::io::Errno::NOSYS) => Some("not in this kernel".to_owned()),
+        Err(rustix::io::Errno::PERM) => Some("refused by a filter around this process".to_owned()),
+        Err(error) => Some(format!("fails ({error})")),
+    }
+}

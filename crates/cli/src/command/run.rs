@@ -1,0 +1,342 @@
+//! `palisade run`: everything from the options to the guest's end.
+//!
+//! What can be wrong on the command line is found first, before any file is read; then modules are
+//! loaded, then what is called and with which arguments is settled; only then does code of a guest
+//! run. Its end, however it comes about, passes through [`Session::finish`].
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use palisade::{Config, Engine, Error, FuncType, Instance, Linker, Module, Resource, Store, Val};
+use palisade_wasi::Wasi;
+
+use crate::args::Run;
+use crate::escape;
+use crate::failure::{self, Failure, Status};
+use crate::grants;
+use crate::invoke;
+use crate::load;
+use crate::outcome;
+use crate::quantity::show_bytes;
+use crate::settings::Settings;
+use crate::signals::{self, Signals};
+
+pub(super) fn run(args: &Run) -> Result<Status, Failure> {
+    let began = Instant::now();
+    let settings = Settings::of(args)?;
+    let links = links(args)?;
+    let wasi = grants::build(args, &settings)?;
+    let signals = Signals::install()?;
+    signals.limit_loading(settings.timeout)?;
+    let engine = engine(&settings, args.stats)?;
+    let module = load::module(&engine, &settings.limits, &args.file)?;
+    let linked = links
+        .into_iter()
+        .map(|link| {
+            let module = load::module(&engine, &settings.limits, &link.file)?;
+            Ok(Linked { link, module })
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let entry = Entry::of(args, &module)?;
+    let mut session = Session {
+        file: &args.file,
+        store: store(&engine, &settings, args.stats, wasi)
+            .map_err(|error| outcome::failure(&args.file, &error))?,
+        signals,
+    };
+    let loading = began.elapsed();
+    let began = Instant::now();
+    let status = session.run(&settings, &linked, &module, &entry);
+    if args.stats {
+        session.print_stats(loading, began.elapsed());
+    }
+    status
+}
+
+/// A value of `--link`.
+struct Link {
+    name: String,
+    file: PathBuf,
+}
+
+struct Linked {
+    link: Link,
+    module: Module,
+}
+
+fn links(args: &Run) -> Result<Vec<Link>, Failure> {
+    args.link
+        .iter()
+        .map(|text| {
+            let bytes = text.as_bytes();
+            let wrong = |why: &str| {
+                Failure::usage(format!("--link {}: {why}", escape::os(text)))
+                    .hint("write --link NAME=FILE")
+            };
+            let Some(at) = bytes.iter().position(|&byte| byte == b'=') else {
+                return Err(wrong("`=` is missing"));
+            };
+            let Ok(name) = std::str::from_utf8(&bytes[..at]) else {
+                return Err(wrong("the name is not UTF-8"));
+            };
+            if at + 1 == bytes.len() {
+                return Err(wrong("the file is missing"));
+            }
+            let file = PathBuf::from(OsStr::from_bytes(&bytes[at + 1..]));
+            Ok(Link { name: name.to_owned(), file })
+        })
+        .collect()
+}
+
+fn engine(settings: &Settings, stats: bool) -> Result<Engine, Failure> {
+    let mut config = Config::new();
+    config
+        .consume_fuel(settings.fuel.is_some() || stats)
+        .limits(settings.limits.clone())
+        .call_depth(settings.call_depth)
+        .max_wasm_stack(usize::try_from(settings.stack).unwrap_or(usize::MAX));
+    outcome::engine(&config)
+}
+
+/// As good as unlimited: three hundred years of computing.
+const MUCH_FUEL: u64 = i64::MAX as u64;
+
+fn store(
+    engine: &Engine,
+    settings: &Settings,
+    stats: bool,
+    wasi: Wasi,
+) -> Result<Store<Wasi>, Error> {
+    let mut store = Store::try_new(engine, wasi)?;
+    if settings.fuel.is_some() || stats {
+        store.set_fuel(settings.fuel.unwrap_or(MUCH_FUEL))?;
+    }
+    store.set_resource_limit(Resource::MemoryBytes, settings.memory);
+    store.set_resource_limit(Resource::TableElements, settings.table_elements);
+    store.set_resource_limit(Resource::Instances, settings.instances);
+    store.set_resource_limit(Resource::HostBytes, settings.host_memory);
+    Ok(store)
+}
+
+/// What is called once the guest is instantiated.
+enum Entry {
+    /// `_start`.
+    Command,
+    /// An export, with its arguments.
+    Export { name: String, ty: FuncType, args: Vec<Val> },
+}
+
+impl Entry {
+    fn of(args: &Run, module: &Module) -> Result<Self, Failure> {
+        match &args.invoke {
+            Some(name) => Self::export(args, module, name),
+            None => Self::command(args, module),
+        }
+    }
+
+    fn export(args: &Run, module: &Module, name: &str) -> Result<Self, Failure> {
+        let shown = escape::name(name);
+        let file = escape::path(&args.file);
+        let Some(ty) = module.get_export(name) else {
+            return Err(Failure::usage(format!(
+                "{file}: --invoke {shown}: there is no such export"
+            ))
+            .hint(callable(module)));
+        };
+        let Some(ty) = ty.func() else {
+            return Err(Failure::usage(format!(
+                "{file}: --invoke {shown}: this is no function but {ty}"
+            ))
+            .hint(callable(module)));
+        };
+        let values = invoke::arguments(name, ty, &args.args)?;
+        Ok(Self::Export { name: name.to_owned(), ty: ty.clone(), args: values })
+    }
+
+    fn command(args: &Run, module: &Module) -> Result<Self, Failure> {
+        let file = escape::path(&args.file);
+        match module.get_export(START) {
+            Some(ty) if ty.func().is_some_and(takes_and_gives_nothing) => Ok(Self::Command),
+            Some(ty) => Err(Failure::new(
+                Status::Module,
+                format!(
+                    "{file}: {START} must be a function without parameters and results, and is {ty}"
+                ),
+            )),
+            None => Err(Failure::usage(format!(
+                "{file}: this module has no {START}, so it is no command that could be run"
+            ))
+            .hint(callable(module))),
+        }
+    }
+}
+
+const START: &str = "_start";
+const INITIALIZE: &str = "_initialize";
+
+fn takes_and_gives_nothing(ty: &FuncType) -> bool {
+    ty.params().is_empty() && ty.results().is_empty()
+}
+
+/// A line that says what `--invoke` can call.
+fn callable(module: &Module) -> String {
+    const SHOWN: usize = 16;
+    let functions: Vec<String> = module
+        .exports()
+        .filter_map(|export| {
+            let ty = export.ty().func()?.to_string();
+            Some(format!("{} {ty}", escape::name(export.name())))
+        })
+        .collect();
+    if functions.is_empty() {
+        return "it exports no function at all".to_owned();
+    }
+    let more = match functions.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let shown: Vec<&str> = functions.iter().take(SHOWN).map(String::as_str).collect();
+    format!("--invoke NAME can call {}{more}", shown.join(", "))
+}
+
+/// A guest about to run, and what it takes to say how it ended.
+struct Session<'a> {
+    file: &'a Path,
+    store: Store<Wasi>,
+    signals: Signals,
+}
+
+impl Session<'_> {
+    fn run(
+        &mut self,
+        settings: &Settings,
+        linked: &[Linked],
+        module: &Module,
+        entry: &Entry,
+    ) -> Result<Status, Failure> {
+        self.signals.running(self.store.interrupt_handle());
+        let results = self
+            .store
+            .set_timeout(settings.timeout)
+            .map_err(|error| (self.file.to_owned(), error))
+            .and_then(|()| self.guest(linked, module, entry));
+        match results {
+            Ok(lines) => {
+                failure::print(&lines)?;
+                Ok(Status::Success)
+            }
+            Err((file, error)) => self.finish(&file, &error),
+        }
+    }
+
+    /// Runs all code of guests. The results of `--invoke` come back as lines; an error comes with the
+    /// file that was being run.
+    fn guest(
+        &mut self,
+        linked: &[Linked],
+        module: &Module,
+        entry: &Entry,
+    ) -> Result<String, (PathBuf, Error)> {
+        let mut linker = Linker::new(module.engine());
+        let main = self.file.to_owned();
+        let at = |file: &Path| {
+            let file = file.to_owned();
+            move |error: Error| (file, error)
+        };
+        if linked.iter().map(|l| &l.module).chain([module]).any(imports_wasi) {
+            palisade_wasi::add_to_linker(&mut linker, |wasi| wasi).map_err(at(&main))?;
+        }
+        for Linked { link, module } in linked {
+            let instance = self.instantiate(&linker, module).map_err(at(&link.file))?;
+            linker.instance(&mut self.store, &link.name, instance).map_err(at(&link.file))?;
+        }
+        match entry {
+            Entry::Command => {
+                let instance = linker.instantiate(&mut self.store, module).map_err(at(&main))?;
+                self.call(instance, START, &[], 0).map_err(at(&main))?;
+                Ok(String::new())
+            }
+            Entry::Export { name, ty, args } => {
+                let instance = self.instantiate(&linker, module).map_err(at(&main))?;
+                // It has been called once, as it should be.
+                if name == INITIALIZE && takes_and_gives_nothing(ty) {
+                    return Ok(String::new());
+                }
+                let results =
+                    self.call(instance, name, args, ty.results().len()).map_err(at(&main))?;
+                Ok(results
+                    .iter()
+                    .zip(ty.results())
+                    .map(|(value, ty)| format!("{}\n", invoke::result(value, ty)))
+                    .collect())
+            }
+        }
+    }
+
+    /// Instantiates a module whose exports are going to be called.
+    fn instantiate(&mut self, linker: &Linker<Wasi>, module: &Module) -> Result<Instance, Error> {
+        let instance = linker.instantiate(&mut self.store, module)?;
+        let initialize = module.get_export(INITIALIZE);
+        if initialize.is_some_and(|ty| ty.func().is_some_and(takes_and_gives_nothing)) {
+            self.call(instance, INITIALIZE, &[], 0)?;
+        }
+        Ok(instance)
+    }
+
+    fn call(
+        &mut self,
+        instance: Instance,
+        name: &str,
+        args: &[Val],
+        results: usize,
+    ) -> Result<Vec<Val>, Error> {
+        let func = instance
+            .get_func(&mut self.store, name)
+            .ok_or_else(|| Error::msg("an export of the module is missing in its instance"))?;
+        let mut values = vec![Val::I32(0); results];
+        func.call(&mut self.store, args, &mut values)?;
+        Ok(values)
+    }
+
+    /// What the end of a guest that did not simply return means.
+    fn finish(&self, file: &Path, error: &Error) -> Result<Status, Failure> {
+        if let Some(status) = outcome::exit_status(error) {
+            return Ok(Status::Guest(status));
+        }
+        let interrupted = error.trap_code() == Some(palisade::TrapCode::Interrupted);
+        if let Some(signal) = self.signals.received().filter(|_| interrupted) {
+            return Err(Failure::new(
+                Status::Signal(signal),
+                format!("{}: ended by {}", escape::path(file), signals::name(signal)),
+            ));
+        }
+        let mut failure = outcome::failure(file, error);
+        if failure.status == Status::Trap
+            && let Some(refusal) = self.store.last_refusal()
+        {
+            failure = failure.hint(outcome::hint_on_refusal(&refusal));
+        }
+        Err(failure)
+    }
+
+    fn print_stats(&self, loading: Duration, running: Duration) {
+        let mut text = "palisade: stats:\n".to_owned();
+        let mut line = |name: &str, value: String| text.push_str(&format!("  {name:12} {value}\n"));
+        if let Some(fuel) = self.store.fuel_consumed() {
+            line("fuel", fuel.to_string());
+        }
+        line("peak memory", show_bytes(self.store.resource_peak(Resource::MemoryBytes)));
+        if let Some(ctx) = self.store.data().ctx() {
+            line("output", show_bytes(ctx.output_bytes()));
+        }
+        line("loading", format!("{:.6} s", loading.as_secs_f64()));
+        line("running", format!("{:.6} s", running.as_secs_f64()));
+        failure::tell(&text);
+    }
+}
+
+fn imports_wasi(module: &Module) -> bool {
+    module.imports().any(|import| import.module() == palisade_wasi::MODULE)
+}

@@ -1,0 +1,51 @@
+//! `palisade validate`: whether files are modules that could be run. Runs nothing.
+
+use palisade::{Config, Engine, Limits, Module};
+
+use crate::args::{Looking, Validate};
+use crate::escape;
+use crate::failure::{self, Failure, Status};
+use crate::load;
+use crate::outcome;
+use crate::settings;
+use crate::signals::Signals;
+
+pub(super) fn run(args: &Validate) -> Result<Status, Failure> {
+    let looking = Look::start(&args.looking)?;
+    let mut status = Status::Success;
+    for path in &args.files {
+        match looking.module(path) {
+            Ok(_) => failure::print(&format!("{}: valid\n", escape::path(path)))?,
+            Err(failure) => {
+                failure.report();
+                if status == Status::Success {
+                    status = failure.status;
+                }
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// What it takes to look at modules without running them.
+pub(super) struct Look {
+    engine: Engine,
+    limits: Limits,
+    /// Signals and the timeout end the process while this lives.
+    _signals: Signals,
+}
+
+impl Look {
+    pub(super) fn start(looking: &Looking) -> Result<Self, Failure> {
+        let limits = settings::limits_for_looking(looking.sandbox, &looking.limit)?;
+        let signals = Signals::install()?;
+        signals.limit_loading(looking.timeout.and_then(|bound| bound.limit()))?;
+        let mut config = Config::new();
+        config.limits(limits.clone());
+        Ok(Self { engine: outcome::engine(&config)?, limits, _signals: signals })
+    }
+
+    pub(super) fn module(&self, path: &std::path::Path) -> Result<Module, Failure> {
+        load::module(&self.engine, &self.limits, path)
+    }
+}

@@ -1,0 +1,133 @@
+//! Reading module files.
+//!
+//! No more is read than the limit on a module's size allows, so that neither a huge file nor an
+//! endless one takes the host's memory. What the bytes are is for the decoder to say.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use palisade::{Engine, Module};
+use palisade_core::{LimitKind, Limits};
+
+use crate::escape;
+use crate::failure::{Failure, Status};
+use crate::outcome;
+
+/// Loads a module, binary or text. `limits` are those that the engine was made with.
+pub(crate) fn module(engine: &Engine, limits: &Limits, path: &Path) -> Result<Module, Failure> {
+    let bytes = read(path, limits)?;
+    Module::new(engine, bytes).map_err(|error| outcome::failure(path, &error))
+}
+
+/// Reads a file that should be a module.
+fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: io::Error| explain(path, &error);
+    let mut file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(Failure::new(
+            Status::Unreadable,
+            format!("{}: this is a directory, a module is wanted", escape::path(path)),
+        ));
+    }
+    let limit = limits.get(LimitKind::ModuleBytes);
+    if metadata.is_file() && metadata.len() > limit {
+        return Err(too_large(path, &format!("{} bytes", metadata.len()), limit));
+    }
+    let expected = if metadata.is_file() { metadata.len() } else { 0 };
+    let mut bytes = Vec::new();
+    // One byte more than the file has, so that its end is seen without growing the buffer.
+    let capacity = usize::try_from(expected.saturating_add(1)).unwrap_or(0);
+    bytes.try_reserve_exact(capacity).map_err(|_| {
+        Failure::new(
+            Status::Internal,
+            format!("{}: there is no memory for {expected} bytes", escape::path(path)),
+        )
+    })?;
+    file.by_ref().take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(path, "more", limit));
+    }
+    Ok(bytes)
+}
+
+/// Reads a specification script.
+pub(crate) fn script(path: &Path) -> Result<String, Failure> {
+    let bytes = read(path, &Limits::default())?;
+    String::from_utf8(bytes).map_err(|error| {
+        Failure::new(
+            Status::Unreadable,
+            format!(
+                "{}: this is no script: at byte {} it stops being UTF-8",
+                escape::path(path),
+                error.utf8_error().valid_up_to()
+            ),
+        )
+    })
+}
+
+fn explain(path: &Path, error: &io::Error) -> Failure {
+    let shown = escape::path(path);
+    let failure = match error.kind() {
+        io::ErrorKind::NotFound => format!("{shown}: no such file"),
+        io::ErrorKind::PermissionDenied => format!("{shown}: permission denied"),
+        _ => format!("{shown}: cannot be read: {error}"),
+    };
+    Failure::new(Status::Unreadable, failure)
+}
+
+fn too_large(path: &Path, found: &str, limit: u64) -> Failure {
+    let name = LimitKind::ModuleBytes.name();
+    let failure = Failure::new(
+        Status::Module,
+        format!(
+            "{}: the module is too large: the limit is {limit} bytes, the file has {found}",
+            escape::path(path)
+        ),
+    );
+    if limit < LimitKind::ModuleBytes.ceiling() {
+        failure.hint(format!(
+            "--limit {name}=N raises the limit, up to {}",
+            LimitKind::ModuleBytes.ceiling()
+        ))
+    } else {
+        failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_exactly_the_limit_is_read_and_one_more_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m");
+        let mut limits = Limits::default();
+        limits.module_bytes = 8;
+        std::fs::write(&path, [7; 8]).unwrap();
+        assert_eq!(read(&path, &limits).unwrap(), [7; 8]);
+        std::fs::write(&path, [7; 9]).unwrap();
+        let failure = read(&path, &limits).unwrap_err();
+        assert_eq!(failure.status, Status::Module);
+        assert!(failure.hints[0].contains("--limit module-bytes="));
+    }
+
+    #[test]
+    fn an_endless_file_is_cut_off() {
+        let mut limits = Limits::default();
+        limits.module_bytes = 1 << 16;
+        let failure = read(Path::new("/dev/zero"), &limits).unwrap_err();
+        assert_eq!(failure.status, Status::Module);
+    }
+
+    #[test]
+    fn missing_files_and_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits::default();
+        for path in [dir.path().join("none"), dir.path().to_path_buf()] {
+            assert_eq!(read(&path, &limits).unwrap_err().status, Status::Unreadable);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! From the runtime's errors to exit statuses, messages and hints.
+
+use std::path::Path;
+
+use palisade::{Config, Engine, Error, ErrorKind, LinkError, Refusal, Resource, TrapCode};
+use palisade_module::error::DecodeErrorKind;
+use palisade_wasi::{Halt, MODULE as WASI};
+
+use crate::escape;
+use crate::failure::{Failure, Status};
+
+/// The status with which the guest ended itself, if that is what the error says.
+pub(crate) fn exit_status(error: &Error) -> Option<u8> {
+    match error.downcast_ref::<Halt>() {
+        // The low 8 bits are what a process can tell.
+        Some(Halt::Exit(status)) => Some((status & 0xff) as u8),
+        _ => None,
+    }
+}
+
+/// Makes an engine.
+pub(crate) fn engine(config: &Config) -> Result<Engine, Failure> {
+    Engine::new(config).map_err(|error| Failure::new(Status::Internal, error.to_string()))
+}
+
+/// Why loading, linking or running `path` failed.
+pub(crate) fn failure(path: &Path, error: &Error) -> Failure {
+    let status = status(error);
+    let mut failure = Failure::new(status, format!("{}: {error}", escape::path(path)));
+    failure.hints.extend(hint(error));
+    failure
+}
+
+fn status(error: &Error) -> Status {
+    if error.is::<Halt>() {
+        return Status::Trap;
+    }
+    match error.kind() {
+        ErrorKind::Trap(TrapCode::DeadlineExceeded) => Status::Deadline,
+        ErrorKind::Trap(TrapCode::Internal)
+        | ErrorKind::HostPanic(_)
+        | ErrorKind::Internal(_)
+        | ErrorKind::Poisoned
+        | ErrorKind::WrongStore { .. }
+        | ErrorKind::WrongEngine { .. } => Status::Internal,
+        ErrorKind::Trap(_) | ErrorKind::Limit(_) | ErrorKind::Host(_) => Status::Trap,
+        ErrorKind::File { .. } => Status::Unreadable,
+        _ => Status::Module,
+    }
+}
+
+fn hint(error: &Error) -> Option<String> {
+    match error.kind() {
+        ErrorKind::Module(decode) => match decode.kind() {
+            DecodeErrorKind::Component => Some(
+                "build it as a module of WASI preview 1 (the Rust target wasm32-wasip1, wasi-sdk)"
+                    .to_owned(),
+            ),
+            _ => None,
+        },
+        ErrorKind::Link(link) => hint_on_imports(link),
+        ErrorKind::Trap(code) => hint_on_trap(*code).map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn hint_on_trap(code: TrapCode) -> Option<&'static str> {
+    Some(match code {
+        TrapCode::DeadlineExceeded => "--timeout gives it longer",
+        TrapCode::OutOfFuel => "--fuel gives it more",
+        TrapCode::StackOverflow => "--max-stack gives it a larger stack",
+        TrapCode::CallDepthExceeded => "--max-call-depth lets more calls nest",
+        _ => return None,
+    })
+}
+
+fn hint_on_imports(error: &LinkError) -> Option<String> {
+    let LinkError::Missing { module, .. } = error else { return None };
+    Some(match module.as_str() {
+        WASI => "WASI preview 1 has no function of that name".to_owned(),
+        "wasi_unstable" | "wasi" => {
+            format!("this module was built for another version of WASI; what is offered is {WASI}")
+        }
+        other => format!(
+            "--link {}=FILE offers the exports of another module under that name",
+            escape::name(other)
+        ),
+    })
+}
+
+/// What a limit of the ledger refused, and the flag that raises it.
+pub(crate) fn hint_on_refusal(refusal: &Refusal) -> String {
+    let flag = match refusal.what {
+        Resource::MemoryBytes => "; --max-memory raises it",
+        Resource::TableElements => "; --max-table-elements raises it",
+        Resource::Descriptors => "; --max-open-files raises it",
+        Resource::OutputBytes => "; --max-output raises it",
+        _ => "",
+    };
+    format!("{refusal}{flag}")
+}

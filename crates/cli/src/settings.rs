@@ -1,0 +1,244 @@
+//! What the options of a run add up to.
+//!
+//! A profile (`--sandbox` or not) gives every value; then each option given changes its own. The
+//! order of the options never matters, because nothing here sees it.
+
+use std::time::Duration;
+
+use palisade_core::{LimitKind, Limits};
+use palisade_wasi::Caps;
+
+use crate::args::{Bounds, Grants, Run};
+use crate::escape;
+use crate::failure::Failure;
+use crate::quantity::{self, Bound};
+
+/// Everything that bounds a guest and that is not a file, a variable or a directory.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Settings {
+    /// What WASI allows.
+    pub(crate) capabilities: Caps,
+    /// Limits of the decoder.
+    pub(crate) limits: Limits,
+    /// Units of fuel; `None` does not meter.
+    pub(crate) fuel: Option<u64>,
+    /// From the start of the guest, and the same again for loading.
+    pub(crate) timeout: Option<Duration>,
+    /// Bytes of all memories together.
+    pub(crate) memory: Option<u64>,
+    /// Elements of all tables together.
+    pub(crate) table_elements: Option<u64>,
+    /// Instances in the store.
+    pub(crate) instances: Option<u64>,
+    /// Bytes that Palisade itself keeps for the guest.
+    pub(crate) host_memory: Option<u64>,
+    /// Nested calls.
+    pub(crate) call_depth: Option<u64>,
+    /// Bytes of stack.
+    pub(crate) stack: u64,
+    /// Open descriptors.
+    pub(crate) open_files: u32,
+    /// Bytes written to streams and files.
+    pub(crate) output: Option<u64>,
+}
+
+impl Settings {
+    /// A run without `--sandbox`.
+    fn open() -> Self {
+        Self {
+            capabilities: Caps::DEFAULT,
+            limits: Limits::default(),
+            fuel: None,
+            timeout: None,
+            memory: None,
+            table_elements: None,
+            instances: None,
+            host_memory: None,
+            call_depth: None,
+            stack: 1 << 20,
+            open_files: 1024,
+            output: None,
+        }
+    }
+
+    /// A run with `--sandbox`.
+    fn sandbox() -> Self {
+        Self {
+            capabilities: Caps::empty(),
+            limits: Limits::strict(),
+            fuel: Some(1_000_000_000),
+            timeout: Some(Duration::from_secs(60)),
+            memory: Some(256 << 20),
+            table_elements: Some(1_000_000),
+            instances: Some(16),
+            host_memory: Some(512 << 20),
+            call_depth: Some(1024),
+            stack: 1 << 20,
+            open_files: 64,
+            output: Some(64 << 20),
+        }
+    }
+
+    /// What the options of a run add up to.
+    pub(crate) fn of(run: &Run) -> Result<Self, Failure> {
+        let mut settings = if run.bounds.sandbox { Self::sandbox() } else { Self::open() };
+        settings.capabilities |= granted(&run.grants);
+        settings.bound(&run.bounds);
+        set_limits(&mut settings.limits, &run.decoding.limit)?;
+        if settings.stack < MIN_STACK {
+            return Err(Failure::usage(format!(
+                "--max-stack {}: the smallest stack is {}",
+                settings.stack,
+                quantity::show_bytes(MIN_STACK)
+            )));
+        }
+        if settings.stack > MAX_STACK {
+            return Err(Failure::usage(format!(
+                "--max-stack {}: the largest stack is {}",
+                settings.stack,
+                quantity::show_bytes(MAX_STACK)
+            )));
+        }
+        Ok(settings)
+    }
+
+    fn bound(&mut self, bounds: &Bounds) {
+        change(&mut self.fuel, bounds.fuel);
+        change(&mut self.timeout, bounds.timeout);
+        change(&mut self.memory, bounds.max_memory);
+        change(&mut self.table_elements, bounds.max_table_elements);
+        change(&mut self.call_depth, bounds.max_call_depth);
+        change(&mut self.output, bounds.max_output);
+        self.stack = bounds.max_stack.unwrap_or(self.stack);
+        self.open_files = bounds.max_open_files.unwrap_or(self.open_files);
+    }
+}
+
+/// The least that an engine takes.
+const MIN_STACK: u64 = 64 << 10;
+/// Frames are addressed with 32 bits.
+const MAX_STACK: u64 = 1 << 30;
+
+fn change<T>(setting: &mut Option<T>, option: Option<Bound<T>>) {
+    if let Some(bound) = option {
+        *setting = bound.limit();
+    }
+}
+
+fn granted(grants: &Grants) -> Caps {
+    let pairs = [
+        (grants.allow_read, Caps::READ),
+        (grants.allow_write, Caps::WRITE),
+        (grants.allow_path, Caps::PATH),
+        (grants.allow_env, Caps::ENV),
+        (grants.allow_clock, Caps::CLOCK),
+        (grants.allow_random, Caps::RANDOM),
+        (grants.allow_proc, Caps::PROC),
+        (grants.allow_all, Caps::ALL),
+    ];
+    pairs
+        .into_iter()
+        .filter(|(given, _)| *given)
+        .fold(Caps::empty(), |all, (_, capability)| all | capability)
+}
+
+/// The limits of the decoder for a module that is only looked at.
+pub(crate) fn limits_for_looking(sandbox: bool, changes: &[String]) -> Result<Limits, Failure> {
+    let mut limits = if sandbox { Limits::strict() } else { Limits::default() };
+    set_limits(&mut limits, changes)?;
+    Ok(limits)
+}
+
+fn set_limits(limits: &mut Limits, changes: &[String]) -> Result<(), Failure> {
+    let mut seen: Vec<LimitKind> = Vec::new();
+    for change in changes {
+        let shown = escape::name(change);
+        let Some((name, value)) = change.split_once('=') else {
+            return Err(Failure::usage(format!("--limit {shown}: `=` is missing"))
+                .hint("write --limit NAME=N, such as --limit nesting=1000"));
+        };
+        let Some(kind) = LimitKind::from_name(name) else {
+            let names: Vec<_> = LimitKind::ALL.iter().map(|kind| kind.name()).collect();
+            return Err(Failure::usage(format!("--limit {shown}: there is no such limit"))
+                .hint(format!("the limits are {}", names.join(", "))));
+        };
+        if seen.contains(&kind) {
+            return Err(Failure::usage(format!("--limit {name} is given twice")));
+        }
+        seen.push(kind);
+        let value = if kind.name().ends_with("-bytes") {
+            quantity::size(value)
+        } else {
+            quantity::count(value)
+        };
+        let value = value.map_err(|error| Failure::usage(format!("--limit {shown}: {error}")))?;
+        limits
+            .set(kind, value)
+            .map_err(|error| Failure::usage(format!("--limit {shown}: {error}")))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args;
+    use std::ffi::OsString;
+
+    fn settings(line: &str) -> Result<Settings, Failure> {
+        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        Settings::of(&args::parse_run(&words).expect("the line parses"))
+    }
+
+    #[test]
+    fn the_sandbox_is_what_the_tables_say() {
+        let s = settings("--sandbox a").unwrap();
+        assert_eq!(s, Settings::sandbox());
+        assert_eq!(s.capabilities, Caps::empty());
+        assert_eq!(s.fuel, Some(1_000_000_000));
+        assert_eq!(s.memory, Some(256 << 20));
+        assert_eq!(s.call_depth, Some(1024));
+        assert_eq!(s.limits, Limits::strict());
+    }
+
+    #[test]
+    fn options_change_the_sandbox_wherever_they_stand() {
+        let lines = [
+            "--sandbox --fuel 7 --allow-read --max-memory 1MiB --limit nesting=9 a",
+            "--fuel 7 --limit nesting=9 a --allow-read --max-memory 1MiB --sandbox",
+            "a --limit nesting=9 --max-memory 1MiB --sandbox --allow-read --fuel 7",
+        ];
+        for line in lines {
+            let s = settings(line).unwrap();
+            assert_eq!(s.fuel, Some(7), "{line}");
+            assert_eq!(s.memory, Some(1 << 20), "{line}");
+            assert_eq!(s.limits.nesting, 9, "{line}");
+            assert_eq!(s.limits.types, 100_000, "{line}");
+            assert_eq!(s.capabilities, Caps::READ, "{line}");
+            assert_eq!(s.timeout, Some(Duration::from_secs(60)), "{line}");
+        }
+    }
+
+    #[test]
+    fn bounds_can_be_taken_away() {
+        let s = settings("--sandbox --fuel unlimited --timeout unlimited a").unwrap();
+        assert_eq!((s.fuel, s.timeout), (None, None));
+    }
+
+    #[test]
+    fn wrong_limits_are_named() {
+        for (line, word) in [
+            ("a --limit nesting", "`=`"),
+            ("a --limit nest=1", "no such limit"),
+            ("a --limit nesting=many", "whole number"),
+            ("a --limit locals=50001", "highest value is 50000"),
+            ("a --limit locals=1 --limit locals=2", "twice"),
+            ("a --max-stack 1", "smallest stack"),
+            ("a --max-stack 2GiB", "largest stack"),
+        ] {
+            let failure = settings(line).unwrap_err();
+            assert_eq!(failure.status, crate::failure::Status::Usage);
+            assert!(failure.message.contains(word), "{line}: {}", failure.message);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What is shown without running anything: `inspect`, `features`, `wasi`; and `wast`.
+
+mod common;
+
+use common::Place;
+use serde_json::Value;
+
+fn json(place: &Place, line: &str) -> Value {
+    let ended = place.line(line).code(0).quietly();
+    assert!(ended.stdout.is_ascii());
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e} in {}", ended.stdout))
+}
+
+const MODULE: &str = r#"(module $little
+  (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_dup" (func))
+  (import "env" "table" (table 1 funcref))
+  (memory (export "memory") 1 2)
+  (memory i64 3)
+  (table 5 10 externref)
+  (global (export "g") (mut i64) (i64.const 0))
+  (data (i32.const 0) "hello")
+  (func $f (export "_start"))
+  (func (export "two") (param i32 f64) (result i64 i32) (unreachable))
+  (@custom "notes" "12345"))"#;
+
+#[test]
+fn inspect_shows_what_is_in_a_module() {
+    let place = Place::new();
+    place.file("m.wat", MODULE);
+    let text = place.line("inspect m.wat").code(0).quietly().stdout;
+    for part in [
+        "m.wat",
+        "little",
+        "command",
+        "fd_write",
+        "random",
+        "fd_dup",
+        "no such function",
+        "env::table",
+        "two  func [i32 f64] -> [i64 i32]",
+        "64 KiB at first, at most 128 KiB",
+        "64-bit",
+        "5 of externref at first, at most 10",
+        "notes  (5 bytes)",
+        "--allow-random",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let found = json(&place, "inspect --json m.wat");
+    assert_eq!(json(&place, "--json inspect m.wat"), found);
+    assert_eq!(found["name"], "little");
+    assert_eq!(found["kind"], "command");
+    assert_eq!(found["capabilities"], serde_json::json!(["write", "random"]));
+    assert_eq!(found["wasi"][2]["known"], false);
+    assert_eq!(found["imports"][0]["module"], "env");
+    assert_eq!(found["memories"][0]["maximum_pages"], 2);
+    assert_eq!(found["memories"][1]["memory64"], true);
+    assert_eq!(found["parts"]["functions"]["count"], 2);
+    assert_eq!(found["parts"]["data_segments"]["bytes"], 5);
+    assert_eq!(found["exports"].as_array().map(Vec::len), Some(4));
+    assert!(found["custom_sections"].to_string().contains("notes"));
+}
+
+#[test]
+fn inspect_escapes_names() {
+    let place = Place::new();
+    place.file(
+        "evil.wat",
+        "(module (import \"\\1b[2J\" \"\\e2\\80\\ae\" (func)) (func (export \"a\\nb\\07\")))",
+    );
+    let text = place.line("inspect evil.wat").code(0).stdout;
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{text:?}");
+    assert!(text.contains("\\u{1b}[2J::\\u{202e}"), "{text}");
+    let found = json(&place, "inspect evil.wat --json");
+    assert_eq!(found["imports"][0]["module"], "\u{1b}[2J");
+    assert_eq!(found["imports"][0]["name"], "\u{202e}");
+    assert_eq!(found["exports"][0]["name"], "a\nb\u{7}");
+}
+
+#[test]
+fn inspect_every_program() {
+    let place = Place::new();
+    for entry in std::fs::read_dir(common::programs()).expect("tests/programs") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|e| e == "wasm") {
+            let path = path.to_str().expect("UTF-8");
+            place.line(&format!("validate {path} --sandbox")).code(0).quietly();
+            let found = json(&place, &format!("inspect --json {path}"));
+            let library = found["kind"] == "reactor";
+            assert!(library || found["kind"] == "command", "{path}");
+            assert!(!found["wasi"].as_array().expect("a list").is_empty() || library);
+        }
+    }
+}
+
+#[test]
+fn features_as_text_and_json() {
+    let place = Place::new();
+    let text = place.line("features").code(0).quietly().stdout;
+    for part in ["interpreter", "tail-call", "memory64", "openat2", "nesting", "module-bytes"] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let found = json(&place, "features --json");
+    assert_eq!(found["proposals"]["tail-call"], true);
+    assert_eq!(found["limits"]["nesting"]["sandbox"], 500);
+    assert!(found["engines"]["interpreter"]["dispatcher"].is_string());
+    assert!(found["system"]["openat2"].is_boolean());
+}
+
+#[test]
+fn the_table_of_wasi_has_46_rows() {
+    let place = Place::new();
+    let found = json(&place, "wasi --json");
+    let functions = found["functions"].as_array().expect("a list");
+    assert_eq!(functions.len(), 46);
+    assert_eq!(functions.iter().filter(|f| f["rule"] == "none").count(), 14);
+    let text = place.line("wasi").code(0).quietly().stdout;
+    for function in functions {
+        let name = function["name"].as_str().expect("a name");
+        assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}");
+    }
+}
+
+#[test]
+fn scripts_end_with_the_numbers() {
+    let place = Place::new();
+    place.file(
+        "good.wast",
+        r#"(module (func (export "f") (param i32) (result i32) (local.get 0)))
+           (assert_return (invoke "f" (i32.const 3)) (i32.const 3))
+           (assert_invalid (module (func (result i32))) "type mismatch")"#,
+    );
+    place.file(
+        "bad.wast",
+        r#"(module (func (export "f") (result i32) (i32.const 1)))
+           (assert_return (invoke "f") (i32.const 2))"#,
+    );
+    let last = |ended: &common::Ended| ended.stdout.lines().last().unwrap_or("").to_owned();
+    let good = place.line("wast good.wast").code(0);
+    assert!(last(&good).ends_with("passed, 0 failed, 0 skipped"), "{good:#?}");
+    let bad = place.line("wast --engine interpreter good.wast bad.wast").code(1);
+    assert!(last(&bad).ends_with(" passed, 1 failed, 0 skipped"), "{bad:#?}");
+    assert!(bad.stdout.contains("bad.wast:2: "), "{bad:#?}");
+    place.file("broken.wast", "(module");
+    place.line("wast broken.wast").code(1);
+}

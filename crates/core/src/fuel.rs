@@ -1,0 +1,27 @@
+//! What each thing costs in fuel. The same numbers hold in every engine.
+//!
+//! Operators cost 1, structure (`block`, `loop`, `else`, `end`, `nop`, `drop`) nothing; entering a
+//! function costs 1 and 1 for each 8 locals. Bulk work is charged before it starts.
+
+/// Entering a function that declares `locals` locals beside its parameters.
+pub const fn function_entry(locals: u64) -> u64 {
+    1 + locals / 8
+}
+
+/// What a bulk operation on `bytes` bytes costs beside its operator.
+pub const fn bytes(bytes: u64) -> u64 {
+    bytes.div_ceil(64)
+}
+
+/// What a bulk operation on `elements` table elements costs beside its operator.
+pub const fn elements(elements: u64) -> u64 {
+    elements.div_ceil(8)
+}
+
+/// What growing a memory by `pages` pages costs beside its operator.
+pub const fn pages(pages: u64) -> u64 {
+    pages
+}
+
+/// What any call of a WASI function costs.
+pub const WASI_CALL: u64 = 50;

@@ -1,0 +1,443 @@
+//! Translated code, and the module that owns it.
+//!
+//! Code is shared by all instances of a module and made when a function is first called. Each
+//! entry address is preceded by two words: a pointer to the [`Signature`], and the frame's size in
+//! bytes. Until a function is translated its entry is a stub of the same shape, whose one instruction translates it.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use palisade_core::{TrapCode, TypeId, ValClass, ValType};
+use palisade_module::{FuncIdx, ModuleInfo, TypeRegistry};
+use palisade_vm::layout::{Cell, VmCtx, VmOffsets, VmRef};
+
+use crate::ops::call::{BRIDGE, TRANSLATE};
+use crate::ops::control::HALT;
+use crate::state::Handler;
+use crate::val::Reg;
+use crate::{InterpConfig, translate};
+
+/// A word of code.
+pub(crate) type Word = MaybeUninit<u64>;
+
+/// What a value is to the interpreter.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Ty {
+    I32,
+    I64,
+    F32,
+    F64,
+    V128,
+    /// A reference to a function: a pointer in a cell.
+    Func,
+    /// Any other reference: in the reference stack.
+    Ref,
+}
+
+impl Ty {
+    fn of(ty: ValType, types: &TypeRegistry) -> Self {
+        match ty {
+            ValType::I32 => Self::I32,
+            ValType::I64 => Self::I64,
+            ValType::F32 => Self::F32,
+            ValType::F64 => Self::F64,
+            ValType::V128 => Self::V128,
+            ValType::Ref(_) => match ty.class(|id| types.is_func(id)) {
+                ValClass::Ref => Self::Ref,
+                _ => Self::Func,
+            },
+        }
+    }
+
+    /// How many cells it takes in the value stack.
+    pub(crate) fn cells(self) -> u32 {
+        match self {
+            Self::V128 => 2,
+            Self::Ref => 0,
+            _ => 1,
+        }
+    }
+
+    /// How many places it takes in the reference stack.
+    pub(crate) fn refs(self) -> u32 {
+        u32::from(self == Self::Ref)
+    }
+
+    /// The accumulator that it may travel in.
+    pub(crate) fn reg(self) -> Option<Reg> {
+        match self {
+            Self::I32 | Self::I64 | Self::Func => Some(Reg::Int),
+            Self::F32 => Some(Reg::F32),
+            Self::F64 => Some(Reg::F64),
+            Self::V128 | Self::Ref => None,
+        }
+    }
+}
+
+/// Where the parameters and results of a function type go.
+#[derive(Debug)]
+pub(crate) struct Signature {
+    /// Cells of parameters in the value stack.
+    pub(crate) param_cells: u32,
+    /// Cells of results in the value stack.
+    pub(crate) result_cells: u32,
+    /// Parameters in the reference stack.
+    pub(crate) ref_params: u32,
+    /// Results in the reference stack.
+    pub(crate) ref_results: u32,
+    /// Each parameter.
+    pub(crate) params: Box<[Ty]>,
+    /// Each result.
+    pub(crate) results: Box<[Ty]>,
+}
+
+impl Signature {
+    fn new(types: &TypeRegistry, id: TypeId) -> Option<Self> {
+        let func = types.func_type(id)?;
+        let classes = |list: &[ValType]| -> Box<[Ty]> {
+            list.iter().map(|&ty| Ty::of(ty, types)).collect()
+        };
+        let (params, results) = (classes(&func.params), classes(&func.results));
+        Some(Self {
+            param_cells: params.iter().map(|ty| ty.cells()).sum(),
+            result_cells: results.iter().map(|ty| ty.cells()).sum(),
+            ref_params: params.iter().map(|ty| ty.refs()).sum(),
+            ref_results: results.iter().map(|ty| ty.refs()).sum(),
+            params,
+            results,
+        })
+    }
+
+    /// Copies values from the two stacks to a buffer in signature order.
+    ///
+    /// # Safety
+    ///
+    /// `cells` and `window` have as many elements as `values` says, and `buffer` has a cell
+    /// for each (two for vectors).
+    pub(crate) unsafe fn gather(
+        &self,
+        values: &[Ty],
+        mut cells: *const Cell,
+        mut window: *const VmRef,
+        buffer: &mut [Cell],
+    ) {
+        let mut out = buffer.iter_mut();
+        let mut put = |value| {
+            if let Some(place) = out.next() {
+                *place = value;
+            }
+        };
+        for ty in values {
+            // SAFETY: the caller says that both sources are long enough.
+            unsafe {
+                if *ty == Ty::Ref {
+                    put(u64::from(window.read().0));
+                    window = window.add(1);
+                }
+                for _ in 0..ty.cells() {
+                    put(cells.read());
+                    cells = cells.add(1);
+                }
+            }
+        }
+    }
+
+    /// Copies values from a buffer in signature order to the two stacks.
+    ///
+    /// # Safety
+    ///
+    /// `cells` and `window` have room for as many elements as `values` says, and `buffer` has
+    /// a cell for each (two for vectors).
+    pub(crate) unsafe fn scatter(
+        &self,
+        values: &[Ty],
+        buffer: &[Cell],
+        mut cells: *mut Cell,
+        mut window: *mut VmRef,
+    ) {
+        let mut cells_in = buffer.iter().copied();
+        let mut take = || cells_in.next().unwrap_or(0);
+        for ty in values {
+            // SAFETY: the caller says that both destinations are long enough.
+            unsafe {
+                if *ty == Ty::Ref {
+                    window.write(VmRef(take() as u32));
+                    window = window.add(1);
+                }
+                for _ in 0..ty.cells() {
+                    cells.write(take());
+                    cells = cells.add(1);
+                }
+            }
+        }
+    }
+}
+
+/// The code of one function.
+#[derive(Debug)]
+pub(crate) struct FuncCode {
+    /// Signature, frame size, then instructions.
+    pub(crate) words: Box<[Word]>,
+    /// Where instructions that may trap or call stand, in bytes from the first one, and the offset
+    /// in the module that each came from. Ascending.
+    pub(crate) marks: Box<[(u32, u32)]>,
+    /// The slot of the frame's header.
+    pub(crate) header: u32,
+}
+
+/// Words before the first instruction.
+pub(crate) const PREFIX_WORDS: usize = 2;
+/// Words of a stub: prefix, handler, index.
+const STUB_WORDS: usize = 4;
+
+impl FuncCode {
+    pub(crate) fn entry(&self) -> *const u8 {
+        self.words.as_ptr().wrapping_add(PREFIX_WORDS).cast()
+    }
+}
+
+/// A module as the interpreter runs it: its code, translated as functions are first called.
+pub struct InterpModule {
+    info: Arc<ModuleInfo>,
+    offsets: Arc<VmOffsets>,
+    types: Arc<TypeRegistry>,
+    config: InterpConfig,
+    tail_calls: bool,
+    /// By type index; `None` for types that are not of functions.
+    signatures: Vec<Option<Arc<Signature>>>,
+    by_type: HashMap<TypeId, Option<Arc<Signature>>>,
+    /// The signatures of other modules' types that host calls have asked for.
+    foreign: Mutex<HashMap<TypeId, Arc<Signature>>>,
+    /// A stub for each defined function.
+    stubs: Box<[u64]>,
+    code: Box<[OnceLock<Box<FuncCode>>]>,
+    /// Defined functions by the address of their code.
+    by_address: Mutex<BTreeMap<usize, u32>>,
+    /// Bytes of code made so far.
+    code_bytes: AtomicU64,
+}
+
+// SAFETY: the addresses in `stubs` and in code words point into this module's own immutable
+// allocations, or to functions; nothing in them is bound to a thread.
+unsafe impl Send for InterpModule {}
+// SAFETY: as above; what changes is behind locks and `OnceLock`s.
+unsafe impl Sync for InterpModule {}
+
+impl std::fmt::Debug for InterpModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InterpModule").field("functions", &self.code.len()).finish_non_exhaustive()
+    }
+}
+
+impl InterpModule {
+    /// Prepares a module for running. Nothing is translated yet.
+    pub fn new(
+        info: Arc<ModuleInfo>,
+        offsets: Arc<VmOffsets>,
+        types: Arc<TypeRegistry>,
+        config: InterpConfig,
+    ) -> Arc<Self> {
+        let tail_calls = config.dispatch.tail_calls();
+        let mut known: HashMap<TypeId, Option<Arc<Signature>>> = HashMap::new();
+        let signatures: Vec<_> = info
+            .types
+            .iter()
+            .map(|&id| {
+                known.entry(id).or_insert_with(|| Signature::new(&types, id).map(Arc::new)).clone()
+            })
+            .collect();
+        let defined = info.bodies.len();
+        let translate = code_word(TRANSLATE, tail_calls);
+        let mut stubs = Vec::with_capacity(defined * STUB_WORDS);
+        for (index, id) in info.funcs.iter().skip(info.imported_funcs as usize).enumerate() {
+            let signature = known.get(id).and_then(Option::as_ref);
+            let signature = signature.map_or(std::ptr::null(), Arc::as_ptr);
+            stubs.extend([signature as u64, 0, translate, index as u64]);
+        }
+        Arc::new(Self {
+            info,
+            offsets,
+            types,
+            config,
+            tail_calls,
+            signatures,
+            by_type: known,
+            foreign: Mutex::default(),
+            stubs: stubs.into(),
+            code: (0..defined).map(|_| OnceLock::new()).collect(),
+            by_address: Mutex::default(),
+            code_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Where a function is entered: its code, or the stub that translates it.
+    pub fn code_entry(&self, defined: u32) -> *const u8 {
+        let index = defined as usize;
+        match self.code.get(index).and_then(OnceLock::get) {
+            Some(code) => code.entry(),
+            None => self
+                .stubs
+                .get(index * STUB_WORDS + PREFIX_WORDS..)
+                .map_or(std::ptr::null(), |words| words.as_ptr().cast()),
+        }
+    }
+
+    /// The module that a context's instance belongs to.
+    ///
+    /// # Safety
+    ///
+    /// `vm` is the context of a live instance.
+    pub(crate) unsafe fn of<'a>(vm: *mut VmCtx) -> Option<&'a Self> {
+        // SAFETY: the instance keeps its engine's data as long as it lives.
+        let data: &'a (dyn Any + Send + Sync) = unsafe { &*(*(*vm).instance).engine_data };
+        data.downcast_ref()
+    }
+
+    /// Whether the tail-call dispatcher runs this module.
+    pub fn tail_calls(&self) -> bool {
+        self.tail_calls
+    }
+
+    /// How many functions have been translated, and the bytes of code that they take.
+    pub fn translated(&self) -> (usize, u64) {
+        let functions = self.by_address.lock().unwrap_or_else(PoisonError::into_inner).len();
+        (functions, self.code_bytes.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn offsets(&self) -> &VmOffsets {
+        &self.offsets
+    }
+
+    pub(crate) fn info(&self) -> &ModuleInfo {
+        &self.info
+    }
+
+    pub(crate) fn config(&self) -> &InterpConfig {
+        &self.config
+    }
+
+    /// The word that begins an instruction.
+    pub(crate) fn word(&self, handler: Handler) -> u64 {
+        code_word(handler, self.tail_calls)
+    }
+
+    /// The signature of a function type of this module.
+    pub(crate) fn signature_at(&self, type_index: u32) -> Option<&Arc<Signature>> {
+        self.signatures.get(type_index as usize)?.as_ref()
+    }
+
+    /// The signature of a function type that this module declares.
+    pub(crate) fn signature_of(&self, id: TypeId) -> Option<&Signature> {
+        self.by_type.get(&id)?.as_deref()
+    }
+
+    /// The signature of any function type of the engine.
+    pub(crate) fn signature(&self, id: TypeId) -> Option<Arc<Signature>> {
+        let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = foreign.get(&id) {
+            return Some(known.clone());
+        }
+        let made = Arc::new(Signature::new(&self.types, id)?);
+        foreign.insert(id, made.clone());
+        Some(made)
+    }
+
+    /// Translates a function, if that has not been done, and returns where it is entered.
+    pub(crate) fn translate(&self, defined: u32) -> Result<*const u8, TrapCode> {
+        let cell = self.code.get(defined as usize).ok_or(TrapCode::Internal)?;
+        if let Some(code) = cell.get() {
+            return Ok(code.entry());
+        }
+        let code = Box::new(translate::function(self, defined)?);
+        // Another thread may have been faster; then its code is used.
+        let code = cell.get_or_init(|| code);
+        let mut addresses = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if addresses.insert(code.entry() as usize, defined).is_none() {
+            let bytes = code.words.len() * 8 + code.marks.len() * 8;
+            self.code_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        Ok(code.entry())
+    }
+
+    /// What stands at a code address of this module.
+    pub(crate) fn locate(&self, ip: usize) -> Option<Place> {
+        let stubs = self.stubs.as_ptr() as usize;
+        if let Some(offset) = ip.checked_sub(stubs)
+            && offset < self.stubs.len() * 8
+        {
+            let defined = (offset / (STUB_WORDS * 8)) as u32;
+            let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize)?;
+            let header = self.signature(*id)?.param_cells;
+            let offset = self.info.bodies.get(defined as usize)?.range.start as u32;
+            return Some(Place { defined, header, offset });
+        }
+        let addresses = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let (&start, &defined) = addresses.range(..=ip).next_back()?;
+        let code = self.code.get(defined as usize)?.get()?;
+        let within = ip - start;
+        if within > code.words.len() * 8 {
+            return None;
+        }
+        let mark = code.marks.partition_point(|&(at, _)| at as usize <= within);
+        let offset = mark.checked_sub(1).and_then(|i| code.marks.get(i)).map_or(0, |m| m.1);
+        Some(Place { defined, header: code.header, offset })
+    }
+
+    /// The index of a defined function among all functions.
+    pub(crate) fn func_idx(&self, defined: u32) -> FuncIdx {
+        FuncIdx(self.info.imported_funcs + defined)
+    }
+
+    /// The interpreter's view of a type.
+    pub(crate) fn ty_of(&self, ty: ValType) -> Ty {
+        Ty::of(ty, &self.types)
+    }
+
+    /// Whether a type of the module is a function type.
+    pub(crate) fn is_func_type(&self, type_index: u32) -> bool {
+        self.info.types.get(type_index as usize).is_some_and(|&id| self.types.is_func(id))
+    }
+}
+
+/// What stands at a code address.
+pub(crate) struct Place {
+    pub(crate) defined: u32,
+    /// The slot of the frame's header.
+    pub(crate) header: u32,
+    /// The offset in the module.
+    pub(crate) offset: u32,
+}
+
+/// The word that begins an instruction, for a dispatcher.
+pub(crate) fn code_word(handler: Handler, tail_calls: bool) -> u64 {
+    if tail_calls { handler.tail as usize as u64 } else { handler.step as usize as u64 }
+}
+
+/// Code that belongs to no function: where activations end, and where calls between instances
+/// return to.
+pub(crate) struct Glue {
+    halt: [u64; 1],
+    bridge: [u64; 1],
+}
+
+impl Glue {
+    pub(crate) fn get(tail_calls: bool) -> &'static Self {
+        static GLUE: OnceLock<[Glue; 2]> = OnceLock::new();
+        let make = |tail_calls| Self {
+            halt: [code_word(HALT, tail_calls)],
+            bridge: [code_word(BRIDGE, tail_calls)],
+        };
+        &GLUE.get_or_init(|| [make(false), make(true)])[usize::from(tail_calls)]
+    }
+
+    pub(crate) fn halt_code(&self) -> *const u8 {
+        self.halt.as_ptr().cast()
+    }
+
+    pub(crate) fn bridge_code(&self) -> *const u8 {
+        self.bridge.as_ptr().cast()
+    }
+}

@@ -1,0 +1,408 @@
+//! Loads and stores.
+//!
+//! Bounds are checked here, in software, on the exact effective address: index, offset and size
+//! are added in 64 bits, where they cannot wrap for a 32-bit memory (33 bits are enough), and with
+//! checked additions for a 64-bit one.
+//!
+//! The fast forms are for a 32-bit memory 0 that no other thread can grow, whose place and length
+//! stand in registers. All other memories go through [`Far`] forms, which read the definition at each access.
+
+use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
+
+use palisade_core::TrapCode;
+use palisade_vm::layout::{VmCtx, VmMemoryDef};
+
+use crate::ops::arith::{D, DestPair, Dest, R, put};
+use crate::state::{Handler, Next, Op, State, handler};
+use crate::val::Val;
+
+/// How bytes of memory become a value.
+pub(crate) trait Load {
+    type Out: Val;
+    const SIZE: usize;
+    unsafe fn load(at: *const u8) -> Self::Out;
+}
+
+/// How a value becomes bytes of memory.
+pub(crate) trait Store {
+    type In: Val;
+    const SIZE: usize;
+    unsafe fn store(at: *mut u8, value: Self::In);
+}
+
+macro_rules! loads {
+    ($( $name:ident, $raw:ty, $out:ty; )*) => {
+        /// The kinds of loads. What is loaded into an `i32` may also extend into the upper half of its
+        /// cell, which has no meaning; so `i32.load8_s` and `i64.load8_s` are one.
+        #[derive(Copy, Clone, PartialEq, Eq, Debug)]
+        pub(crate) enum LoadIdx { $($name,)* }
+        mod load {
+            use super::*;
+            $(
+                pub(crate) struct $name;
+                impl Load for $name {
+                    type Out = $out;
+                    const SIZE: usize = size_of::<$raw>();
+                    #[inline(always)]
+                    unsafe fn load(at: *const u8) -> $out {
+                        // SAFETY: the caller checked that SIZE bytes from `at` belong to a memory.
+                        unsafe { at.cast::<$raw>().read_unaligned() as $out }
+                    }
+                }
+            )*
+        }
+        static LOADS: &[[DestPair; 5]] = &[$(load_row::<load::$name>(),)*];
+        static FAR_LOADS: &[[DestPair; 2]] = &[$(far_load_row::<load::$name>(),)*];
+    };
+}
+
+loads! {
+    U8, u8, u64;
+    S8, i8, i64;
+    U16, u16, u64;
+    S16, i16, i64;
+    U32, u32, u64;
+    S32, i32, i64;
+    U64, u64, u64;
+    F32, f32, f32;
+    F64, f64, f64;
+}
+
+macro_rules! stores {
+    ($( $name:ident, $raw:ty, $in:ty; )*) => {
+        /// The kinds of stores.
+        #[derive(Copy, Clone, PartialEq, Eq, Debug)]
+        pub(crate) enum StoreIdx { $($name,)* }
+        mod store {
+            use super::*;
+            $(
+                pub(crate) struct $name;
+                impl Store for $name {
+                    type In = $in;
+                    const SIZE: usize = size_of::<$raw>();
+                    #[inline(always)]
+                    unsafe fn store(at: *mut u8, value: $in) {
+                        // SAFETY: the caller checked that SIZE bytes from `at` belong to a memory.
+                        unsafe { at.cast::<$raw>().write_unaligned(value as $raw) }
+                    }
+                }
+            )*
+        }
+        static STORES: &[[Handler; 11]] = &[$(store_row::<store::$name>(),)*];
+        static FAR_STORES: &[[Handler; 2]] = &[$(far_store_row::<store::$name>(),)*];
+    };
+}
+
+// A float in a slot is stored like an integer of its size; `F32` and `F64` are for accumulators.
+stores! {
+    B8, u8, u64;
+    B16, u16, u64;
+    B32, u32, u64;
+    B64, u64, u64;
+    F32, f32, f32;
+    F64, f64, f64;
+}
+
+/// Operands of a fast access.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct MemOps {
+    pub(crate) handler: u64,
+    /// The destination of a load.
+    pub(crate) d: u16,
+    /// The index, or its first part.
+    pub(crate) a: u16,
+    pub(crate) offset: u32,
+}
+
+/// Operands of a fast access with more of them.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct MemOpsWide {
+    pub(crate) handler: u64,
+    pub(crate) d: u16,
+    pub(crate) a: u16,
+    pub(crate) offset: u32,
+    /// The second part of the index, or the value of a store.
+    pub(crate) b: u16,
+    /// By how much the second part of the index is shifted.
+    pub(crate) shift: u16,
+    /// The value of a store that is an immediate (sign-extended for 8-byte ones).
+    pub(crate) imm: i32,
+}
+
+/// Where the index of a fast access comes from.
+pub(crate) trait Addr {
+    type Ops: Copy;
+    unsafe fn index(s: &State) -> u32;
+}
+
+macro_rules! addrs {
+    ($( $(#[$doc:meta])* $name:ident, $ops:ty, |$s:ident, $o:ident| $index:expr; )*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+        impl Addr for $name {
+            type Ops = $ops;
+            #[inline(always)]
+            unsafe fn index($s: &State) -> u32 {
+                // SAFETY: the instruction was emitted with these operands; its slots belong to the
+                // frame.
+                unsafe {
+                    let $o = $s.operands::<Self::Ops>();
+                    let _ = $o;
+                    $index
+                }
+            }
+        }
+    )*};
+}
+
+addrs! {
+    /// A slot.
+    InSlot, MemOps, |s, o| s.cell(o.a) as u32;
+    /// The accumulator.
+    InAcc, MemOps, |s, o| s.acc as u32;
+    /// A constant, which the offset holds.
+    Fixed, MemOps, |s, o| 0;
+    /// A slot and another one, shifted.
+    Sum, MemOpsWide, |s, o| (s.cell(o.a) as u32)
+        .wrapping_add((s.cell(o.b) as u32).wrapping_shl(u32::from(o.shift)));
+    /// A slot and the accumulator, shifted.
+    SumAcc, MemOpsWide, |s, o| (s.cell(o.a) as u32)
+        .wrapping_add((s.acc as u32).wrapping_shl(u32::from(o.shift)));
+}
+
+/// The number of an address form in the tables.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum AddrIdx {
+    InSlot,
+    InAcc,
+    Fixed,
+    Sum,
+    SumAcc,
+}
+
+/// The host address of an access to memory 0, if all of it lies inside.
+#[inline(always)]
+unsafe fn address<A: Addr>(s: &State, size: usize) -> Option<*mut u8> {
+    // SAFETY: the instruction has these operands; both kinds hold the offset in the same place.
+    unsafe {
+        let index = A::index(s);
+        let offset = s.ip.add(12).cast::<u32>().read();
+        let at = u64::from(index) + u64::from(offset);
+        if at + size as u64 > s.len as u64 {
+            return None;
+        }
+        Some(s.mem.add(at as usize))
+    }
+}
+
+struct LoadOp<L, A, T>(PhantomData<(L, A, T)>);
+
+impl<L: Load, A: Addr, T: Dest> Op for LoadOp<L, A, T> {
+    #[inline(always)]
+    unsafe fn exec(mut s: State) -> Next {
+        // SAFETY: the address was checked against the memory's current length.
+        unsafe {
+            let Some(at) = address::<A>(&s, L::SIZE) else {
+                return Next::Trap(s, TrapCode::MemoryOutOfBounds);
+            };
+            let value = L::load(at);
+            put::<L::Out, T>(&mut s, value);
+        }
+        s.after::<A::Ops>()
+    }
+}
+
+/// Where the value of a store comes from.
+pub(crate) trait Source {
+    unsafe fn value<V: Val>(s: &State) -> V;
+}
+/// A slot.
+struct FromSlot;
+/// The accumulator.
+struct FromAcc;
+/// An immediate.
+struct FromImm;
+impl Source for FromSlot {
+    #[inline(always)]
+    unsafe fn value<V: Val>(s: &State) -> V {
+        // SAFETY: such a store is emitted with `MemOpsWide` or with its value in `d`.
+        unsafe { V::from_cell(s.cell(s.operands::<MemOps>().d)) }
+    }
+}
+impl Source for FromAcc {
+    #[inline(always)]
+    unsafe fn value<V: Val>(s: &State) -> V {
+        V::get(s)
+    }
+}
+impl Source for FromImm {
+    #[inline(always)]
+    unsafe fn value<V: Val>(s: &State) -> V {
+        // SAFETY: such a store is emitted with `MemOpsWide`.
+        unsafe { V::from_cell(i64::from(s.operands::<MemOpsWide>().imm) as u64) }
+    }
+}
+
+struct StoreOp<S, A, V, const WIDE: bool>(PhantomData<(S, A, V)>);
+
+impl<S: Store, A: Addr, V: Source, const WIDE: bool> Op for StoreOp<S, A, V, WIDE> {
+    #[inline(always)]
+    unsafe fn exec(s: State) -> Next {
+        // SAFETY: the address was checked against the memory's current length.
+        unsafe {
+            let Some(at) = address::<A>(&s, S::SIZE) else {
+                return Next::Trap(s, TrapCode::MemoryOutOfBounds);
+            };
+            S::store(at, V::value::<S::In>(&s));
+        }
+        if WIDE { s.after::<MemOpsWide>() } else { s.after::<A::Ops>() }
+    }
+}
+
+const fn load_row<L: Load>() -> [DestPair; 5] {
+    macro_rules! pair {
+        ($addr:ident) => {
+            [handler::<LoadOp<L, $addr, R>>(), handler::<LoadOp<L, $addr, D>>()]
+        };
+    }
+    [pair!(InSlot), pair!(InAcc), pair!(Fixed), pair!(Sum), pair!(SumAcc)]
+}
+
+const fn store_row<S: Store>() -> [Handler; 11] {
+    [
+        handler::<StoreOp<S, InSlot, FromSlot, false>>(),
+        handler::<StoreOp<S, InSlot, FromAcc, false>>(),
+        handler::<StoreOp<S, InSlot, FromImm, true>>(),
+        handler::<StoreOp<S, InAcc, FromSlot, false>>(),
+        handler::<StoreOp<S, InAcc, FromImm, true>>(),
+        handler::<StoreOp<S, Fixed, FromSlot, false>>(),
+        handler::<StoreOp<S, Fixed, FromAcc, false>>(),
+        handler::<StoreOp<S, Fixed, FromImm, true>>(),
+        handler::<StoreOp<S, Sum, FromSlot, true>>(),
+        handler::<StoreOp<S, Sum, FromAcc, true>>(),
+        handler::<StoreOp<S, InAcc, FromAcc, false>>(),
+    ]
+}
+
+/// Where the value of a store comes from, as a number.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum SourceIdx {
+    Slot,
+    Acc,
+    Imm,
+}
+
+impl LoadIdx {
+    /// The handlers of a fast load.
+    pub(crate) fn handlers(self, addr: AddrIdx) -> DestPair {
+        LOADS[self as usize][addr as usize]
+    }
+    /// The handlers of a load from any memory.
+    pub(crate) fn far(self, memory64: bool) -> DestPair {
+        FAR_LOADS[self as usize][memory64 as usize]
+    }
+}
+
+impl StoreIdx {
+    /// The handler of a fast store, where that combination exists.
+    pub(crate) fn handler(self, addr: AddrIdx, source: SourceIdx) -> Option<Handler> {
+        let column = match (addr, source) {
+            (AddrIdx::InSlot, SourceIdx::Slot) => 0,
+            (AddrIdx::InSlot, SourceIdx::Acc) => 1,
+            (AddrIdx::InSlot, SourceIdx::Imm) => 2,
+            (AddrIdx::InAcc, SourceIdx::Slot) => 3,
+            (AddrIdx::InAcc, SourceIdx::Imm) => 4,
+            (AddrIdx::Fixed, SourceIdx::Slot) => 5,
+            (AddrIdx::Fixed, SourceIdx::Acc) => 6,
+            (AddrIdx::Fixed, SourceIdx::Imm) => 7,
+            (AddrIdx::Sum, SourceIdx::Slot) => 8,
+            (AddrIdx::Sum, SourceIdx::Acc) => 9,
+            // Only of use for floats: there the two accumulators differ.
+            (AddrIdx::InAcc, SourceIdx::Acc) => 10,
+            _ => return None,
+        };
+        Some(STORES[self as usize][column])
+    }
+    /// The handler of a store to any memory.
+    pub(crate) fn far(self, memory64: bool) -> Handler {
+        FAR_STORES[self as usize][memory64 as usize]
+    }
+}
+
+/// Operands of an access to any memory: all in slots.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct FarOps {
+    pub(crate) handler: u64,
+    /// The destination of a load, the value of a store.
+    pub(crate) d: u16,
+    pub(crate) a: u16,
+    /// Where the context holds the pointer to the memory's definition.
+    pub(crate) memory: u32,
+    pub(crate) offset: u64,
+}
+
+/// The host address of an access to any memory, if all of it lies inside.
+#[inline(always)]
+unsafe fn far_address<const M64: bool>(s: &State, o: FarOps, size: usize) -> Option<*mut u8> {
+    // SAFETY: the slot belongs to the frame, and the context holds a live definition there.
+    unsafe {
+        let index = if M64 { s.cell(o.a) } else { u64::from(s.cell(o.a) as u32) };
+        let def = VmCtx::pointer::<VmMemoryDef>(s.vm, o.memory);
+        let at = index.checked_add(o.offset)?;
+        let end = at.checked_add(size as u64)?;
+        if end > (*def).len.load(Ordering::Acquire) as u64 {
+            return None;
+        }
+        Some((*def).base.add(at as usize))
+    }
+}
+
+struct FarLoadOp<L, T, const M64: bool>(PhantomData<(L, T)>);
+
+impl<L: Load, T: Dest, const M64: bool> Op for FarLoadOp<L, T, M64> {
+    #[inline(always)]
+    unsafe fn exec(mut s: State) -> Next {
+        // SAFETY: the address was checked against the memory's current length.
+        unsafe {
+            let o = s.operands::<FarOps>();
+            let Some(at) = far_address::<M64>(&s, o, L::SIZE) else {
+                return Next::Trap(s, TrapCode::MemoryOutOfBounds);
+            };
+            let value = L::load(at);
+            put::<L::Out, T>(&mut s, value);
+        }
+        s.after::<FarOps>()
+    }
+}
+
+struct FarStoreOp<S, const M64: bool>(PhantomData<S>);
+
+impl<S: Store, const M64: bool> Op for FarStoreOp<S, M64> {
+    #[inline(always)]
+    unsafe fn exec(s: State) -> Next {
+        // SAFETY: the address was checked against the memory's current length.
+        unsafe {
+            let o = s.operands::<FarOps>();
+            let Some(at) = far_address::<M64>(&s, o, S::SIZE) else {
+                return Next::Trap(s, TrapCode::MemoryOutOfBounds);
+            };
+            S::store(at, S::In::from_cell(s.cell(o.d)));
+        }
+        s.after::<FarOps>()
+    }
+}
+
+const fn far_load_row<L: Load>() -> [DestPair; 2] {
+    [
+        [handler::<FarLoadOp<L, R, false>>(), handler::<FarLoadOp<L, D, false>>()],
+        [handler::<FarLoadOp<L, R, true>>(), handler::<FarLoadOp<L, D, true>>()],
+    ]
+}
+
+const fn far_store_row<S: Store>() -> [Handler; 2] {
+    [handler::<FarStoreOp<S, false>>(), handler::<FarStoreOp<S, true>>()]
+}

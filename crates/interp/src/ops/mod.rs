@@ -1,0 +1,8 @@
+//! The operations, by family. Each is a type that implements [`crate::state::Op`].
+
+pub(crate) mod arith;
+pub(crate) mod call;
+pub(crate) mod control;
+pub(crate) mod memory;
+pub(crate) mod refs;
+pub(crate) mod slow;

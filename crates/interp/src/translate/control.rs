@@ -1,0 +1,711 @@
+//! Blocks, branches, calls and returns.
+
+use palisade_module::wasmparser::{BlockType, BrTable, Operator};
+use palisade_module::{FuncIdx, TableIdx};
+
+use crate::code::{Signature, Ty};
+use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, FormIdx};
+use crate::ops::call::{
+    CALL, CALL_IMPORT, CALL_INDIRECT, CALL_INDIRECT_ANY, CALL_REF, CallOps, IndirectOps, RETURN_IMM,
+    RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps, TAIL_CALL, TAIL_CALL_IMPORT,
+    TAIL_CALL_INDIRECT, TAIL_CALL_REF, TailOps,
+};
+use crate::ops::control::{BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, TableOps};
+use crate::ops::refs;
+use crate::translate::emit::{At, Fixup};
+use crate::translate::stack::{Loc, Stack};
+use crate::translate::values::Source;
+use crate::translate::{Last, Result, Translator, invalid};
+
+/// Where a branch offset stands in an instruction.
+const OFFSET_FIELD: u32 = 8;
+
+/// What a control frame is.
+#[derive(Copy, Clone, Debug)]
+enum Kind {
+    Function,
+    Block,
+    Loop(At),
+    /// With the branch that is taken when the condition does not hold.
+    If(Fixup),
+    Else,
+    /// In code that cannot be reached.
+    Dead,
+}
+
+/// A control frame of the function.
+pub(super) struct Frame<'m> {
+    kind: Kind,
+    params: Vec<Ty>,
+    results: std::borrow::Cow<'m, [Ty]>,
+    /// Heights of the stack below the block's parameters.
+    entries: usize,
+    cells: u32,
+    refs: u32,
+    /// Branches to the block's end.
+    fixups: Vec<Fixup>,
+}
+
+impl<'m> Frame<'m> {
+    pub(super) fn function(stack: &Stack, results: &'m [Ty]) -> Self {
+        Self {
+            kind: Kind::Function,
+            params: Vec::new(),
+            results: results.into(),
+            entries: 0,
+            cells: stack.cells,
+            refs: stack.refs,
+            fixups: Vec::new(),
+        }
+    }
+
+    /// What a branch to this frame takes along.
+    fn label_types(&self) -> &[Ty] {
+        if matches!(self.kind, Kind::Loop(_)) { &self.params } else { &self.results }
+    }
+}
+
+/// A condition that a branch is about to test.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum Cond {
+    Compare { op: BinIdx, form: FormIdx, a: u16, b: u16, imm: u64 },
+    Value(Source),
+    /// Whether the function reference in a cell, a 64-bit number, is null.
+    NullCell(u16),
+}
+
+/// What is called.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum Callee {
+    Func(FuncIdx),
+    Table { table: u32, type_index: u32, index: Source },
+    Ref(u16),
+}
+
+impl Translator<'_> {
+    fn depth(&self, relative: u32) -> Result<usize> {
+        match self.frames.len().checked_sub(relative as usize + 1) {
+            Some(index) => Ok(index),
+            None => invalid(),
+        }
+    }
+
+    /// An operator that cannot be reached: only the structure counts.
+    pub(super) fn unreachable_operator(&mut self, op: &Operator<'_>) -> Result<()> {
+        match op {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. } => {
+                self.frames.push(Frame {
+                    kind: Kind::Dead,
+                    params: Vec::new(),
+                    results: Vec::new().into(),
+                    entries: 0,
+                    cells: 0,
+                    refs: 0,
+                    fixups: Vec::new(),
+                });
+                Ok(())
+            }
+            Operator::Else => self.visit_else(),
+            Operator::End => self.visit_end(),
+            _ => Ok(()),
+        }
+    }
+
+    fn push_frame(&mut self, kind: Kind, ty: BlockType) -> Result<()> {
+        let (params, results) = self.block_types(ty)?;
+        let Some(entries) = self.stack.entries.len().checked_sub(params.len()) else {
+            return invalid();
+        };
+        let cells: u32 = params.iter().map(|ty| ty.cells()).sum();
+        let refs: u32 = params.iter().map(|ty| ty.refs()).sum();
+        self.frames.push(Frame {
+            kind,
+            params,
+            results: results.into(),
+            entries,
+            cells: self.stack.cells - cells,
+            refs: self.stack.refs - refs,
+            fixups: Vec::new(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn visit_block(&mut self, ty: BlockType) -> Result<()> {
+        self.settle_all()?;
+        self.push_frame(Kind::Block, ty)
+    }
+
+    pub(super) fn visit_loop(&mut self, ty: BlockType) -> Result<()> {
+        self.settle_all()?;
+        self.bind();
+        let at = self.emitter.here();
+        self.push_frame(Kind::Loop(at), ty)
+    }
+
+    pub(super) fn visit_if(&mut self, ty: BlockType) -> Result<()> {
+        let cond = self.take_cond()?;
+        self.settle_all()?;
+        let fixup = self.branch_on(cond, false, false)?;
+        self.push_frame(Kind::If(fixup), ty)
+    }
+
+    /// A label stands here: nothing is known of the accumulators, and nothing can be taken back.
+    fn bind(&mut self) {
+        self.stack.forget();
+        self.last = [None; 2];
+    }
+
+    pub(super) fn visit_else(&mut self) -> Result<()> {
+        let Some(index) = self.frames.len().checked_sub(1) else { return invalid() };
+        let Some(&Frame { kind: Kind::If(fixup), entries, .. }) = self.frames.last() else {
+            return Ok(());
+        };
+        if self.reachable {
+            self.move_to(index, true)?;
+            let at = self.emit_br(false);
+            self.lead(index, Fixup { at, field: OFFSET_FIELD });
+        }
+        let here = self.emitter.here();
+        self.emitter.resolve(fixup, here);
+        self.drop_pending();
+        self.bind();
+        self.stack.truncate(entries);
+        let Some(frame) = self.frames.last_mut() else { return invalid() };
+        frame.kind = Kind::Else;
+        for ty in frame.params.clone() {
+            self.push(ty, Loc::Slot)?;
+        }
+        self.reachable = true;
+        Ok(())
+    }
+
+    pub(super) fn visit_end(&mut self) -> Result<()> {
+        let Some(frame) = self.frames.last() else { return invalid() };
+        let index = self.frames.len() - 1;
+        let labelled = !frame.fixups.is_empty() || matches!(frame.kind, Kind::If(_));
+        match frame.kind {
+            Kind::Dead => {
+                self.frames.pop();
+                return Ok(());
+            }
+            Kind::Function => {
+                if self.reachable {
+                    self.emit_return(true)?;
+                }
+                self.frames.pop();
+                return Ok(());
+            }
+            _ => {}
+        }
+        if self.reachable && !labelled {
+            // Nobody branches here: values stay where they are.
+            self.frames.pop();
+            return Ok(());
+        }
+        if self.reachable {
+            self.move_to(index, true)?;
+        }
+        let Some(frame) = self.frames.pop() else { return invalid() };
+        let here = self.emitter.here();
+        if let Kind::If(fixup) = frame.kind {
+            self.emitter.resolve(fixup, here);
+        }
+        for fixup in &frame.fixups {
+            self.emitter.resolve(*fixup, here);
+        }
+        self.drop_pending();
+        self.bind();
+        self.stack.truncate(frame.entries);
+        if labelled {
+            for &ty in frame.results.iter() {
+                self.push(ty, Loc::Slot)?;
+            }
+            self.reachable = true;
+        }
+        Ok(())
+    }
+
+    /// What is pending is about to be cut off the stack.
+    fn drop_pending(&mut self) {
+        for reg in &mut self.stack.regs {
+            reg.pending = None;
+        }
+    }
+
+    /// Lets a branch lead to a frame's label.
+    fn lead(&mut self, index: usize, fixup: Fixup) {
+        if let Some(frame) = self.frames.get_mut(index) {
+            match frame.kind {
+                Kind::Loop(target) => self.emitter.resolve(fixup, target),
+                _ => frame.fixups.push(fixup),
+            }
+        }
+    }
+
+    fn emit_br(&mut self, back: bool) -> At {
+        self.emit(BR[usize::from(back)], BranchOps { handler: 0, offset: 0, a: 0, pad: 0 })
+    }
+
+    /// Moves the values that a branch to a frame takes along to where its label expects them.
+    ///
+    /// With `last_use`, the code goes on nowhere else, so that a value in an accumulator can be
+    /// put into place by the instruction that makes it.
+    fn move_to(&mut self, index: usize, last_use: bool) -> Result<()> {
+        let Some(frame) = self.frames.get(index) else { return invalid() };
+        let types = frame.label_types().to_vec();
+        let (mut cell, mut reference) = (frame.cells, frame.refs);
+        let Some(first) = self.stack.entries.len().checked_sub(types.len()) else {
+            return invalid();
+        };
+        for i in 0..types.len() {
+            let Some(&entry) = self.stack.entries.get(first + i) else { return invalid() };
+            let to = if entry.ty == Ty::Ref { reference } else { cell };
+            cell += entry.ty.cells();
+            reference += entry.ty.refs();
+            match entry.loc {
+                Loc::Slot if entry.slot == to => {}
+                Loc::Slot => self.copy(entry.ty, to, entry.slot)?,
+                Loc::Local(from) => self.copy(entry.ty, to, from)?,
+                Loc::Const(bits) => self.put_const(to, bits),
+                Loc::Acc => {
+                    let Some(reg) = entry.ty.reg() else { return invalid() };
+                    match self.stack.reg(reg).pending {
+                        Some(pending) if last_use && types.len() == 1 => {
+                            self.store_result(pending, to);
+                        }
+                        _ => {
+                            self.stack.wrote(to);
+                            let operands = self.slots(to, 0, 0, 0);
+                            self.emit(COPY_ACC[reg as usize], operands);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the values that a branch takes along are in place as soon as they are settled.
+    fn in_place(&self, index: usize) -> Result<bool> {
+        let Some(frame) = self.frames.get(index) else { return invalid() };
+        let types = frame.label_types();
+        let cells: u32 = types.iter().map(|ty| ty.cells()).sum();
+        let refs: u32 = types.iter().map(|ty| ty.refs()).sum();
+        Ok((cells == 0 || self.stack.cells - cells == frame.cells)
+            && (refs == 0 || self.stack.refs - refs == frame.refs))
+    }
+
+    fn is_function(&self, index: usize) -> bool {
+        matches!(self.frames.get(index), Some(Frame { kind: Kind::Function, .. }))
+    }
+
+    fn is_loop(&self, index: usize) -> bool {
+        matches!(self.frames.get(index), Some(Frame { kind: Kind::Loop(_), .. }))
+    }
+
+    fn label_arity(&self, index: usize) -> usize {
+        self.frames.get(index).map_or(0, |frame| frame.label_types().len())
+    }
+
+    pub(super) fn visit_br(&mut self, relative: u32) -> Result<()> {
+        let index = self.depth(relative)?;
+        if self.is_function(index) {
+            return self.visit_return();
+        }
+        self.move_to(index, true)?;
+        let at = self.emit_br(self.is_loop(index));
+        self.lead(index, Fixup { at, field: OFFSET_FIELD });
+        self.stop();
+        Ok(())
+    }
+
+    /// What follows cannot be reached.
+    pub(super) fn stop(&mut self) {
+        self.reachable = false;
+        self.last = [None; 2];
+    }
+
+    pub(super) fn visit_br_if(&mut self, relative: u32) -> Result<()> {
+        let cond = self.take_cond()?;
+        self.branch_if(cond, true, relative)
+    }
+
+    /// Branches to a label if a condition holds (or does not, if `sense` is false).
+    pub(super) fn branch_if(&mut self, cond: Cond, sense: bool, relative: u32) -> Result<()> {
+        let index = self.depth(relative)?;
+        let arity = self.label_arity(index);
+        let top = self.stack.entries.len().saturating_sub(arity);
+        let returns = self.is_function(index);
+        if arity > 0 && ((returns && arity > 1) || (!returns && self.in_place(index)?)) {
+            self.settle_from(top)?;
+        }
+        if !returns && (arity == 0 || self.in_place(index)?) {
+            let fixup = self.branch_on(cond, sense, self.is_loop(index))?;
+            self.lead(index, fixup);
+            return Ok(());
+        }
+        let around = self.branch_on(cond, !sense, false)?;
+        if returns {
+            self.emit_return(false)?;
+        } else {
+            self.move_to(index, false)?;
+            let at = self.emit_br(self.is_loop(index));
+            self.lead(index, Fixup { at, field: OFFSET_FIELD });
+        }
+        let here = self.emitter.here();
+        self.emitter.resolve(around, here);
+        self.last = [None; 2];
+        Ok(())
+    }
+
+    pub(super) fn visit_br_table(&mut self, table: &BrTable<'_>) -> Result<()> {
+        let index = self.pop_int()?;
+        let mut targets = Vec::with_capacity(table.len() as usize + 1);
+        for target in table.targets() {
+            targets.push(target?);
+        }
+        targets.push(table.default());
+        let arity = self.label_arity(self.depth(table.default())?);
+        self.settle_from(self.stack.entries.len().saturating_sub(arity))?;
+        let (acc, a) = match index {
+            Source::Slot(slot) => (false, slot),
+            _ => (true, 0),
+        };
+        let count = targets.len() as u32;
+        let operands = TableOps { handler: 0, count, a, pad: 0 };
+        let at = self.emit(BR_TABLE[usize::from(acc)], operands);
+        for _ in 0..targets.len().div_ceil(2) {
+            self.emitter.push_word(0);
+        }
+        let mut detours: std::collections::BTreeMap<u32, Vec<Fixup>> = Default::default();
+        for (i, &relative) in targets.iter().enumerate() {
+            let target = self.depth(relative)?;
+            let fixup = Fixup { at, field: size_of::<TableOps>() as u32 + 4 * i as u32 };
+            if self.is_function(target) || (arity > 0 && !self.in_place(target)?) {
+                detours.entry(relative).or_default().push(fixup);
+            } else {
+                self.lead(target, fixup);
+            }
+        }
+        for (relative, fixups) in detours {
+            let here = self.emitter.here();
+            for fixup in fixups {
+                self.emitter.resolve(fixup, here);
+            }
+            let target = self.depth(relative)?;
+            self.stack.forget();
+            if self.is_function(target) {
+                self.emit_return(false)?;
+            } else {
+                self.move_to(target, false)?;
+                let at = self.emit_br(self.is_loop(target));
+                self.lead(target, Fixup { at, field: OFFSET_FIELD });
+            }
+        }
+        self.stop();
+        Ok(())
+    }
+
+    /// Takes back the newest instruction, which must be `last`.
+    pub(super) fn take_back(&mut self, last: Last) {
+        self.emitter.truncate(last.at);
+        self.stack.regs = last.regs;
+        self.last = [self.last[1], None];
+    }
+
+    /// Pops a condition; a comparison that made it is taken back.
+    pub(super) fn take_cond(&mut self) -> Result<Cond> {
+        let (entry, pending) = self.pop()?;
+        if entry.loc == Loc::Acc
+            && let (Some(last), Some(pending)) = (self.last[0], pending)
+            && last.at == pending.at
+            && last.op.is_comparison()
+        {
+            self.take_back(last);
+            return Ok(Cond::Compare {
+                op: last.op,
+                form: last.form,
+                a: last.a,
+                b: last.b,
+                imm: last.imm,
+            });
+        }
+        Ok(Cond::Value(match self.source(entry) {
+            Source::Imm(bits) => {
+                self.put_const(entry.slot, bits);
+                Source::Slot(self.slot(entry.slot))
+            }
+            other => other,
+        }))
+    }
+
+    /// Emits a branch on a condition, whose target is not known yet.
+    fn branch_on(&mut self, cond: Cond, sense: bool, back: bool) -> Result<Fixup> {
+        let back = usize::from(back);
+        let at = match cond {
+            Cond::Value(source) => {
+                let (acc, a) = match source {
+                    Source::Slot(slot) => (false, slot),
+                    _ => (true, 0),
+                };
+                let handler = BR_TEST[usize::from(acc)][usize::from(sense)][back];
+                self.emit(handler, BranchOps { handler: 0, offset: 0, a, pad: 0 })
+            }
+            Cond::NullCell(a) => {
+                let op = if sense { BinIdx::I64Eq } else { BinIdx::I64Ne };
+                let Some(handlers) = op.branch(FormIdx::SI) else { return invalid() };
+                self.emit(handlers[back], BranchImm { handler: 0, offset: 0, a, pad: 0, imm: 0u64 })
+            }
+            Cond::Compare { mut op, mut form, mut a, mut b, imm } => {
+                if !sense {
+                    let Some((negated, swap)) = op.negated() else { return invalid() };
+                    op = negated;
+                    if swap {
+                        if !matches!(form, FormIdx::SI | FormIdx::IS | FormIdx::AI | FormIdx::IA) {
+                            (a, b) = (b, a);
+                        }
+                        form = form.swapped();
+                    }
+                }
+                let Some(handlers) = op.branch(form) else { return invalid() };
+                let handler = handlers[back];
+                match form {
+                    FormIdx::SS | FormIdx::SA | FormIdx::AS => {
+                        self.emit(handler, BranchSlots { handler: 0, offset: 0, a, b })
+                    }
+                    _ if op.wide() => {
+                        self.emit(handler, BranchImm { handler: 0, offset: 0, a, pad: 0, imm })
+                    }
+                    _ => {
+                        let imm = imm as u32;
+                        self.emit(handler, BranchImm { handler: 0, offset: 0, a, pad: 0, imm })
+                    }
+                }
+            }
+        };
+        Ok(Fixup { at, field: OFFSET_FIELD })
+    }
+
+    pub(super) fn visit_return(&mut self) -> Result<()> {
+        self.emit_return(true)?;
+        self.stop();
+        Ok(())
+    }
+
+    /// Emits a return of the values on top of the stack. Unless `last_use`, several of them have
+    /// been settled already, and the stack is left as it is.
+    fn emit_return(&mut self, last_use: bool) -> Result<()> {
+        let signature = self.signature;
+        let header = signature.param_cells as u16;
+        let operands =
+            |a: u32, count: u32| ReturnOps { handler: 0, header, a: a as u16, count: count as u16, pad: 0 };
+        let count = signature.results.len();
+        let Some(first) = self.stack.entries.len().checked_sub(count) else { return invalid() };
+        match *signature.results {
+            [] => {
+                self.emit(RETURN0, operands(0, 0));
+                return Ok(());
+            }
+            [ty] if ty != Ty::V128 => {
+                let Some(&entry) = self.stack.entries.get(first) else { return invalid() };
+                let Some(reg) = ty.reg() else {
+                    let from = if let Loc::Local(from) = entry.loc { from } else { entry.slot };
+                    if from != 0 {
+                        self.copy(ty, 0, from)?;
+                    }
+                    self.emit(RETURN0, operands(0, 0));
+                    return Ok(());
+                };
+                match self.source(entry) {
+                    Source::Acc => self.emit(RETURN1[reg as usize][1], operands(0, 0)),
+                    Source::Slot(slot) => {
+                        self.emit(RETURN1[reg as usize][0], operands(u32::from(slot), 0))
+                    }
+                    Source::Imm(value) => {
+                        let operands = ReturnImmOps { handler: 0, header, pad: [0; 3], value };
+                        self.emit(RETURN_IMM[reg as usize], operands)
+                    }
+                };
+                return Ok(());
+            }
+            _ => {}
+        }
+        if last_use {
+            self.settle_from(first)?;
+        }
+        let of = |refs: bool| {
+            let entries = self.stack.entries.get(first..).unwrap_or_default();
+            entries.iter().find(|e| (e.ty == Ty::Ref) == refs).map_or(0, |e| e.slot)
+        };
+        let (cell, reference) = (of(false), of(true));
+        if signature.ref_results > 0 && reference != 0 {
+            let operands = self.slots(0, reference, signature.ref_results, 0);
+            self.emit(refs::COPY_SPAN, operands);
+        }
+        if signature.result_cells > 0 {
+            self.emit(RETURN_SPAN, operands(cell, signature.result_cells));
+        } else {
+            self.emit(RETURN0, operands(0, 0));
+        }
+        Ok(())
+    }
+
+    /// Puts arguments into place and takes them off the stack. Returns where they begin: in the
+    /// value part and in the reference part.
+    fn arguments(&mut self, signature: &Signature) -> Result<(u32, u32)> {
+        if signature.ref_params + signature.ref_results > 0 {
+            self.need_refs()?;
+        }
+        let Some(first) = self.stack.entries.len().checked_sub(signature.params.len()) else {
+            return invalid();
+        };
+        self.spill_all();
+        self.settle_from(first)?;
+        self.stack.truncate(first);
+        let cells = signature.param_cells.max(signature.result_cells).max(1);
+        self.stack.reserve(cells, signature.ref_params.max(signature.ref_results));
+        Ok((self.stack.cells, self.stack.refs))
+    }
+
+    /// A call of any kind.
+    pub(super) fn call(&mut self, signature: &Signature, callee: Callee) -> Result<()> {
+        let (base, refs_base) = self.arguments(signature)?;
+        let params = signature.param_cells as u16;
+        let push = self.with_refs && refs_base > 0;
+        let window = self.slots(0, refs_base, 0, 0);
+        if push {
+            self.emit(refs::PUSH, window);
+        }
+        let base16 = self.slot(base);
+        match callee {
+            Callee::Func(func) => {
+                let (import, target) = self.target(func);
+                let handler = if import { CALL_IMPORT } else { CALL };
+                self.emit_marked(handler, CallOps { handler: 0, base: base16, params, target });
+            }
+            Callee::Table { table, type_index, index } => {
+                let (fast, mut operands) = self.indirect(table, type_index, base16, params)?;
+                let handler = match index {
+                    Source::Slot(slot) => {
+                        operands.index = slot;
+                        if fast { CALL_INDIRECT[0] } else { CALL_INDIRECT_ANY }
+                    }
+                    _ => CALL_INDIRECT[1],
+                };
+                self.emit_marked(handler, operands);
+            }
+            Callee::Ref(index) => {
+                let operands = self.ref_operands(index, base16, params);
+                self.emit_marked(CALL_REF, operands);
+            }
+        }
+        if push {
+            self.emit(refs::POP, window);
+        }
+        self.stack.forget();
+        for &ty in &signature.results {
+            self.push(ty, Loc::Slot)?;
+        }
+        if let [ty] = *signature.results
+            && let Some(reg) = ty.reg()
+        {
+            self.stack.reg(reg).holds = Some(base);
+        }
+        Ok(())
+    }
+
+    /// A tail call of any kind.
+    pub(super) fn tail_call(&mut self, signature: &Signature, callee: Callee) -> Result<()> {
+        let (base, refs_base) = self.arguments(signature)?;
+        let params = signature.param_cells as u16;
+        let header = self.signature.param_cells as u16;
+        if signature.ref_params > 0 && refs_base > 0 {
+            let operands = self.slots(0, refs_base, signature.ref_params, 0);
+            self.emit(refs::COPY_SPAN, operands);
+        }
+        let base = self.slot(base);
+        match callee {
+            Callee::Func(func) => {
+                let (import, target) = self.target(func);
+                let handler = if import { TAIL_CALL_IMPORT } else { TAIL_CALL };
+                let operands =
+                    TailOps { handler: 0, base, params, header, pad: 0, target, pad2: 0 };
+                self.emit_marked(handler, operands);
+            }
+            Callee::Table { table, type_index, index } => {
+                let (_, mut operands) = self.indirect(table, type_index, base, params)?;
+                let Source::Slot(slot) = index else { return invalid() };
+                operands.index = slot;
+                operands.header = header;
+                self.emit_marked(TAIL_CALL_INDIRECT, operands);
+            }
+            Callee::Ref(index) => {
+                let mut operands = self.ref_operands(index, base, params);
+                operands.header = header;
+                self.emit_marked(TAIL_CALL_REF, operands);
+            }
+        }
+        self.stop();
+        Ok(())
+    }
+
+    /// Whether a function is imported, and where the context holds what is needed to call it.
+    fn target(&self, func: FuncIdx) -> (bool, u32) {
+        let offsets = self.module.offsets();
+        match func.0.checked_sub(self.module.info().imported_funcs) {
+            Some(defined) => (false, offsets.code(defined)),
+            None => (true, offsets.imported_func(func)),
+        }
+    }
+
+    /// The operands of a call through a table, and whether the fast form can be used.
+    fn indirect(
+        &self,
+        table: u32,
+        type_index: u32,
+        base: u16,
+        params: u16,
+    ) -> Result<(bool, IndirectOps)> {
+        let info = self.module.info();
+        let types = (info.tables.get(table as usize), info.types.get(type_index as usize));
+        let (Some(ty), Some(type_id)) = types else { return invalid() };
+        let offsets = self.module.offsets();
+        let operands = IndirectOps {
+            handler: 0,
+            base,
+            params,
+            index: 0,
+            header: 0,
+            table: offsets.table(TableIdx(table)),
+            type_id: type_id.0,
+            code: offsets.code(0),
+            table64: u32::from(ty.ty.table64),
+        };
+        Ok((!ty.ty.table64, operands))
+    }
+
+    fn ref_operands(&self, index: u16, base: u16, params: u16) -> IndirectOps {
+        IndirectOps {
+            handler: 0,
+            base,
+            params,
+            index,
+            header: 0,
+            table: 0,
+            type_id: 0,
+            code: self.module.offsets().code(0),
+            table64: 0,
+        }
+    }
+
+    /// Whether a table is indexed by 64-bit numbers.
+    pub(super) fn table64(&self, table: u32) -> Result<bool> {
+        match self.module.info().tables.get(table as usize) {
+            Some(table) => Ok(table.ty.table64),
+            None => invalid(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The code buffer: instructions as words, marks for those that may trap, and branches that wait for
+//! their target.
+
+use std::mem::MaybeUninit;
+
+use crate::code::{PREFIX_WORDS, Word};
+
+/// Where an instruction begins, in bytes from the first one.
+pub(super) type At = u32;
+
+/// A branch offset that is not known yet: the instruction, and where in it the offset stands.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Fixup {
+    pub(super) at: At,
+    pub(super) field: u32,
+}
+
+/// The code of a function while it is made.
+#[derive(Default)]
+pub(super) struct Emitter {
+    words: Vec<Word>,
+    pub(super) marks: Vec<(u32, u32)>,
+}
+
+impl Emitter {
+    /// Starts with room for the prefix.
+    pub(super) fn new() -> Self {
+        Self { words: vec![Word::new(0); PREFIX_WORDS], marks: Vec::new() }
+    }
+
+    /// Where the next instruction will begin.
+    pub(super) fn here(&self) -> At {
+        ((self.words.len() - PREFIX_WORDS) * 8) as At
+    }
+
+    /// Adds an instruction.
+    pub(super) fn push<T: Copy>(&mut self, instruction: T) -> At {
+        const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() <= 8) };
+        let at = self.here();
+        let from = (&raw const instruction).cast::<Word>();
+        for i in 0..size_of::<T>() / 8 {
+            // SAFETY: `instruction` has a size that is a multiple of 8 and any bytes, padding too,
+            // are valid for a `MaybeUninit`; a word may be read from any address.
+            self.words.push(unsafe { from.add(i).read_unaligned() });
+        }
+        at
+    }
+
+    /// Adds a word.
+    pub(super) fn push_word(&mut self, word: u64) {
+        self.words.push(MaybeUninit::new(word));
+    }
+
+    /// Takes back everything from `at` on.
+    pub(super) fn truncate(&mut self, at: At) {
+        self.words.truncate(at as usize / 8 + PREFIX_WORDS);
+        while self.marks.last().is_some_and(|&(mark, _)| mark >= at) {
+            self.marks.pop();
+        }
+    }
+
+    /// Notes that the next instruction comes from `offset` in the module.
+    pub(super) fn mark(&mut self, offset: u32) {
+        let here = self.here();
+        match self.marks.last_mut() {
+            Some(last) if last.0 == here => last.1 = offset,
+            _ => self.marks.push((here, offset)),
+        }
+    }
+
+    /// Overwrites bytes of the instruction at `at`, `field` bytes from its start.
+    pub(super) fn patch<T: Copy>(&mut self, at: At, field: u32, value: T) {
+        let place = PREFIX_WORDS * 8 + at as usize + field as usize;
+        assert!(place + size_of::<T>() <= self.words.len() * 8, "a patch lies inside the code");
+        // SAFETY: the assertion keeps the write inside the buffer.
+        unsafe {
+            self.words.as_mut_ptr().cast::<u8>().add(place).cast::<T>().write_unaligned(value);
+        }
+    }
+
+    /// Lets a branch lead to `target`.
+    pub(super) fn resolve(&mut self, fixup: Fixup, target: At) {
+        let offset = i64::from(target) - i64::from(fixup.at);
+        self.patch(fixup.at, fixup.field, offset as i32);
+    }
+
+    /// The finished words, with their prefix.
+    pub(super) fn finish(mut self, signature: u64, frame_bytes: u64) -> (Box<[Word]>, Vec<(u32, u32)>) {
+        self.words[0] = Word::new(signature);
+        self.words[1] = Word::new(frame_bytes);
+        (self.words.into_boxed_slice(), self.marks)
+    }
+}

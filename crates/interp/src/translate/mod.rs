@@ -1,0 +1,281 @@
+//! From the validated bytes of one function to code, in one pass.
+//!
+//! The operand stack becomes slots of the frame ([`stack`]); an instruction is emitted when all its
+//! operands are known, and what it computes stays in an accumulator until someone needs it
+//! elsewhere. Two kinds of instructions are taken back and made part of what follows: a comparison
+//! that a branch uses, and an addition (and shift) that an address uses.
+//!
+//! Invariants: at every label all values are in their canonical slots and nothing is assumed of
+//! the accumulators; nothing is emitted for code that cannot be reached; each basic block begins
+//! with one charge for its fuel where fuel is consumed.
+
+mod control;
+mod emit;
+mod operators;
+mod stack;
+mod values;
+mod visit;
+
+use palisade_core::TrapCode;
+use palisade_module::fuel::BlockCosts;
+use palisade_module::wasmparser::{self, BinaryReader, FunctionBody, Operator};
+
+use crate::code::{FuncCode, InterpModule, Signature, Ty};
+use crate::ops::arith::{BinIdx, FormIdx, Slots};
+use crate::ops::call::HEADER_CELLS;
+use crate::ops::control::{FUEL, NumberOps, ZERO, ZERO_FIXED};
+use crate::ops::refs;
+use crate::state::Handler;
+
+use control::Frame;
+use emit::{At, Emitter};
+use stack::{RegState, Stack};
+
+/// Why a translation stopped.
+enum Stop {
+    /// The function holds references that the collector must find, which was not expected.
+    NeedsRefs,
+    /// It cannot be translated; calling it traps.
+    Trap(TrapCode),
+}
+
+impl From<wasmparser::Error> for Stop {
+    /// Bodies were validated before: this does not happen.
+    fn from(_: wasmparser::Error) -> Self {
+        Self::Trap(TrapCode::Internal)
+    }
+}
+
+type Result<T> = std::result::Result<T, Stop>;
+
+/// What validation excludes.
+fn invalid<T>() -> Result<T> {
+    Err(Stop::Trap(TrapCode::Internal))
+}
+
+/// Cells that a frame can have at most: slots are 16-bit numbers. A function that needs more
+/// (half a megabyte) exhausts the stack when it is called.
+const MAX_FRAME_CELLS: u32 = 65_000;
+
+/// Translates the function with a given index among those that its module defines.
+pub(crate) fn function(
+    module: &InterpModule,
+    defined: u32,
+) -> std::result::Result<FuncCode, TrapCode> {
+    let result = match Translator::run(module, defined, false) {
+        Err(Stop::NeedsRefs) => Translator::run(module, defined, true),
+        other => other,
+    };
+    result.map_err(|stop| match stop {
+        Stop::Trap(code) => code,
+        Stop::NeedsRefs => TrapCode::Internal,
+    })
+}
+
+/// An instruction with two operands that may still be taken back.
+#[derive(Copy, Clone, Debug)]
+struct Last {
+    at: At,
+    end: At,
+    op: BinIdx,
+    form: FormIdx,
+    a: u16,
+    b: u16,
+    imm: u64,
+    /// The accumulators before it, with nothing pending in the one that it wrote.
+    regs: [RegState; 3],
+}
+
+struct Local {
+    ty: Ty,
+    slot: u32,
+}
+
+struct Translator<'m> {
+    module: &'m InterpModule,
+    signature: &'m Signature,
+    emitter: Emitter,
+    stack: Stack,
+    locals: Vec<Local>,
+    frames: Vec<Frame<'m>>,
+    /// Whether the operator at hand can be reached.
+    reachable: bool,
+    /// The last two instructions, if they may be taken back: the newer one first.
+    last: [Option<Last>; 2],
+    with_refs: bool,
+    /// Where the window of references is entered.
+    enter: Option<At>,
+    /// The offset of the operator at hand in the module.
+    offset: u32,
+    costs: BlockCosts,
+    /// Where the charge for the current block stands.
+    charge: Option<At>,
+}
+
+impl<'m> Translator<'m> {
+    fn run(module: &'m InterpModule, defined: u32, with_refs: bool) -> Result<FuncCode> {
+        let info = module.info();
+        let range = match info.bodies.get(defined as usize) {
+            Some(body) => body.range.clone(),
+            None => return invalid(),
+        };
+        let Some(bytes) = info.bytes.get(range.clone()) else { return invalid() };
+        let body = FunctionBody::new(BinaryReader::new(bytes, range.start as u64));
+        let type_id = info.funcs.get(module.func_idx(defined).index());
+        let Some(signature) = type_id.and_then(|&id| module.signature_of(id)) else {
+            return invalid();
+        };
+        let mut this = Self {
+            module,
+            signature,
+            emitter: Emitter::new(),
+            stack: Stack::default(),
+            locals: Vec::new(),
+            frames: Vec::new(),
+            reachable: true,
+            last: [None; 2],
+            with_refs,
+            enter: None,
+            offset: range.start as u32,
+            costs: BlockCosts::new(0),
+            charge: None,
+        };
+        this.prologue(&body)?;
+        let mut reader = body.get_operators_reader()?;
+        while !reader.eof() {
+            let (op, offset) = reader.read_with_offset()?;
+            this.offset = offset as u32;
+            this.operator(&op)?;
+        }
+        this.finish()
+    }
+
+    /// Gives parameters and locals their slots, and emits what clears the latter.
+    fn prologue(&mut self, body: &FunctionBody<'_>) -> Result<()> {
+        let signature = self.signature;
+        for &ty in &signature.params {
+            self.declare(ty);
+        }
+        let (params, ref_params) = (self.stack.cells, self.stack.refs);
+        self.stack.cells += HEADER_CELLS;
+        let first = self.stack.cells;
+        let mut declared = 0;
+        for group in body.get_locals_reader()? {
+            let (count, ty) = group?;
+            let ty = self.ty(ty);
+            declared += u64::from(count);
+            for _ in 0..count {
+                self.declare(ty);
+            }
+        }
+        let cells = self.stack.cells - first;
+        self.stack.reserve(0, 0);
+        if self.stack.cells > MAX_FRAME_CELLS || self.stack.refs > MAX_FRAME_CELLS {
+            return Err(Stop::Trap(TrapCode::StackOverflow));
+        }
+        if self.stack.refs > 0 || signature.ref_results > 0 {
+            self.need_refs()?;
+        }
+        let slots = |d: u32, a: u32, b: u32| Slots {
+            handler: 0,
+            d: d as u16,
+            a: a as u16,
+            b: b as u16,
+            c: 0,
+        };
+        if let Some(&fixed) = (cells as usize).checked_sub(1).and_then(|i| ZERO_FIXED.get(i)) {
+            self.emit(fixed, slots(first, 0, 0));
+        } else if cells > 0 {
+            self.emit(ZERO, slots(first, 0, cells));
+        }
+        if self.with_refs {
+            // The size of the window is patched in when it is known.
+            self.emitter.mark(self.offset);
+            self.enter = Some(self.emit(refs::ENTER, slots(ref_params, 0, 0)));
+        }
+        debug_assert_eq!(params, signature.param_cells);
+        self.costs = BlockCosts::new(declared);
+        self.frames.push(Frame::function(&self.stack, &signature.results));
+        if self.module.config().fuel {
+            self.begin_charge();
+        }
+        Ok(())
+    }
+
+    fn declare(&mut self, ty: Ty) {
+        let slot = if ty == Ty::Ref { self.stack.refs } else { self.stack.cells };
+        self.locals.push(Local { ty, slot });
+        self.stack.cells += ty.cells();
+        self.stack.refs += ty.refs();
+    }
+
+    fn finish(mut self) -> Result<FuncCode> {
+        let cells = self.stack.max_cells + 1;
+        if cells > MAX_FRAME_CELLS || self.stack.max_refs > MAX_FRAME_CELLS {
+            return Err(Stop::Trap(TrapCode::StackOverflow));
+        }
+        if let Some(at) = self.enter {
+            self.emitter.patch(at, 10, self.stack.max_refs as u16);
+        }
+        let signature: *const Signature = self.signature;
+        let (words, marks) = self.emitter.finish(signature as u64, u64::from(cells) * 8);
+        Ok(FuncCode {
+            words,
+            marks: marks.into_boxed_slice(),
+            header: self.signature.param_cells,
+        })
+    }
+
+    /// Translates one operator.
+    fn operator(&mut self, op: &Operator<'_>) -> Result<()> {
+        if !self.reachable {
+            return self.unreachable_operator(op);
+        }
+        if !self.module.config().fuel {
+            return self.visit(op);
+        }
+        if self.charge.is_none() && palisade_module::fuel::cost(op) > 0 {
+            self.begin_charge();
+        }
+        let ended = self.costs.next(op);
+        let charge = self.charge;
+        if let (Some(cost), Some(at)) = (ended, charge) {
+            self.emitter.patch(at, 8, cost);
+        }
+        if ended.is_some() {
+            self.charge = None;
+        }
+        self.visit(op)
+    }
+
+    /// Emits the charge for the block that begins here; what it costs is patched in at its end.
+    fn begin_charge(&mut self) {
+        self.emitter.mark(self.offset);
+        let at = self.emit(FUEL, NumberOps { handler: 0, number: 0 });
+        self.charge = Some(at);
+    }
+
+    /// Emits an instruction. Its operands begin with a word for the handler.
+    fn emit<T: Copy>(&mut self, handler: Handler, operands: T) -> At {
+        let at = self.emitter.push(operands);
+        self.emitter.patch(at, 0, self.module.word(handler));
+        self.last = [None; 2];
+        at
+    }
+
+    /// Emits an instruction that may trap, or that calls.
+    fn emit_marked<T: Copy>(&mut self, handler: Handler, operands: T) -> At {
+        self.emitter.mark(self.offset);
+        self.emit(handler, operands)
+    }
+
+    /// Asks for the reference part of the frame.
+    fn need_refs(&self) -> Result<()> {
+        if self.with_refs { Ok(()) } else { Err(Stop::NeedsRefs) }
+    }
+
+    /// A slot as instructions hold it. One that is too high is found out at the end.
+    fn slot(&self, slot: u32) -> u16 {
+        slot as u16
+    }
+}

@@ -1,0 +1,572 @@
+//! Numeric operators, memory accesses, and what calls built-ins.
+
+use palisade_module::wasmparser::{MemArg, MemArgTarget};
+use palisade_module::{GlobalIdx, MemoryIdx, TableIdx};
+
+use crate::code::Ty;
+use crate::ops::arith::{BinIdx, FormIdx, Slots, UnIdx, WithImm};
+use crate::ops::control::{GLOBAL_GET, GLOBAL_SET, GlobalOps, SELECT, SelectOps};
+use crate::ops::memory::{
+    AddrIdx, FarOps, LoadIdx, MemOps, MemOpsWide, SourceIdx, StoreIdx,
+};
+use crate::ops::refs;
+use crate::ops::slow::{SlowOps, WideOps};
+use crate::state::Handler;
+use crate::translate::stack::{Entry, Loc, Pending};
+use crate::translate::values::Source;
+use crate::translate::{Last, Result, Translator, invalid};
+
+/// An index into memory 0, as a fast access takes it.
+struct Address {
+    form: AddrIdx,
+    a: u16,
+    b: u16,
+    shift: u16,
+    offset: u32,
+}
+
+/// The memory that an access is to.
+fn memory_of(memarg: &MemArg) -> Result<MemoryIdx> {
+    match memarg.target {
+        MemArgTarget::Memory(index) => Ok(MemoryIdx(index)),
+        MemArgTarget::Array(_) => invalid(),
+    }
+}
+
+impl Translator<'_> {
+    /// An operator with two operands, with the operands as they stand or swapped.
+    pub(super) fn binary(&mut self, op: BinIdx, out: Ty, swap: bool) -> Result<()> {
+        let (mut y, mut y_pending) = self.pop()?;
+        let (mut x, mut x_pending) = self.pop()?;
+        if swap {
+            std::mem::swap(&mut x, &mut y);
+            std::mem::swap(&mut x_pending, &mut y_pending);
+        }
+        if op.commutes() && matches!(x.loc, Loc::Const(_)) {
+            std::mem::swap(&mut x, &mut y);
+            std::mem::swap(&mut x_pending, &mut y_pending);
+        }
+        let mut a = self.source(x);
+        let mut b = self.source(y);
+        if let (Source::Imm(bits), Source::Imm(_)) = (a, b) {
+            self.put_const(x.slot, bits);
+            a = Source::Slot(self.slot(x.slot));
+        }
+        if a == Source::Acc && b == Source::Acc {
+            // One of them has a slot as well: only one value can be nowhere else.
+            if y.loc == Loc::Acc {
+                a = Source::Slot(self.in_slot(x, x_pending));
+            } else {
+                b = Source::Slot(self.in_slot(y, y_pending));
+            }
+        }
+        let (form, a, b, imm) = match (a, b) {
+            (Source::Slot(a), Source::Slot(b)) => (FormIdx::SS, a, b, 0),
+            (Source::Slot(a), Source::Acc) => (FormIdx::SA, a, 0, 0),
+            (Source::Acc, Source::Slot(b)) => (FormIdx::AS, 0, b, 0),
+            (Source::Slot(a), Source::Imm(imm)) => (FormIdx::SI, a, 0, imm),
+            (Source::Imm(imm), Source::Slot(a)) => (FormIdx::IS, a, 0, imm),
+            (Source::Acc, Source::Imm(imm)) => (FormIdx::AI, 0, 0, imm),
+            (Source::Imm(imm), Source::Acc) => (FormIdx::IA, 0, 0, imm),
+            _ => return invalid(),
+        };
+        self.emit_binary(op, form, a, b, imm, out)
+    }
+
+    /// Emits an instruction with two operands that can be taken back.
+    fn emit_binary(
+        &mut self,
+        op: BinIdx,
+        form: FormIdx,
+        a: u16,
+        b: u16,
+        imm: u64,
+        out: Ty,
+    ) -> Result<()> {
+        self.spill(op.out_reg());
+        let regs = self.stack.regs;
+        // If the newest instruction made the operand in the accumulator, and this one is taken
+        // back, that one may be taken back, too.
+        let before = self.last[0].filter(|last| last.end == self.emitter.here());
+        self.emitter.mark(self.offset);
+        let handlers = op.handlers(form);
+        let at = match form {
+            FormIdx::SS | FormIdx::SA | FormIdx::AS => {
+                self.produce(handlers, Slots { handler: 0, d: 0, a, b, c: 0 }, out)?
+            }
+            _ if op.wide() => self.produce(handlers, WithImm { handler: 0, d: 0, a, imm }, out)?,
+            _ => {
+                let imm = imm as u32;
+                self.produce(handlers, WithImm { handler: 0, d: 0, a, imm }, out)?
+            }
+        };
+        let end = self.emitter.here();
+        self.last = [Some(Last { at, end, op, form, a, b, imm, regs }), before];
+        Ok(())
+    }
+
+    pub(super) fn unary(&mut self, op: UnIdx, out: Ty) -> Result<()> {
+        let (entry, _) = self.pop()?;
+        let (acc, a) = match self.source(entry) {
+            Source::Acc => (true, 0),
+            Source::Slot(a) => (false, a),
+            Source::Imm(bits) => {
+                self.put_const(entry.slot, bits);
+                (false, self.slot(entry.slot))
+            }
+        };
+        self.spill(op.out_reg());
+        self.emitter.mark(self.offset);
+        self.produce(op.handlers(acc), Slots { handler: 0, d: 0, a, b: 0, c: 0 }, out)?;
+        Ok(())
+    }
+
+    /// `i32.eqz` and `i64.eqz`: a comparison right before is turned round instead.
+    pub(super) fn eqz(&mut self, op: BinIdx) -> Result<()> {
+        if let Some(entry) = self.stack.entries.last()
+            && entry.loc == Loc::Acc
+            && op == BinIdx::I32Eq
+            && let Some(last) = self.last[0]
+            && last.end == self.emitter.here()
+            && last.op.is_comparison()
+            && let Some((negated, swap)) = last.op.negated()
+        {
+            self.pop()?;
+            self.take_back(last);
+            let (mut form, mut a, mut b) = (last.form, last.a, last.b);
+            if swap {
+                if matches!(form, FormIdx::SS | FormIdx::SA | FormIdx::AS) {
+                    (a, b) = (b, a);
+                }
+                form = form.swapped();
+            }
+            return self.emit_binary(negated, form, a, b, last.imm, Ty::I32);
+        }
+        let ty = if op == BinIdx::I32Eq { Ty::I32 } else { Ty::I64 };
+        self.push(ty, Loc::Const(0))?;
+        self.binary(op, Ty::I32, false)
+    }
+
+    /// An operator that only gives the same bits another type.
+    pub(super) fn retype(&mut self, to: Ty) -> Result<()> {
+        let Some(entry) = self.stack.entries.last().copied() else { return invalid() };
+        if entry.loc == Loc::Acc {
+            let Some(reg) = entry.ty.reg() else { return invalid() };
+            if to.reg() != Some(reg) {
+                self.spill(reg);
+            }
+        }
+        if let Some(entry) = self.stack.entries.last_mut() {
+            entry.ty = to;
+            if let (Loc::Const(bits), Ty::I32) = (entry.loc, to) {
+                entry.loc = Loc::Const(u64::from(bits as u32));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether fast accesses may be used for a memory.
+    fn is_near(&self, memarg: &MemArg) -> Result<bool> {
+        let memory = memory_of(memarg)?;
+        match self.module.info().memories.get(memory.index()) {
+            Some(ty) => Ok(memory.0 == 0
+                && !ty.memory64
+                && !ty.shared
+                && u32::try_from(memarg.offset).is_ok()),
+            None => invalid(),
+        }
+    }
+
+    /// The operands of an access that is not fast.
+    fn far(&self, memarg: &MemArg, d: u16, a: u16) -> Result<(FarOps, bool)> {
+        let index = memory_of(memarg)?;
+        let memory = self.module.offsets().memory(index);
+        let memories = &self.module.info().memories;
+        let memory64 = memories.get(index.index()).is_some_and(|ty| ty.memory64);
+        Ok((FarOps { handler: 0, d, a, memory, offset: memarg.offset }, memory64))
+    }
+
+    /// Makes a popped index into the operands of a fast access. Additions right before it become
+    /// part of it; they wrap at 32 bits as they would by themselves.
+    fn address(&mut self, entry: Entry, pending: Option<Pending>, offset: u64) -> Address {
+        let simple = |form, a| Address { form, a, b: 0, shift: 0, offset: offset as u32 };
+        if let (Some(last), Some(pending)) = (self.last[0], pending)
+            && last.at == pending.at
+            && last.end == self.emitter.here()
+            && last.op == BinIdx::I32Add
+            && let Some(address) = self.sum(last, offset)
+        {
+            return address;
+        }
+        match self.source(entry) {
+            Source::Acc => simple(AddrIdx::InAcc, 0),
+            Source::Slot(slot) => simple(AddrIdx::InSlot, slot),
+            Source::Imm(bits) => {
+                let at = u64::from(bits as u32) + offset;
+                match u32::try_from(at) {
+                    Ok(offset) => Address { form: AddrIdx::Fixed, a: 0, b: 0, shift: 0, offset },
+                    Err(_) => {
+                        self.put_const(entry.slot, bits);
+                        simple(AddrIdx::InSlot, self.slot(entry.slot))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes back an addition whose sum is an index, and the shift of its second operand.
+    fn sum(&mut self, last: Last, offset: u64) -> Option<Address> {
+        let offset = offset as u32;
+        let slot = match last.form {
+            FormIdx::SS => {
+                self.take_back(last);
+                return Some(Address { form: AddrIdx::Sum, a: last.a, b: last.b, shift: 0, offset });
+            }
+            FormIdx::SA => last.a,
+            FormIdx::AS => last.b,
+            _ => return None,
+        };
+        self.take_back(last);
+        if let Some(shift) = self.last[0]
+            && shift.op == BinIdx::I32Shl
+            && shift.end == self.emitter.here()
+            // The shifted value must not have been needed elsewhere.
+            && last.regs[0].holds.is_none()
+        {
+            let count = (shift.imm & 31) as u16;
+            let address = |form, b| Address { form, a: slot, b, shift: count, offset };
+            match shift.form {
+                FormIdx::SI => {
+                    self.take_back(shift);
+                    return Some(address(AddrIdx::Sum, shift.a));
+                }
+                FormIdx::AI => {
+                    self.take_back(shift);
+                    return Some(address(AddrIdx::SumAcc, 0));
+                }
+                _ => {}
+            }
+        }
+        Some(Address { form: AddrIdx::SumAcc, a: slot, b: 0, shift: 0, offset })
+    }
+
+    pub(super) fn load(&mut self, kind: LoadIdx, memarg: &MemArg, out: Ty) -> Result<()> {
+        let (entry, pending) = self.pop()?;
+        let Some(reg) = out.reg() else { return invalid() };
+        if !self.is_near(memarg)? {
+            let a = self.in_slot(entry, pending);
+            self.spill(reg);
+            self.emitter.mark(self.offset);
+            let (operands, memory64) = self.far(memarg, 0, a)?;
+            self.produce(kind.far(memory64), operands, out)?;
+            return Ok(());
+        }
+        let Address { form, a, b, shift, offset } = self.address(entry, pending, memarg.offset);
+        self.spill(reg);
+        self.emitter.mark(self.offset);
+        let handlers = kind.handlers(form);
+        match form {
+            AddrIdx::Sum | AddrIdx::SumAcc => {
+                let operands = MemOpsWide { handler: 0, d: 0, a, offset, b, shift, imm: 0 };
+                self.produce(handlers, operands, out)?;
+            }
+            _ => {
+                self.produce(handlers, MemOps { handler: 0, d: 0, a, offset }, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A store; `in_acc` is its kind when the value comes from the accumulator of its type.
+    pub(super) fn store(
+        &mut self,
+        kind: StoreIdx,
+        in_acc: StoreIdx,
+        memarg: &MemArg,
+    ) -> Result<()> {
+        let (value, value_pending) = self.pop()?;
+        let (entry, pending) = self.pop()?;
+        if !self.is_near(memarg)? {
+            let d = self.in_slot(value, value_pending);
+            let a = self.in_slot(entry, pending);
+            let (operands, memory64) = self.far(memarg, d, a)?;
+            self.emit_marked(kind.far(memory64), operands);
+            return Ok(());
+        }
+        let mut source = self.source(value);
+        // Immediates of stores have 32 bits.
+        if let Source::Imm(bits) = source {
+            let fits = kind != StoreIdx::B64 || i64::from(bits as i32) as u64 == bits;
+            if !fits {
+                self.put_const(value.slot, bits);
+                source = Source::Slot(self.slot(value.slot));
+            }
+        }
+        if source == Source::Acc && entry.loc != Loc::Acc {
+            // An index in the same accumulator has a slot as well; it is taken from there.
+            let same = entry.ty.reg() == value.ty.reg();
+            if same && matches!(self.source(entry), Source::Acc) {
+                let slot = self.in_slot(entry, None);
+                return self.emit_store(
+                    kind,
+                    in_acc,
+                    Address {
+                        form: AddrIdx::InSlot,
+                        a: slot,
+                        b: 0,
+                        shift: 0,
+                        offset: memarg.offset as u32,
+                    },
+                    source,
+                );
+            }
+        } else if source == Source::Acc && value.ty.reg() == entry.ty.reg() {
+            // The index is nowhere but in the accumulator, so the value has a slot.
+            source = Source::Slot(self.in_slot(value, value_pending));
+        }
+        let address = self.address(entry, pending, memarg.offset);
+        self.emit_store(kind, in_acc, address, source)
+    }
+
+    fn emit_store(
+        &mut self,
+        kind: StoreIdx,
+        in_acc: StoreIdx,
+        address: Address,
+        source: Source,
+    ) -> Result<()> {
+        let Address { mut form, mut a, b, shift, offset } = address;
+        if form == AddrIdx::SumAcc || (form == AddrIdx::Sum && (shift != 0 || matches!(source, Source::Imm(_)))) {
+            // There are no such stores: the sum is computed by itself after all.
+            let scratch = self.stack.cells;
+            self.stack.reserve(1, 0);
+            self.compute_sum(form, a, b, shift, scratch)?;
+            (form, a) = (AddrIdx::InSlot, self.slot(scratch));
+        }
+        let (kind, from, d, imm) = match source {
+            Source::Slot(d) => (kind, SourceIdx::Slot, d, 0),
+            Source::Acc => (in_acc, SourceIdx::Acc, 0, 0),
+            Source::Imm(bits) => (kind, SourceIdx::Imm, 0, bits as i32),
+        };
+        let Some(handler) = kind.handler(form, from) else { return invalid() };
+        if form == AddrIdx::Sum || from == SourceIdx::Imm {
+            let operands = MemOpsWide { handler: 0, d, a, offset, b, shift, imm };
+            self.emit_marked(handler, operands);
+        } else {
+            self.emit_marked(handler, MemOps { handler: 0, d, a, offset });
+        }
+        Ok(())
+    }
+
+    /// Emits the additions that an address was made of, with the sum in a slot.
+    fn compute_sum(
+        &mut self,
+        form: AddrIdx,
+        a: u16,
+        b: u16,
+        shift: u16,
+        to: u32,
+    ) -> Result<()> {
+        self.spill(crate::val::Reg::Int);
+        let d = self.slot(to);
+        let mut add = FormIdx::SS;
+        if form == AddrIdx::SumAcc {
+            add = FormIdx::SA;
+        }
+        if shift != 0 {
+            let shl = if form == AddrIdx::SumAcc { FormIdx::AI } else { FormIdx::SI };
+            let imm = u32::from(shift);
+            let operands = WithImm { handler: 0, d: 0, a: b, imm };
+            self.emit(BinIdx::I32Shl.handlers(shl)[0], operands);
+            add = FormIdx::SA;
+        }
+        self.emit(BinIdx::I32Add.handlers(add)[1], Slots { handler: 0, d, a, b, c: 0 });
+        self.stack.wrote(to);
+        self.stack.reg(crate::val::Reg::Int).holds = Some(to);
+        Ok(())
+    }
+
+    pub(super) fn select(&mut self) -> Result<()> {
+        let cond = self.pop_int()?;
+        let ty = self.peek_ty(0)?;
+        let (y, y_pending) = self.pop()?;
+        let (x, x_pending) = self.pop()?;
+        if ty == Ty::Ref {
+            let cond = match cond {
+                Source::Slot(slot) => slot,
+                _ => {
+                    // The condition is put where nothing else is.
+                    let scratch = self.stack.cells + 2;
+                    self.stack.reserve(3, 0);
+                    self.stack.wrote(scratch);
+                    let operands = self.slots(scratch, 0, 0, 0);
+                    self.emit(crate::ops::control::COPY_ACC[0], operands);
+                    self.slot(scratch)
+                }
+            };
+            let (a, b) = (self.in_slot(x, None), self.in_slot(y, None));
+            let index = self.push(ty, Loc::Slot)?;
+            let d = self.entry_slot(index);
+            self.emit(refs::SELECT, SelectOps { handler: 0, d, cond, a, b });
+            return Ok(());
+        }
+        if ty == Ty::V128 {
+            return invalid();
+        }
+        let a = self.in_slot(x, x_pending);
+        let b = self.in_slot(y, y_pending);
+        self.spill(crate::val::Reg::Int);
+        let (acc, cond) = match cond {
+            Source::Slot(slot) => (false, slot),
+            _ => (true, 0),
+        };
+        let handlers = SELECT[usize::from(acc)];
+        let operands = SelectOps { handler: 0, d: 0, cond, a, b };
+        if ty.reg() == Some(crate::val::Reg::Int) {
+            self.produce(handlers, operands, ty)?;
+            return Ok(());
+        }
+        let index = self.push(ty, Loc::Slot)?;
+        let d = self.entry_slot(index);
+        self.stack.wrote(u32::from(d));
+        self.emit(handlers[1], SelectOps { d, ..operands });
+        self.stack.reg(crate::val::Reg::Int).holds = Some(u32::from(d));
+        Ok(())
+    }
+
+    pub(super) fn entry_slot(&self, index: usize) -> u16 {
+        self.slot(self.stack.entries.get(index).map_or(0, |entry| entry.slot))
+    }
+
+    pub(super) fn global_get(&mut self, index: u32) -> Result<()> {
+        let ty = self.global_ty(index)?;
+        let global = self.module.offsets().global(GlobalIdx(index));
+        let operands = GlobalOps { handler: 0, d: 0, pad: 0, global };
+        match ty.reg() {
+            Some(reg) => {
+                self.spill(reg);
+                self.produce(GLOBAL_GET[reg as usize], operands, ty)?;
+            }
+            None if ty == Ty::Ref => {
+                let index = self.push(ty, Loc::Slot)?;
+                let d = self.entry_slot(index);
+                self.emit(refs::GLOBAL_GET, GlobalOps { d, ..operands });
+            }
+            None => return invalid(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn global_set(&mut self, index: u32) -> Result<()> {
+        let ty = self.global_ty(index)?;
+        let global = self.module.offsets().global(GlobalIdx(index));
+        let (entry, pending) = self.pop()?;
+        let mut operands = GlobalOps { handler: 0, d: 0, pad: 0, global };
+        match ty.reg() {
+            Some(reg) => {
+                let handler = match self.source(entry) {
+                    Source::Acc => GLOBAL_SET[reg as usize],
+                    _ => {
+                        operands.d = self.in_slot(entry, pending);
+                        GLOBAL_SET[3]
+                    }
+                };
+                self.emit(handler, operands);
+            }
+            None if ty == Ty::Ref => {
+                operands.d = self.in_slot(entry, None);
+                self.emit(refs::GLOBAL_SET, operands);
+            }
+            None => return invalid(),
+        }
+        Ok(())
+    }
+
+    fn global_ty(&self, index: u32) -> Result<Ty> {
+        match self.module.info().globals.get(index as usize) {
+            Some(global) => Ok(self.module.ty_of(global.ty.content)),
+            None => invalid(),
+        }
+    }
+
+    /// The kind of reference that a table holds.
+    pub(super) fn table_ty(&self, table: u32) -> Result<Ty> {
+        match self.module.info().tables.get(table as usize) {
+            Some(table) => {
+                Ok(self.module.ty_of(palisade_core::ValType::Ref(table.ty.element)))
+            }
+            None => invalid(),
+        }
+    }
+
+    /// Pops the operands of a slow operation, the last one first; references are copied to cells
+    /// above everything.
+    pub(super) fn pop_slow<const N: usize>(&mut self) -> Result<[u16; N]> {
+        let scratch = self.stack.cells;
+        let mut slots = [0; N];
+        for (i, place) in slots.iter_mut().enumerate().rev() {
+            let (entry, pending) = self.pop()?;
+            let slot = self.in_slot(entry, pending);
+            *place = slot;
+            if entry.ty == Ty::Ref {
+                let cell = scratch + i as u32;
+                self.stack.max_cells = self.stack.max_cells.max(cell + 1);
+                self.stack.wrote(cell);
+                let operands = self.slots(cell, u32::from(slot), 0, 0);
+                self.emit(refs::TO_CELL, operands);
+                *place = self.slot(cell);
+            }
+        }
+        Ok(slots)
+    }
+
+    /// Emits a slow operation; its result, if it has one, goes to a slot.
+    pub(super) fn slow(
+        &mut self,
+        handler: Handler,
+        mut operands: SlowOps,
+        out: Option<Ty>,
+    ) -> Result<()> {
+        let Some(ty) = out else {
+            self.emit_marked(handler, operands);
+            return Ok(());
+        };
+        if ty == Ty::Ref {
+            let cell = self.stack.cells;
+            self.stack.reserve(1, 0);
+            operands.d = self.slot(cell);
+            self.stack.wrote(cell);
+            self.emit_marked(handler, operands);
+            let index = self.push(ty, Loc::Slot)?;
+            let operands = Slots { handler: 0, d: self.entry_slot(index), a: operands.d, b: 0, c: 0 };
+            self.emit(refs::FROM_CELL, operands);
+            return Ok(());
+        }
+        let index = self.push(ty, Loc::Slot)?;
+        operands.d = self.entry_slot(index);
+        self.stack.wrote(u32::from(operands.d));
+        self.emit_marked(handler, operands);
+        Ok(())
+    }
+
+    /// An operation of wide arithmetic with `N` operands.
+    pub(super) fn wide<const N: usize>(&mut self, handler: Handler) -> Result<()> {
+        let slots = self.pop_slow::<N>()?;
+        let mut a = [0; 4];
+        for (to, from) in a.iter_mut().zip(slots) {
+            *to = from;
+        }
+        let low = self.push(Ty::I64, Loc::Slot)?;
+        let high = self.push(Ty::I64, Loc::Slot)?;
+        let (low, high) = (self.entry_slot(low), self.entry_slot(high));
+        self.stack.wrote(u32::from(low));
+        self.stack.wrote(u32::from(high));
+        self.emit(handler, WideOps { handler: 0, a, low, high, pad: 0 });
+        Ok(())
+    }
+
+    /// Where the context holds the pointer to a table's definition.
+    pub(super) fn table_offset(&self, table: u32) -> u32 {
+        self.module.offsets().table(TableIdx(table))
+    }
+}

@@ -1,0 +1,331 @@
+//! Values: fetching operands, keeping results, and putting values into their slots.
+
+use palisade_core::TrapCode;
+use palisade_module::wasmparser::{self, AbstractHeapType, HeapType, ValType};
+
+use crate::code::Ty;
+use crate::ops::arith::{DestPair, Slots};
+use crate::ops::control::{
+    CONST, COPY, COPY_ACC, COPY2, ConstOps, SMALL_CONST, SmallConstOps,
+};
+use crate::ops::refs;
+use crate::translate::emit::At;
+use crate::translate::stack::{Entry, Loc, Pending};
+use crate::translate::{Result, Stop, Translator, invalid};
+use crate::val::Reg;
+
+/// Where an instruction takes an operand from.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    Slot(u16),
+    Acc,
+    Imm(u64),
+}
+
+impl Translator<'_> {
+    /// The interpreter's view of a type of the module.
+    pub(super) fn ty(&self, ty: ValType) -> Ty {
+        match ty {
+            ValType::I32 => Ty::I32,
+            ValType::I64 => Ty::I64,
+            ValType::F32 => Ty::F32,
+            ValType::F64 => Ty::F64,
+            ValType::V128 => Ty::V128,
+            ValType::Ref(r) => self.heap_ty(r.heap_type()),
+        }
+    }
+
+    /// The interpreter's view of a reference.
+    pub(super) fn heap_ty(&self, heap: HeapType) -> Ty {
+        let func = match heap {
+            HeapType::Abstract { ty, .. } => {
+                matches!(ty, AbstractHeapType::Func | AbstractHeapType::NoFunc)
+            }
+            HeapType::Concrete(index) | HeapType::Exact(index) => {
+                index.as_module_index().is_some_and(|index| self.module.is_func_type(index))
+            }
+        };
+        if func { Ty::Func } else { Ty::Ref }
+    }
+
+    pub(super) fn push(&mut self, ty: Ty, loc: Loc) -> Result<usize> {
+        if ty == Ty::Ref {
+            self.need_refs()?;
+        }
+        Ok(self.stack.push(ty, loc))
+    }
+
+    /// Pops a value. If it is pending, its producer's result stays in the accumulator alone.
+    pub(super) fn pop(&mut self) -> Result<(Entry, Option<Pending>)> {
+        let Some(entry) = self.stack.pop() else { return invalid() };
+        let mut pending = None;
+        if entry.loc == Loc::Acc
+            && let Some(reg) = entry.ty.reg()
+        {
+            pending = self.stack.reg(reg).pending.take();
+        }
+        Ok((entry, pending))
+    }
+
+    /// Where a popped value can be taken from, without emitting anything.
+    pub(super) fn source(&mut self, entry: Entry) -> Source {
+        let slot = match entry.loc {
+            Loc::Acc => return Source::Acc,
+            Loc::Const(bits) => return Source::Imm(bits),
+            Loc::Slot => entry.slot,
+            Loc::Local(slot) => slot,
+        };
+        match entry.ty.reg() {
+            Some(reg) if self.stack.reg(reg).holds == Some(slot) => Source::Acc,
+            _ => Source::Slot(self.slot(slot)),
+        }
+    }
+
+    /// Sees to it that a popped value is in a slot, its own one if it was nowhere.
+    pub(super) fn in_slot(&mut self, entry: Entry, pending: Option<Pending>) -> u16 {
+        match entry.loc {
+            Loc::Slot => self.slot(entry.slot),
+            Loc::Local(slot) => self.slot(slot),
+            Loc::Const(bits) => {
+                self.put_const(entry.slot, bits);
+                self.slot(entry.slot)
+            }
+            Loc::Acc => {
+                if let (Some(pending), Some(reg)) = (pending, entry.ty.reg()) {
+                    self.store_result(pending, entry.slot);
+                    self.stack.reg(reg).holds = Some(entry.slot);
+                }
+                self.slot(entry.slot)
+            }
+        }
+    }
+
+    /// Pops a value and sees to it that it is in a slot.
+    pub(super) fn pop_slot(&mut self) -> Result<u16> {
+        let (entry, pending) = self.pop()?;
+        Ok(self.in_slot(entry, pending))
+    }
+
+    /// Pops an integer that may also be in the accumulator; constants are put into a slot.
+    pub(super) fn pop_int(&mut self) -> Result<Source> {
+        let (entry, _) = self.pop()?;
+        Ok(match self.source(entry) {
+            Source::Imm(bits) => {
+                self.put_const(entry.slot, bits);
+                Source::Slot(self.slot(entry.slot))
+            }
+            other => other,
+        })
+    }
+
+    /// Patches the producer of a value to store it to a slot as well.
+    pub(super) fn store_result(&mut self, pending: Pending, slot: u32) {
+        let short = self.slot(slot);
+        self.emitter.patch(pending.at, 0, pending.store);
+        self.emitter.patch(pending.at, 8, short);
+        self.stack.wrote(slot);
+        for last in self.last.iter_mut().flatten() {
+            if last.at == pending.at {
+                // It has an effect now, and must not be taken back.
+                self.last = [None; 2];
+                break;
+            }
+        }
+    }
+
+    /// Puts a pending value into its slot, before its accumulator is overwritten.
+    pub(super) fn spill(&mut self, reg: Reg) {
+        if let Some(pending) = self.stack.reg(reg).pending.take() {
+            let Some(slot) = self.stack.entries.get(pending.entry).map(|e| e.slot) else { return };
+            self.store_result(pending, slot);
+            self.stack.now_settled(pending.entry);
+            self.stack.reg(reg).holds = Some(slot);
+        }
+    }
+
+    pub(super) fn spill_all(&mut self) {
+        for reg in [Reg::Int, Reg::F32, Reg::F64] {
+            self.spill(reg);
+        }
+    }
+
+    /// Emits an instruction whose result goes to the accumulator of a type, and pushes it. What
+    /// was pending there must have been spilled.
+    pub(super) fn produce<T: Copy>(
+        &mut self,
+        handlers: DestPair,
+        operands: T,
+        ty: Ty,
+    ) -> Result<At> {
+        let Some(reg) = ty.reg() else { return invalid() };
+        let at = self.emit(handlers[0], operands);
+        let end = self.emitter.here();
+        let entry = self.push(ty, Loc::Acc)?;
+        let store = self.module.word(handlers[1]);
+        let state = self.stack.reg(reg);
+        state.holds = None;
+        state.pending = Some(Pending { entry, at, end, store });
+        Ok(at)
+    }
+
+    /// Emits a constant to a slot.
+    pub(super) fn put_const(&mut self, slot: u32, bits: u64) {
+        self.stack.wrote(slot);
+        let d = self.slot(slot);
+        if let Ok(value) = u32::try_from(bits) {
+            self.emit(SMALL_CONST, SmallConstOps { handler: 0, d, pad: 0, value });
+        } else {
+            self.emit(CONST, ConstOps { handler: 0, value: bits, d, pad: [0; 3] });
+        }
+    }
+
+    pub(super) fn slots(&self, d: u32, a: u32, b: u32, c: u32) -> Slots {
+        Slots {
+            handler: 0,
+            d: self.slot(d),
+            a: self.slot(a),
+            b: self.slot(b),
+            c: self.slot(c),
+        }
+    }
+
+    /// Emits a copy between slots of the part of the frame that a type belongs to.
+    pub(super) fn copy(&mut self, ty: Ty, to: u32, from: u32) -> Result<()> {
+        let operands = self.slots(to, from, 0, 0);
+        match ty {
+            Ty::Ref => {
+                self.emit(refs::COPY, operands);
+            }
+            // Vectors come with the instructions for them.
+            Ty::V128 => return Err(Stop::Trap(TrapCode::Internal)),
+            _ => {
+                self.stack.wrote(to);
+                let held = ty.reg().filter(|&reg| self.stack.reg(reg).holds == Some(from));
+                match held {
+                    Some(reg) => self.emit(COPY_ACC[reg as usize], operands),
+                    None => self.emit(COPY, operands),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the entries from `first` on into their canonical slots.
+    pub(super) fn settle_from(&mut self, first: usize) -> Result<()> {
+        let mut waiting: Option<(u32, u32)> = None;
+        for index in first.max(self.stack.settled)..self.stack.entries.len() {
+            let Some(&entry) = self.stack.entries.get(index) else { return invalid() };
+            match entry.loc {
+                Loc::Slot => {}
+                Loc::Acc => {
+                    if let Some(reg) = entry.ty.reg() {
+                        self.spill(reg);
+                    }
+                }
+                Loc::Const(bits) => self.put_const(entry.slot, bits),
+                Loc::Local(from) if entry.ty == Ty::Ref => self.copy(entry.ty, entry.slot, from)?,
+                // Two copies of locals make one instruction.
+                Loc::Local(from) => match waiting.take() {
+                    None => waiting = Some((entry.slot, from)),
+                    Some((to, other)) => {
+                        self.stack.wrote(to);
+                        self.stack.wrote(entry.slot);
+                        let operands = self.slots(to, other, entry.slot, from);
+                        self.emit(COPY2, operands);
+                    }
+                },
+            }
+            if entry.loc != Loc::Slot {
+                self.stack.now_settled(index);
+            }
+        }
+        if let Some((to, from)) = waiting {
+            self.copy(Ty::I64, to, from)?;
+        }
+        Ok(())
+    }
+
+    /// Puts every entry into its canonical slot, and lets nothing be pending.
+    pub(super) fn settle_all(&mut self) -> Result<()> {
+        self.settle_from(self.stack.settled)?;
+        self.spill_all();
+        Ok(())
+    }
+
+    /// Before a local is overwritten: entries that are in it get their own copy.
+    fn preserve_local(&mut self, ty: Ty, slot: u32) -> Result<bool> {
+        if *self.stack.uses_of(ty, slot) == 0 {
+            return Ok(false);
+        }
+        // Settling all of them keeps the work linear in what was pushed.
+        self.settle_from(self.stack.settled)?;
+        Ok(true)
+    }
+
+    pub(super) fn local_get(&mut self, index: u32) -> Result<()> {
+        let Some(local) = self.locals.get(index as usize) else { return invalid() };
+        let (ty, slot) = (local.ty, local.slot);
+        self.push(ty, Loc::Local(slot))?;
+        Ok(())
+    }
+
+    pub(super) fn local_set(&mut self, index: u32) -> Result<()> {
+        let Some(local) = self.locals.get(index as usize) else { return invalid() };
+        let (ty, to) = (local.ty, local.slot);
+        let (entry, pending) = self.pop()?;
+        if entry.loc == Loc::Local(to) {
+            return Ok(());
+        }
+        self.preserve_local(ty, to)?;
+        match entry.loc {
+            Loc::Const(bits) => self.put_const(to, bits),
+            Loc::Slot => self.copy(ty, to, entry.slot)?,
+            Loc::Local(from) => self.copy(ty, to, from)?,
+            Loc::Acc => {
+                let Some(reg) = ty.reg() else { return invalid() };
+                match pending {
+                    // Nothing can have read the local between the producer and here.
+                    Some(pending) if pending.end == self.emitter.here() => {
+                        self.store_result(pending, to);
+                    }
+                    _ => {
+                        self.stack.wrote(to);
+                        let operands = self.slots(to, 0, 0, 0);
+                        self.emit(COPY_ACC[reg as usize], operands);
+                    }
+                }
+                self.stack.reg(reg).holds = Some(to);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn local_tee(&mut self, index: u32) -> Result<()> {
+        self.local_set(index)?;
+        self.local_get(index)
+    }
+
+    /// The type of a `select` operand, from the value itself.
+    pub(super) fn peek_ty(&self, below: usize) -> Result<Ty> {
+        let entries = &self.stack.entries;
+        match entries.len().checked_sub(below + 1).and_then(|i| entries.get(i)) {
+            Some(entry) => Ok(entry.ty),
+            None => invalid(),
+        }
+    }
+
+    /// The parameters and results of a block.
+    pub(super) fn block_types(
+        &self,
+        ty: wasmparser::BlockType,
+    ) -> Result<(Vec<Ty>, Vec<Ty>)> {
+        Ok(match ty {
+            wasmparser::BlockType::Empty => (Vec::new(), Vec::new()),
+            wasmparser::BlockType::Type(ty) => (Vec::new(), vec![self.ty(ty)]),
+            wasmparser::BlockType::FuncType(index) => match self.module.signature_at(index) {
+                Some(signature) => (signature.params.to_vec(), signature.results.to_vec()),
+                None => return invalid(),
+            },
+        })
+    }
+}

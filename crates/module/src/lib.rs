@@ -1,0 +1,28 @@
+//! From bytes to a validated, immutable description of a module.
+//!
+//! The one way in is [`ModuleInfo::decode`]: limits are checked while reading, then the whole
+//! module is validated to WebAssembly 3.0, and only then is a description handed out. Whoever
+//! holds a [`ModuleInfo`] may rely on its bodies being valid.
+#![forbid(unsafe_code)]
+
+pub mod const_expr;
+pub mod error;
+pub mod fuel;
+pub mod info;
+pub mod names;
+pub mod types;
+
+mod convert;
+mod decode;
+mod describe;
+mod text;
+mod validate;
+
+pub use const_expr::{ConstExpr, ConstOp};
+pub use error::{DecodeError, DecodeErrorKind};
+pub use info::*;
+pub use types::{
+    CompositeType, FieldType, RegisteredTypes, RegistryError, StorageType, SubType, TypeRegistry,
+};
+pub use validate::{default_features, supported_features};
+pub use wasmparser;

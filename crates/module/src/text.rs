@@ -1,0 +1,96 @@
+//! Bytes that are not a binary module: the text format, or something else, which is named.
+
+use crate::error::{DecodeError, DecodeErrorKind};
+
+/// Whether bytes begin as a binary module does.
+pub(crate) fn is_binary(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm")
+}
+
+/// Whether bytes that begin as a binary module are a component: the layer field says so.
+pub(crate) fn is_component(bytes: &[u8]) -> bool {
+    bytes.get(6..8) == Some(&[1, 0])
+}
+
+pub(crate) fn component() -> DecodeError {
+    DecodeError::new(
+        DecodeErrorKind::Component,
+        None,
+        "this is a component, and a module is wanted here",
+    )
+}
+
+fn not_wasm(found: &str) -> DecodeError {
+    let message = format!("not a WebAssembly module: this is {found}");
+    DecodeError::new(DecodeErrorKind::NotWasm, None, message)
+}
+
+/// The beginnings of well-known files.
+const KNOWN: &[(&[u8], &str)] = &[
+    (b"\x7fELF", "an ELF file (a native program or library)"),
+    (b"MZ", "a Windows program"),
+    (b"\xcf\xfa\xed\xfe", "a Mach-O file (a native program or library)"),
+    (b"\xfe\xed\xfa\xcf", "a Mach-O file (a native program or library)"),
+    (b"\xca\xfe\xba\xbe", "a Java class or a universal Mach-O file"),
+    (b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive: unpack it first"),
+    (b"\xfd7zXZ\0", "an xz archive: unpack it first"),
+    (b"BZh", "a bzip2 archive: unpack it first"),
+    (b"PK\x03\x04", "a zip archive: unpack it first"),
+    (b"!<arch>\n", "an ar archive (a static library)"),
+    (b"BC\xc0\xde", "LLVM bitcode: link it first"),
+    (b"#!", "a script"),
+    (b"\x89PNG", "a PNG image"),
+    (b"%PDF", "a PDF document"),
+];
+
+/// Makes a binary module of the text format.
+pub(crate) fn to_binary(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    if bytes.is_empty() {
+        return Err(not_wasm("an empty file (0 bytes)"));
+    }
+    if b"\0asm".starts_with(bytes) {
+        return Err(DecodeError::malformed(bytes.len() as u64, "unexpected end of the header"));
+    }
+    if let Some((_, what)) = KNOWN.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return Err(not_wasm(what));
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) if begins_as_text_format(text) => encode(text),
+        Ok(text) if !text.contains('\0') => Err(not_wasm("a text file")),
+        _ => Err(not_wasm("some other binary file")),
+    }
+}
+
+/// Whether the first token is an opening parenthesis, which no text but ours is likely to have.
+fn begins_as_text_format(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    while let Some(comment) = rest.strip_prefix(";;") {
+        rest = comment.split_once('\n').map_or("", |(_, after)| after).trim_start();
+    }
+    rest.starts_with('(')
+}
+
+#[cfg(not(feature = "wat"))]
+fn encode(_text: &str) -> Result<Vec<u8>, DecodeError> {
+    Err(not_wasm("the text format, which this build does not read"))
+}
+
+#[cfg(feature = "wat")]
+fn encode(text: &str) -> Result<Vec<u8>, DecodeError> {
+    use wast::parser::{self, ParseBuffer};
+
+    let at = |error: &wast::Error| {
+        let (line, column) = error.span().linecol_in(text);
+        let place = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
+        let message = crate::error::escape_message(&error.message());
+        let kind = DecodeErrorKind::Text { line: place(line), column: place(column) };
+        DecodeError::new(kind, None, message)
+    };
+    let buffer = ParseBuffer::new(text).map_err(|e| at(&e))?;
+    let mut wat = parser::parse::<wast::Wat<'_>>(&buffer).map_err(|e| at(&e))?;
+    if matches!(wat, wast::Wat::Component(_)) {
+        return Err(component());
+    }
+    wat.encode().map_err(|e| at(&e))
+}

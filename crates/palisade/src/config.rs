@@ -1,0 +1,159 @@
+//! [`Config`]: everything that is decided before an [`Engine`](crate::Engine) is made.
+//!
+//! What may differ between two runs of the same module (fuel, deadlines, ceilings on memory) is set
+//! on the [`Store`](crate::Store) instead.
+
+use palisade_core::Limits;
+use palisade_interp::Dispatch;
+use palisade_module::wasmparser::WasmFeatures;
+
+/// How an engine decodes, validates and runs modules.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) consume_fuel: bool,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) limits: Limits,
+    pub(crate) features: WasmFeatures,
+    pub(crate) max_wasm_stack: usize,
+    pub(crate) call_depth: Option<u64>,
+    pub(crate) memory_guard_size: Option<u64>,
+    pub(crate) memory_guard_before: Option<u64>,
+    pub(crate) memory_growable: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+macro_rules! feature_switches {
+    ($( $(#[$doc:meta])* $name:ident => $flag:ident; )*) => {
+        impl Config {
+            $(
+                $(#[$doc])*
+                pub fn $name(&mut self, enable: bool) -> &mut Self {
+                    self.features.set(WasmFeatures::$flag, enable);
+                    self
+                }
+            )*
+
+            /// Every proposal with a switch, by the switch's name, and whether it is on.
+            pub fn features(&self) -> impl Iterator<Item = (&'static str, bool)> + use<> {
+                let features = self.features;
+                [$((stringify!($name), WasmFeatures::$flag),)*]
+                    .into_iter()
+                    .map(move |(name, flag)| (name, features.contains(flag)))
+            }
+        }
+    };
+}
+
+feature_switches! {
+    /// Vectors of 128 bits.
+    wasm_simd => SIMD;
+    /// Vector operators whose results may differ between machines.
+    wasm_relaxed_simd => RELAXED_SIMD;
+    /// `memory.copy`, `table.init` and their like.
+    wasm_bulk_memory => BULK_MEMORY;
+    /// `externref`, several tables, `table.get` and their like.
+    wasm_reference_types => REFERENCE_TYPES;
+    /// Several results of functions and blocks.
+    wasm_multi_value => MULTI_VALUE;
+    /// Several memories in one module.
+    wasm_multi_memory => MULTI_MEMORY;
+    /// Memories and tables indexed by 64-bit numbers.
+    wasm_memory64 => MEMORY64;
+    /// `return_call` and its like.
+    wasm_tail_call => TAIL_CALL;
+    /// Arithmetic in constant expressions.
+    wasm_extended_const => EXTENDED_CONST;
+    /// Typed function references.
+    wasm_function_references => FUNCTION_REFERENCES;
+    /// Structures, arrays and their collection.
+    wasm_gc => GC;
+    /// Exceptions with `try_table`.
+    wasm_exceptions => EXCEPTIONS;
+    /// Shared memories and atomic operators.
+    wasm_threads => THREADS;
+    /// Memories whose pages have one byte.
+    wasm_custom_page_sizes => CUSTOM_PAGE_SIZES;
+    /// Arithmetic on 128-bit integers.
+    wasm_wide_arithmetic => WIDE_ARITHMETIC;
+}
+
+impl Config {
+    /// Everything in WebAssembly 3.0 and the finished proposals after it, no fuel, the wide
+    /// decoder limits, 1 MiB of guest stack.
+    pub fn new() -> Self {
+        Self {
+            consume_fuel: false,
+            dispatch: Dispatch::Auto,
+            limits: Limits::default(),
+            features: palisade_module::default_features(),
+            max_wasm_stack: 1 << 20,
+            call_depth: None,
+            memory_guard_size: None,
+            memory_guard_before: None,
+            memory_growable: None,
+        }
+    }
+
+    /// Whether guests consume fuel. Off by default. With it, a new store has none: see
+    /// [`Store::set_fuel`](crate::Store::set_fuel).
+    pub fn consume_fuel(&mut self, enable: bool) -> &mut Self {
+        self.consume_fuel = enable;
+        self
+    }
+
+    /// Whether guests consume fuel.
+    pub fn metered(&self) -> bool {
+        self.consume_fuel
+    }
+
+    /// Which of its two dispatchers the interpreter uses. They differ in speed alone;
+    /// [`Dispatch::Auto`] takes the faster one where it is known to work.
+    pub fn dispatch(&mut self, dispatch: Dispatch) -> &mut Self {
+        self.dispatch = dispatch;
+        self
+    }
+
+    /// How large modules, and each part of them, may be.
+    pub fn limits(&mut self, limits: Limits) -> &mut Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The size in bytes of the stack that guests run on, 1 MiB by default. At least 64 KiB.
+    pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
+        self.max_wasm_stack = bytes.max(64 << 10);
+        self
+    }
+
+    /// How many calls may nest in a store, unless the store says otherwise. No limit but the stack
+    /// by default.
+    pub fn call_depth(&mut self, depth: Option<u64>) -> &mut Self {
+        self.call_depth = depth;
+        self
+    }
+
+    /// How many inaccessible bytes stand behind the 4 GiB of a 32-bit memory: 32 GiB by default, and
+    /// never less than 64 KiB. Where address space is short, a memory does with less.
+    pub fn memory_guard_size(&mut self, bytes: u64) -> &mut Self {
+        self.memory_guard_size = Some(bytes);
+        self
+    }
+
+    /// How many inaccessible bytes stand before a 32-bit memory: 2 GiB by default.
+    pub fn memory_guard_before(&mut self, bytes: u64) -> &mut Self {
+        self.memory_guard_before = Some(bytes);
+        self
+    }
+
+    /// The largest maximum, in bytes, for which a memory that is not an ordinary 32-bit one gets a
+    /// place that it never moves from: 4 GiB by default.
+    pub fn memory_reservation_for_growth(&mut self, bytes: u64) -> &mut Self {
+        self.memory_growable = Some(bytes);
+        self
+    }
+}

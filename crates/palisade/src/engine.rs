@@ -1,0 +1,84 @@
+//! [`Engine`]: what modules and stores of one configuration share, which is types and nothing else.
+
+use std::fmt;
+use std::sync::Arc;
+
+use palisade_interp::{Dispatch, InterpConfig};
+use palisade_module::TypeRegistry;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// A configuration and the canonical types of all modules made under it. Cloning it is cheap and
+/// gives the same engine; objects of different engines never mix.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    types: Arc<TypeRegistry>,
+}
+
+impl Engine {
+    /// Makes an engine. Starts nothing.
+    ///
+    /// # Errors
+    ///
+    /// The configuration asks for the tail-call dispatcher, and this build does not have it or its
+    /// self-test failed.
+    pub fn new(config: &Config) -> Result<Self> {
+        if config.dispatch == Dispatch::TailCall && !palisade_interp::tail_calls_work() {
+            return Err(Error::msg(
+                "the tail-call dispatcher does not work in this build: use `Dispatch::Auto`, or an \
+                 optimised build without debug assertions",
+            ));
+        }
+        Ok(Self::with_config(config.clone()))
+    }
+
+    fn with_config(config: Config) -> Self {
+        Self { inner: Arc::new(Inner { config, types: TypeRegistry::new() }) }
+    }
+
+    /// The configuration that it was made with.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Whether both are the same engine.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// The dispatcher that the interpreter uses under this configuration on this machine: never
+    /// [`Dispatch::Auto`].
+    pub fn dispatcher(&self) -> Dispatch {
+        match self.inner.config.dispatch {
+            Dispatch::Loop => Dispatch::Loop,
+            _ if palisade_interp::tail_calls_work() => Dispatch::TailCall,
+            _ => Dispatch::Loop,
+        }
+    }
+
+    pub(crate) fn types(&self) -> &Arc<TypeRegistry> {
+        &self.inner.types
+    }
+
+    pub(crate) fn interp_config(&self) -> InterpConfig {
+        InterpConfig { fuel: self.inner.config.consume_fuel, dispatch: self.inner.config.dispatch }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::with_config(Config::new())
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}

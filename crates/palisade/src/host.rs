@@ -1,0 +1,345 @@
+//! Host functions: how a Rust closure becomes something that a guest can call.
+//!
+//! [`IntoFunc`] makes one function of machine code for each closure type (`HostCode` of the virtual
+//! machine's layout), which reads its arguments from cells, calls the closure and writes its results
+//! back: nothing is allocated, locked or looked up on the way. Panics stop here.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use palisade_core as core;
+use palisade_core::{TrapCode, TypeId};
+use palisade_module::RegisteredTypes;
+use palisade_vm::StoreInner;
+use palisade_vm::layout::{Cell, HostCode, HostFunc, VmCtx};
+
+use crate::caller::Caller;
+use crate::context::StoreContextMut;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::func::{panic_message, read_values, write_values};
+use crate::store::StoreBox;
+use crate::typed::{WasmParams, WasmResults, WasmTy, for_each_arity};
+use crate::types::{FuncType, ValType};
+use crate::val::{Val, cells_of_all};
+
+/// A host function that belongs to no store yet. Made for stores whose data is one certain `T`,
+/// which [`Linker`](crate::Linker) and [`Func`](crate::Func) see to.
+pub(crate) struct HostDef {
+    pub(crate) engine: Engine,
+    type_id: TypeId,
+    registered: RegisteredTypes,
+    param_cells: u32,
+    result_cells: u32,
+    has_refs: bool,
+    code: HostCode,
+    /// What `code` expects to find: the closure.
+    closure: Arc<dyn Any + Send + Sync>,
+}
+
+/// What a [`HostFunc`] holds as its data.
+struct Closure {
+    /// First, so that the fast path finds it with one addition.
+    closure: Arc<dyn Any + Send + Sync>,
+    _registered: RegisteredTypes,
+}
+
+impl HostDef {
+    fn new(
+        engine: &Engine,
+        ty: &FuncType,
+        code: HostCode,
+        closure: Arc<dyn Any + Send + Sync>,
+    ) -> Result<Self> {
+        let inner = ty.to_core(engine)?;
+        for (what, count) in [("parameters", inner.params.len()), ("results", inner.results.len())]
+        {
+            if count > 1000 {
+                return Err(Error::type_mismatch(format!(
+                    "a function has at most 1000 {what}, found {count}"
+                )));
+            }
+        }
+        let is_ref = |ty: &core::ValType| {
+            ty.class(|id| engine.types().is_func(id)) == core::types::ValClass::Ref
+        };
+        let has_refs = inner.params.iter().chain(&inner.results).any(is_ref);
+        let param_cells = cells_of_all(&inner.params) as u32;
+        let result_cells = cells_of_all(&inner.results) as u32;
+        let (type_id, registered) = engine
+            .types()
+            .register_func(inner)
+            .map_err(|error| Error::msg(format!("cannot register a type: {error}")))?;
+        Ok(Self {
+            engine: engine.clone(),
+            type_id,
+            registered,
+            param_cells,
+            result_cells,
+            has_refs,
+            code,
+            closure,
+        })
+    }
+
+    /// A host function whose types are only known while running.
+    pub(crate) fn dynamic<T: 'static>(
+        engine: &Engine,
+        ty: FuncType,
+        func: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let core = ty.to_core(engine)?;
+        let closure: Arc<Dynamic<T>> = Arc::new(Dynamic { ty: core, func: Box::new(func) });
+        Self::new(engine, &ty, dynamic_code::<T>, closure)
+    }
+
+    /// The function in the form in which a store keeps it.
+    pub(crate) fn host_func(&self) -> HostFunc {
+        HostFunc {
+            code: self.code,
+            param_cells: self.param_cells,
+            result_cells: self.result_cells,
+            type_id: self.type_id,
+            has_refs: self.has_refs,
+            data: Box::new(Closure {
+                closure: self.closure.clone(),
+                _registered: self.registered.clone(),
+            }),
+        }
+    }
+}
+
+/// A closure that can become a host function.
+///
+/// Implemented for closures of up to 16 parameters that are each a [`WasmTy`], optionally with a
+/// [`Caller`] in front, and that return a [`WasmRet`]. `Params` and `Results` only keep the
+/// implementations apart.
+pub trait IntoFunc<T: 'static, Params, Results>: Send + Sync + 'static {
+    #[doc(hidden)]
+    #[allow(private_interfaces, reason = "hidden: no one outside can name or implement it")]
+    fn into_def(self, engine: &Engine) -> Result<HostDef>;
+}
+
+/// What the closure of a host function may return: nothing, a [`WasmTy`], a tuple of up to 16 of
+/// them, or a [`Result`] of any of these.
+pub trait WasmRet {
+    /// The results without the error.
+    #[doc(hidden)]
+    type Results: WasmResults;
+
+    #[doc(hidden)]
+    fn into_result(self) -> Result<Self::Results>;
+}
+
+impl<R: WasmResults> WasmRet for R {
+    type Results = R;
+
+    #[inline(always)]
+    fn into_result(self) -> Result<R> {
+        Ok(self)
+    }
+}
+
+impl<R: WasmResults> WasmRet for Result<R> {
+    type Results = R;
+
+    #[inline(always)]
+    fn into_result(self) -> Result<R> {
+        self
+    }
+}
+
+macro_rules! into_func {
+    ($($name:ident)*) => {
+        impl<T, F, R, $($name),*> IntoFunc<T, ($($name,)*), R> for F
+        where
+            T: 'static,
+            F: Fn($($name),*) -> R + Send + Sync + 'static,
+            R: WasmRet,
+            $($name: WasmTy,)*
+        {
+            #[allow(private_interfaces, non_snake_case, reason = "as in the trait; names of values")]
+            fn into_def(self, engine: &Engine) -> Result<HostDef> {
+                let with_caller = move |_: Caller<'_, T>, $($name: $name),*| self($($name),*);
+                IntoFunc::<T, (Caller<'_, T>, $($name,)*), R>::into_def(with_caller, engine)
+            }
+        }
+
+        impl<T, F, R, $($name),*> IntoFunc<T, (Caller<'_, T>, $($name,)*), R> for F
+        where
+            T: 'static,
+            F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
+            R: WasmRet,
+            $($name: WasmTy,)*
+        {
+            #[allow(private_interfaces, reason = "as in the trait")]
+            fn into_def(self, engine: &Engine) -> Result<HostDef> {
+                /// # Safety
+                ///
+                /// As [`HostCode`] demands; the data of the host function is a [`Closure`] of an
+                /// `F`, and the store's data is a `T`.
+                #[allow(non_snake_case, unused, reason = "names of values; the empty list")]
+                unsafe fn code<T, F, R, $($name),*>(
+                    host: *const HostFunc,
+                    store: *mut StoreInner,
+                    caller: *mut VmCtx,
+                    cells: *mut Cell,
+                ) -> u32
+                where
+                    T: 'static,
+                    F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
+                    R: WasmRet,
+                    $($name: WasmTy,)*
+                {
+                    // SAFETY: the caller keeps this function's contract, which includes those of the
+                    // functions called; the cells hold arguments of the types that this function
+                    // was registered with.
+                    unsafe {
+                        let func: &F = closure_of(host);
+                        enter::<T, R::Results>(store, caller, cells, |caller| {
+                            let id = caller.store().opaque().id;
+                            let ($($name,)*) = <($($name,)*) as WasmParams>::read(id, cells);
+                            func(caller, $($name),*).into_result()
+                        })
+                    }
+                }
+
+                let ty = FuncType::new(
+                    <($($name,)*) as WasmParams>::types(),
+                    <R::Results as WasmParams>::types(),
+                );
+                HostDef::new(engine, &ty, code::<T, F, R, $($name),*>, Arc::new(self))
+            }
+        }
+    };
+}
+
+for_each_arity!(into_func);
+
+/// The closure of a host function.
+///
+/// # Safety
+///
+/// `host` points to a live host function whose data is a [`Closure`] of an `F`.
+#[inline(always)]
+unsafe fn closure_of<'a, F>(host: *const HostFunc) -> &'a F {
+    // SAFETY: the caller vouches for the types that the two `dyn Any` hide, and the host function
+    // lives as long as its store.
+    unsafe {
+        let data: *const (dyn Any + Send + Sync) = &*(*host).data;
+        let closure: *const (dyn Any + Send + Sync) =
+            Arc::as_ptr(&(*data.cast::<Closure>()).closure);
+        &*closure.cast::<F>()
+    }
+}
+
+/// Runs the body of a host function, writes its results, and turns errors and panics into the
+/// number that [`HostCode`] returns.
+///
+/// # Safety
+///
+/// As [`HostCode`] demands; the store's data is a `T`, and results of type `R` are what the host
+/// function was registered with.
+#[inline(always)]
+unsafe fn enter<T: 'static, R: WasmResults>(
+    store: *mut StoreInner,
+    caller: *mut VmCtx,
+    cells: *mut Cell,
+    body: impl FnOnce(Caller<'_, T>) -> Result<R>,
+) -> u32 {
+    // SAFETY: the store keeps a pointer to the `StoreBox` around it, and the caller vouches for
+    // its `T`. Whoever entered the guest holds the store exclusively and sleeps.
+    let (raw, context) = unsafe {
+        let raw: NonNull<StoreBox<T>> = StoreBox::from_vm(store);
+        (raw, StoreContextMut::from_raw(raw))
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| body(Caller::new(context, caller))));
+    // SAFETY: the closure has returned, and its view of the store is gone.
+    let opaque = unsafe { &mut (*raw.as_ptr()).opaque };
+    match outcome {
+        Ok(Ok(results)) => {
+            if opaque.vm().poisoned {
+                return opaque.fail(Error::new(ErrorKind::Poisoned));
+            }
+            match results.check(opaque.id) {
+                Ok(()) => {
+                    // SAFETY: the cells have room for the results.
+                    unsafe { results.write(cells) };
+                    0
+                }
+                Err(error) => opaque.fail(error),
+            }
+        }
+        Ok(Err(error)) => opaque.fail(error),
+        Err(payload) => {
+            opaque.vm_mut().poisoned = true;
+            opaque.fail(Error::new(ErrorKind::HostPanic(panic_message(payload))))
+        }
+    }
+}
+
+impl crate::store::StoreOpaque {
+    /// Leaves an error for whoever entered the guest, and gives the number to return.
+    #[cold]
+    fn fail(&mut self, error: Error) -> u32 {
+        if let Some(code) = error.bare_trap() {
+            return code as u32;
+        }
+        self.vm_mut().pending_error = Some(error.into_pending());
+        TrapCode::Internal as u32
+    }
+}
+
+/// The signature of a host function whose types are only known while running.
+type DynamicFunc<T> = dyn Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync;
+
+/// A host function whose types are only known while running.
+struct Dynamic<T: 'static> {
+    ty: core::FuncType,
+    func: Box<DynamicFunc<T>>,
+}
+
+/// The code of every [`Dynamic`].
+///
+/// # Safety
+///
+/// As [`HostCode`] demands; the data of the host function is a [`Closure`] of a `Dynamic<T>`, and
+/// the store's data is a `T`.
+unsafe fn dynamic_code<T: 'static>(
+    host: *const HostFunc,
+    store: *mut StoreInner,
+    caller: *mut VmCtx,
+    cells: *mut Cell,
+) -> u32 {
+    // SAFETY: the caller keeps the contract; the cells have room for what the host function says.
+    unsafe {
+        let dynamic: &Dynamic<T> = closure_of(host);
+        let count = (*host).param_cells.max((*host).result_cells) as usize;
+        let cells = if count == 0 { &mut [] } else { std::slice::from_raw_parts_mut(cells, count) };
+        enter::<T, ()>(store, caller, std::ptr::null_mut(), |caller| dynamic.call(caller, cells))
+    }
+}
+
+impl<T: 'static> Dynamic<T> {
+    /// # Safety
+    ///
+    /// The cells hold arguments of this function's type of the caller's store, and have room for
+    /// its results.
+    unsafe fn call(&self, mut caller: Caller<'_, T>, cells: &mut [Cell]) -> Result<()> {
+        let mut values = vec![Val::I32(0); self.ty.params.len() + self.ty.results.len()];
+        let (params, results) = values.split_at_mut(self.ty.params.len());
+        // SAFETY: the caller vouches for the cells.
+        unsafe { read_values(caller.store().opaque(), &self.ty.params, cells, params) };
+        for (ty, result) in self.ty.results.iter().zip(results.iter_mut()) {
+            let ty = ValType::from_core(caller.engine(), *ty);
+            *result = Val::default_for(&ty).unwrap_or(Val::FuncRef(None));
+        }
+        let store = caller.store_mut().raw();
+        (self.func)(caller, params, results)?;
+        // SAFETY: the closure's view of the store is gone, and the store lives on.
+        let opaque = unsafe { &(*store.as_ptr()).opaque };
+        write_values(opaque, &self.ty.results, results, cells, "result of a host function:")
+    }
+}

@@ -1,0 +1,93 @@
+//! The embedding interface of Palisade: load a WebAssembly module that nobody has read, give it
+//! exactly what it may use, run it, and stay in charge of it.
+//!
+//! The shapes are those that users of other runtimes know: an [`Engine`] made from a [`Config`]
+//! compiles [`Module`]s; a [`Store`] holds everything that lives while guests run; a [`Linker`]
+//! names what guests may import; an [`Instance`] is a module brought to life in a store.
+//!
+//! ```
+//! use palisade::{Engine, Linker, Module, Store};
+//!
+//! # fn main() -> palisade::Result<()> {
+//! let engine = Engine::default();
+//! let module = Module::new(
+//!     &engine,
+//!     r#"(module
+//!          (import "host" "double" (func $double (param i32) (result i32)))
+//!          (func (export "run") (param i32) (result i32)
+//!            local.get 0 call $double i32.const 1 i32.add))"#,
+//! )?;
+//! let mut linker = Linker::new(&engine);
+//! linker.func_wrap("host", "double", |x: i32| x * 2)?;
+//! let mut store = Store::new(&engine, ());
+//! let instance = linker.instantiate(&mut store, &module)?;
+//! let run = instance.get_typed_func::<i32, i32>(&mut store, "run")?;
+//! assert_eq!(run.call(&mut store, 20)?, 41);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Three rules hold everywhere:
+//!
+//! - Every handle ([`Func`], [`Memory`], …) belongs to one store and knows which. Used with another
+//!   store it gives an error ([`ErrorKind::WrongStore`]), or, from the few functions that have no
+//!   error to give, an empty answer; never a panic, never another store's data. A type or module of
+//!   another engine gives [`ErrorKind::WrongEngine`].
+//! - A host function that panics ends the guest that called it with [`ErrorKind::HostPanic`]. Its
+//!   store is poisoned: no guest code runs in it again. The process and other stores go on.
+//! - `unsafe` code stands only where a cell of the virtual machine is read or written; each place
+//!   says why it is sound.
+
+mod caller;
+mod config;
+mod context;
+mod engine;
+mod error;
+mod externals;
+mod func;
+mod global;
+mod host;
+mod instance;
+mod limits;
+mod linker;
+mod memory;
+mod module;
+mod refs;
+mod store;
+mod table;
+mod tag;
+mod trap;
+mod typed;
+mod types;
+mod val;
+
+pub use caller::Caller;
+pub use config::Config;
+pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+pub use engine::Engine;
+pub use error::{Error, ErrorKind, LinkError, Result};
+pub use externals::{Export, Extern};
+pub use func::Func;
+pub use global::Global;
+pub use host::{IntoFunc, WasmRet};
+pub use instance::{Instance, InstancePre};
+pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder, VmError};
+pub use linker::Linker;
+pub use memory::Memory;
+pub use module::{ExportType, ImportType, Module};
+pub use palisade_core::limits::LimitTooHigh;
+pub use palisade_core::{LimitKind, Limits, TrapCode};
+pub use palisade_interp::Dispatch;
+pub use palisade_module::DecodeError;
+pub use palisade_module::error::escape_name;
+pub use refs::{AnyRef, ExnRef, ExternRef, Ref};
+pub use store::{InterruptHandle, Refusal, Resource, Store};
+pub use table::Table;
+pub use tag::Tag;
+pub use trap::{FrameInfo, Trap, WasmBacktrace};
+pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
+pub use types::{
+    DefinedType, ExternType, FuncType, GlobalType, HeapType, MemoryType, Mutability, RefType,
+    TableType, TagType, ValType,
+};
+pub use val::{V128, Val};

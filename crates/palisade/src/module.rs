@@ -1,0 +1,234 @@
+//! [`Module`]: bytes that were decoded, counted against the limits and validated, all of it, once.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use palisade_interp::InterpModule;
+use palisade_module::{DecodeError, ModuleInfo};
+use palisade_vm::layout::VmOffsets;
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::ExternType;
+
+/// A validated module. Cloning it is cheap; it may be used by any number of stores and threads.
+#[derive(Clone)]
+pub struct Module {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    info: Arc<ModuleInfo>,
+    offsets: Arc<VmOffsets>,
+    code: Arc<InterpModule>,
+}
+
+/// An import of a module.
+#[derive(Clone, Debug)]
+pub struct ImportType<'module> {
+    module: &'module str,
+    name: &'module str,
+    ty: ExternType,
+}
+
+impl<'module> ImportType<'module> {
+    /// The first of its two names; not escaped.
+    pub fn module(&self) -> &'module str {
+        self.module
+    }
+
+    /// The second of its two names; not escaped.
+    pub fn name(&self) -> &'module str {
+        self.name
+    }
+
+    /// What has to be given.
+    pub fn ty(&self) -> &ExternType {
+        &self.ty
+    }
+}
+
+/// An export of a module.
+#[derive(Clone, Debug)]
+pub struct ExportType<'module> {
+    name: &'module str,
+    ty: ExternType,
+}
+
+impl<'module> ExportType<'module> {
+    /// Its name; not escaped.
+    pub fn name(&self) -> &'module str {
+        self.name
+    }
+
+    /// What it is.
+    pub fn ty(&self) -> &ExternType {
+        &self.ty
+    }
+}
+
+impl Module {
+    /// Decodes and validates a module in the binary or (with the feature `wat`) the text format.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Module`]: what is wrong and where.
+    pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
+        Self::load(engine, bytes.as_ref(), None)
+    }
+
+    /// As [`Module::new`], but only the binary format is taken.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Module`]: what is wrong and where.
+    pub fn from_binary(engine: &Engine, bytes: &[u8]) -> Result<Self> {
+        if !bytes.starts_with(b"\0asm") {
+            return Err(Error::msg(
+                "expected a module in the binary format, which begins with `\\0asm`",
+            ));
+        }
+        Self::load(engine, bytes, None)
+    }
+
+    /// Reads a file and does with it as [`Module::new`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::File`] if it cannot be read; [`ErrorKind::Module`] if it is no module.
+    pub fn from_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path)
+            .map_err(|source| Error::new(ErrorKind::File { path: path.to_owned(), source }))?;
+        Self::new(engine, bytes).map_err(|error| {
+            error.context(palisade_module::error::escape_name(path.as_os_str().as_encoded_bytes()))
+        })
+    }
+
+    /// As [`Module::new`], but gives up soon after another thread puts something other than 0 into
+    /// `cancel`. Loading a large module takes a while; a deadline holds for it, too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Module`]: what is wrong and where, or that loading was stopped.
+    pub fn new_cancellable(
+        engine: &Engine,
+        bytes: impl AsRef<[u8]>,
+        cancel: &AtomicU32,
+    ) -> Result<Self> {
+        Self::load(engine, bytes.as_ref(), Some(cancel))
+    }
+
+    /// Does all the checks of [`Module::new`] and keeps nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Module`]: what is wrong and where.
+    pub fn validate(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<()> {
+        Self::decode(engine, bytes.as_ref(), None).map(|_| ())
+    }
+
+    fn decode(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<ModuleInfo> {
+        let config = engine.config();
+        ModuleInfo::decode(bytes, &config.limits, config.features, engine.types(), cancel)
+            .map_err(|error| Error::new(ErrorKind::Module(error)))
+    }
+
+    fn load(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<Self> {
+        let info = Arc::new(Self::decode(engine, bytes, cancel)?);
+        let offsets = VmOffsets::new(&info).ok_or_else(|| {
+            Error::new(ErrorKind::Limit("the module has too many parts for one instance".into()))
+        })?;
+        let offsets = Arc::new(offsets);
+        let code = InterpModule::new(
+            info.clone(),
+            offsets.clone(),
+            engine.types().clone(),
+            engine.interp_config(),
+        );
+        Ok(Self { inner: Arc::new(Inner { engine: engine.clone(), info, offsets, code }) })
+    }
+
+    /// The engine that it was made with.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// The name that it gives itself; not escaped.
+    pub fn name(&self) -> Option<&str> {
+        self.inner.info.module_name()
+    }
+
+    /// What it needs, in order.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
+        self.inner.info.imports.iter().map(|import| ImportType {
+            module: &import.module,
+            name: &import.name,
+            ty: ExternType::from_core(&self.inner.engine, import.ty),
+        })
+    }
+
+    /// What it offers, in order.
+    pub fn exports(&self) -> impl Iterator<Item = ExportType<'_>> {
+        let info = &self.inner.info;
+        info.exports.iter().filter_map(|export| {
+            let ty = info.extern_type_of_export(export.index)?;
+            let ty = ExternType::from_core(&self.inner.engine, ty);
+            Some(ExportType { name: &export.name, ty })
+        })
+    }
+
+    /// The type of an export.
+    pub fn get_export(&self, name: &str) -> Option<ExternType> {
+        let info = &self.inner.info;
+        let export = info.exports.iter().find(|export| &*export.name == name)?;
+        let ty = info.extern_type_of_export(export.index)?;
+        Some(ExternType::from_core(&self.inner.engine, ty))
+    }
+
+    /// Its custom sections, in order: name (not escaped) and content.
+    pub fn custom_sections(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let info = &self.inner.info;
+        info.custom_sections
+            .iter()
+            .map(|(name, range)| (&**name, info.bytes.get(range.clone()).unwrap_or_default()))
+    }
+
+    /// How many functions it defines.
+    pub fn function_count(&self) -> usize {
+        self.inner.info.bodies.len()
+    }
+
+    /// The description that it was decoded to.
+    pub fn info(&self) -> &Arc<ModuleInfo> {
+        &self.inner.info
+    }
+
+    pub(crate) fn offsets(&self) -> &Arc<VmOffsets> {
+        &self.inner.offsets
+    }
+
+    pub(crate) fn code(&self) -> &Arc<InterpModule> {
+        &self.inner.code
+    }
+}
+
+impl From<DecodeError> for ErrorKind {
+    fn from(error: DecodeError) -> Self {
+        Self::Module(error)
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module")
+            .field("name", &self.name())
+            .field("imports", &self.inner.info.imports.len())
+            .field("exports", &self.inner.info.exports.len())
+            .field("functions", &self.function_count())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,522 @@
+//! [`Store`]: everything that lives while guests run, with the embedder's data beside it.
+//!
+//! A store is one allocation that never moves ([`StoreBox`]), owned through a raw pointer: host
+//! functions reach it through the pointer that the virtual machine keeps, while whoever entered the
+//! guest has a view of it further up the stack (see [`crate::context`]).
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use palisade_core::TrapCode;
+use palisade_vm::layout::{Cell, VmCtx, VmRef, VmStoreCtx};
+use palisade_vm::sys::host_stack;
+use palisade_vm::{
+    InstanceId, MemoryReservation, ResourceLimiter, StoreConfig, StoreInner, VmError,
+};
+pub use palisade_vm::{InterruptHandle, Refusal, Resource};
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::func::Func;
+use crate::host::HostDef;
+use crate::limits::DataLimiter;
+use crate::module::Module;
+
+/// The number of a store. No two stores of one process have the same.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct StoreId(u64);
+
+impl StoreId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// An error unless `owner` is this store.
+    #[inline]
+    pub(crate) fn check(self, owner: Self, what: &'static str) -> Result<()> {
+        if self == owner { Ok(()) } else { Err(Self::wrong(self, owner, what)) }
+    }
+
+    #[cold]
+    fn wrong(self, owner: Self, what: &'static str) -> Error {
+        Error::new(ErrorKind::WrongStore { what, owner: owner.0, used: self.0 })
+    }
+}
+
+/// The part of a store that does not depend on the type of the embedder's data.
+pub(crate) struct StoreOpaque {
+    pub(crate) id: StoreId,
+    pub(crate) engine: Engine,
+    /// Owned. A box inside, held by pointer because guests in progress hold it, too.
+    vm: NonNull<StoreInner>,
+    /// Inside of what `vm` points to.
+    ctx: NonNull<VmStoreCtx>,
+    /// The module of each instance, by its number.
+    modules: Vec<Module>,
+    /// Host functions that this store has already, by the address of their definition, which is
+    /// kept alive so that the address stays its own.
+    host_funcs: HashMap<usize, (Arc<HostDef>, Func)>,
+    /// How many calls may nest.
+    call_depth: Option<u64>,
+    /// What the fuel was set to last, and what had been used up until then.
+    fuel_set: u64,
+    fuel_before: u64,
+}
+
+/// What an engine changes in the store's context, as it was before an entry.
+pub(crate) struct Entry {
+    stack_top: *mut Cell,
+    ref_fp: *mut VmRef,
+    depth_left: i64,
+    exit: (*const u8, *mut Cell, *mut VmCtx),
+}
+
+/// A whole store. Never moves.
+#[repr(C)]
+pub(crate) struct StoreBox<T> {
+    pub(crate) opaque: StoreOpaque,
+    pub(crate) data: T,
+}
+
+impl<T: 'static> StoreBox<T> {
+    /// The store around the virtual machine's part of it.
+    ///
+    /// # Safety
+    ///
+    /// `vm` is the `StoreInner` of a live store whose data is a `T`.
+    #[inline(always)]
+    pub(crate) unsafe fn from_vm(vm: *mut StoreInner) -> NonNull<Self> {
+        // SAFETY: `Store::try_new` puts the pointer there, and the caller vouches for `T`.
+        unsafe { NonNull::new_unchecked((*vm).host_data.cast()) }
+    }
+}
+
+/// Everything that lives while guests run: instances, memories, tables, globals, host functions;
+/// with data of the embedder's own type beside it. What is made in a store is freed with it, all at
+/// once.
+///
+/// Stores share nothing but the engine's types and the code of modules. A store may move between
+/// threads (if `T` may), and is used by one at a time.
+pub struct Store<T: 'static> {
+    raw: NonNull<StoreBox<T>>,
+    _owned: PhantomData<StoreBox<T>>,
+}
+
+// SAFETY: a store owns all that it points to. What is inside is `Send`: the virtual machine's part by
+// its own account, closures of host functions by their bounds, the data by this bound.
+unsafe impl<T: Send> Send for Store<T> {}
+
+impl<T: 'static> Store<T> {
+    /// Makes a store.
+    ///
+    /// # Panics
+    ///
+    /// If the system has no address space left for the guests' stack. [`Store::try_new`] gives an
+    /// error instead.
+    pub fn new(engine: &Engine, data: T) -> Self {
+        match Self::try_new(engine, data) {
+            Ok(store) => store,
+            Err(error) => panic!("cannot make a store: {error}"),
+        }
+    }
+
+    /// Makes a store.
+    ///
+    /// # Errors
+    ///
+    /// The system has no address space left for the guests' stack.
+    pub fn try_new(engine: &Engine, data: T) -> Result<Self> {
+        let opaque = StoreOpaque::new(engine)?;
+        let vm = opaque.vm_ptr().as_ptr();
+        let raw = NonNull::from(Box::leak(Box::new(StoreBox { opaque, data })));
+        // SAFETY: the virtual machine's part is owned by the new store and nobody uses it yet.
+        unsafe { (*vm).host_data = raw.as_ptr().cast() };
+        Ok(Self { raw, _owned: PhantomData })
+    }
+
+    pub(crate) fn raw(&self) -> NonNull<StoreBox<T>> {
+        self.raw
+    }
+
+    fn opaque(&self) -> &StoreOpaque {
+        // SAFETY: the store is alive and borrowed.
+        unsafe { &(*self.raw.as_ptr()).opaque }
+    }
+
+    fn opaque_mut(&mut self) -> &mut StoreOpaque {
+        // SAFETY: the store is alive and exclusively borrowed.
+        unsafe { &mut (*self.raw.as_ptr()).opaque }
+    }
+
+    /// The engine that it was made with.
+    pub fn engine(&self) -> &Engine {
+        &self.opaque().engine
+    }
+
+    /// The embedder's data.
+    pub fn data(&self) -> &T {
+        // SAFETY: the store is alive and borrowed.
+        unsafe { &(*self.raw.as_ptr()).data }
+    }
+
+    /// The embedder's data.
+    pub fn data_mut(&mut self) -> &mut T {
+        // SAFETY: the store is alive and exclusively borrowed.
+        unsafe { &mut (*self.raw.as_ptr()).data }
+    }
+
+    /// Ends the store and returns the embedder's data.
+    pub fn into_data(self) -> T {
+        let raw = self.raw;
+        std::mem::forget(self);
+        // SAFETY: the store was made by leaking this box, and is not used again.
+        let store = unsafe { Box::from_raw(raw.as_ptr()) };
+        let StoreBox { opaque, data } = *store;
+        drop(opaque);
+        data
+    }
+
+    /// Sets how much fuel there is.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not meter fuel: see [`Config::consume_fuel`](crate::Config::consume_fuel).
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        self.opaque_mut().set_fuel(fuel)
+    }
+
+    /// What is left of the fuel.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not meter fuel.
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.opaque().get_fuel()
+    }
+
+    /// How much fuel was used since the store was made; `None` if the engine does not meter fuel.
+    pub fn fuel_consumed(&self) -> Option<u64> {
+        let store = self.opaque();
+        Some(store.fuel_before.saturating_add(store.fuel_set - store.get_fuel().ok()?))
+    }
+
+    /// Sets who is asked before any memory or table is made or grows.
+    ///
+    /// The closure finds the limiter in the store's data.
+    pub fn limiter(
+        &mut self,
+        find: impl (FnMut(&mut T) -> &mut dyn ResourceLimiter) + Send + Sync + 'static,
+    ) {
+        let limiter = DataLimiter::new(self.raw, Box::new(find));
+        self.opaque_mut().vm_mut().set_limiter(Some(Box::new(limiter)));
+    }
+
+    /// Sets how many calls may nest; `None` for as many as fit the stack.
+    pub fn set_call_depth_limit(&mut self, depth: Option<u64>) {
+        self.opaque_mut().set_call_depth(depth);
+    }
+
+    /// Sets when guests must have ended: [`TrapCode::DeadlineExceeded`] ends whatever runs then,
+    /// host functions that wait included. `None` takes the deadline away.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room for the timer's thread.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) -> Result<()> {
+        self.opaque_mut().vm_mut().set_deadline(deadline).map_err(vm_error)
+    }
+
+    /// As [`Store::set_deadline`], counted from now.
+    ///
+    /// # Errors
+    ///
+    /// The system has no room for the timer's thread.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<()> {
+        // What lies beyond all clocks never comes.
+        self.set_deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    }
+
+    /// When guests must have ended.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.opaque().deadline()
+    }
+
+    /// A handle that ends the store's guests from any thread. The request stays until
+    /// [`InterruptHandle::clear`].
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        self.opaque().interrupt_handle()
+    }
+
+    /// Sets how much of something all guests of the store may hold together; `None` for no limit.
+    pub fn set_resource_limit(&mut self, what: Resource, limit: Option<u64>) {
+        self.opaque_mut().vm_mut().ledger().set_limit(what, limit);
+    }
+
+    /// How much of something all guests of the store may hold together.
+    pub fn resource_limit(&self, what: Resource) -> Option<u64> {
+        self.opaque().vm().ledger_ref().limit(what)
+    }
+
+    /// How much of something all guests of the store hold now.
+    pub fn resource_use(&self, what: Resource) -> u64 {
+        self.opaque().vm().ledger_ref().in_use(what)
+    }
+
+    /// The most of something that all guests of the store ever held.
+    pub fn resource_peak(&self, what: Resource) -> u64 {
+        self.opaque().vm().ledger_ref().peak(what)
+    }
+
+    /// The last thing that a limit of the ledger refused: says why a guest's `memory.grow` failed.
+    pub fn last_refusal(&self) -> Option<Refusal> {
+        self.opaque().vm().ledger_ref().refusal().copied()
+    }
+
+    /// Whether a host function panicked in this store: its guests cannot run any more.
+    pub fn is_poisoned(&self) -> bool {
+        self.opaque().vm().poisoned
+    }
+}
+
+impl<T: 'static> Drop for Store<T> {
+    fn drop(&mut self) {
+        // SAFETY: the store was made by leaking this box, and is not used again.
+        drop(unsafe { Box::from_raw(self.raw.as_ptr()) });
+    }
+}
+
+impl<T: 'static + Default> Default for Store<T> {
+    fn default() -> Self {
+        Self::new(&Engine::default(), T::default())
+    }
+}
+
+impl<T: 'static + fmt::Debug> fmt::Debug for Store<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("id", &self.opaque().id.0)
+            .field("instances", &self.opaque().modules.len())
+            .field("data", self.data())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StoreOpaque {
+    fn new(engine: &Engine) -> Result<Self> {
+        let config = engine.config();
+        let mut memory_reservation = MemoryReservation::default();
+        if let Some(bytes) = config.memory_guard_size {
+            memory_reservation.after = bytes;
+        }
+        if let Some(bytes) = config.memory_guard_before {
+            memory_reservation.before = bytes;
+        }
+        if let Some(bytes) = config.memory_growable {
+            memory_reservation.growable = bytes;
+        }
+        let vm = StoreInner::new(
+            engine.types().clone(),
+            StoreConfig {
+                value_stack_bytes: config.max_wasm_stack,
+                fuel_enabled: config.consume_fuel,
+                memory_reservation,
+            },
+        )
+        .map_err(vm_error)?;
+        let mut vm = NonNull::from(Box::leak(vm));
+        // SAFETY: just made, and owned. Asking for the context makes it point back to where the
+        // store is now.
+        let ctx = unsafe { NonNull::new_unchecked(vm.as_mut().ctx()) };
+        let mut this = Self {
+            id: StoreId::next(),
+            engine: engine.clone(),
+            vm,
+            ctx,
+            modules: Vec::new(),
+            host_funcs: HashMap::new(),
+            call_depth: None,
+            fuel_set: 0,
+            fuel_before: 0,
+        };
+        this.set_call_depth(config.call_depth);
+        Ok(this)
+    }
+
+    #[inline(always)]
+    pub(crate) fn vm_ptr(&self) -> NonNull<StoreInner> {
+        self.vm
+    }
+
+    #[inline(always)]
+    pub(crate) fn vm(&self) -> &StoreInner {
+        // SAFETY: owned, alive, and borrowed for as long as `self`.
+        unsafe { self.vm.as_ref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn vm_mut(&mut self) -> &mut StoreInner {
+        // SAFETY: owned, alive, and exclusively borrowed for as long as `self`.
+        unsafe { self.vm.as_mut() }
+    }
+
+    fn ctx(&mut self) -> &mut VmStoreCtx {
+        // SAFETY: the context lives as long as the store and is touched by its thread alone.
+        unsafe { self.ctx.as_mut() }
+    }
+
+    fn metered(&self) -> Result<()> {
+        if self.engine.config().consume_fuel {
+            return Ok(());
+        }
+        Err(Error::msg("fuel is not metered by this engine: set `Config::consume_fuel`"))
+    }
+
+    pub(crate) fn get_fuel(&self) -> Result<u64> {
+        self.metered()?;
+        // SAFETY: the context lives as long as the store; no reference to it is alive.
+        let fuel = unsafe { (*self.ctx.as_ptr()).fuel };
+        Ok(u64::try_from(fuel).unwrap_or(0))
+    }
+
+    pub(crate) fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        let left = self.get_fuel()?;
+        // What does not fit is more than any guest can use.
+        let fuel = fuel.min(i64::MAX as u64);
+        self.fuel_before = self.fuel_before.saturating_add(self.fuel_set - left);
+        self.fuel_set = fuel;
+        self.ctx().fuel = fuel as i64;
+        Ok(())
+    }
+
+    /// Takes fuel; `false`, with all of it taken, if there is not enough.
+    pub(crate) fn charge_fuel(&mut self, units: u64) -> bool {
+        let Ok(left) = self.get_fuel() else { return true };
+        match left.checked_sub(units) {
+            Some(rest) => {
+                // At most what was there before, which fits.
+                self.ctx().fuel = rest as i64;
+                true
+            }
+            None => {
+                self.ctx().fuel = 0;
+                false
+            }
+        }
+    }
+
+    /// What comes before every entry into a guest: may it be entered at all, here and now?
+    #[inline]
+    pub(crate) fn begin_entry(&mut self) -> Result<Entry> {
+        if self.vm().poisoned {
+            return Err(Error::new(ErrorKind::Poisoned));
+        }
+        self.vm_mut().update_host_stack_limit();
+        let ctx = self.ctx();
+        // The engine checks this, too, but host functions are called without one.
+        if host_stack::position() < ctx.host_stack_limit {
+            return Err(Error::trap(TrapCode::StackOverflow));
+        }
+        Ok(Entry {
+            stack_top: ctx.stack_top,
+            ref_fp: ctx.ref_fp,
+            depth_left: ctx.depth_left,
+            exit: (ctx.exit_ip, ctx.exit_fp, ctx.exit_vmctx),
+        })
+    }
+
+    /// After a panic that went through an engine: nothing runs in this store any more, and what
+    /// engines further out find is what they left.
+    #[cold]
+    pub(crate) fn abandon_entry(&mut self, entry: Entry) {
+        let ctx = self.ctx();
+        ctx.stack_top = entry.stack_top;
+        ctx.ref_fp = entry.ref_fp;
+        ctx.depth_left = entry.depth_left;
+        (ctx.exit_ip, ctx.exit_fp, ctx.exit_vmctx) = entry.exit;
+        self.vm_mut().poisoned = true;
+    }
+
+    /// While calls are nested, the new limit counts them.
+    fn set_call_depth(&mut self, depth: Option<u64>) {
+        let number = |depth: Option<u64>| {
+            depth.map_or(i64::MAX, |depth| i64::try_from(depth).unwrap_or(i64::MAX))
+        };
+        let before = number(self.call_depth);
+        let ctx = self.ctx();
+        let nested = before.saturating_sub(ctx.depth_left);
+        ctx.depth_left = number(depth).saturating_sub(nested);
+        self.call_depth = depth;
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.vm().deadline()
+    }
+
+    pub(crate) fn interrupt_handle(&self) -> InterruptHandle {
+        self.vm().interrupt_handle()
+    }
+
+    pub(crate) fn interrupted(&self) -> Option<TrapCode> {
+        self.vm().interrupts().pending()
+    }
+
+    /// The module of an instance.
+    pub(crate) fn module_of(&self, instance: InstanceId) -> Option<&Module> {
+        self.modules.get(instance.index())
+    }
+
+    /// Remembers the module of a new instance. Instances are numbered in order.
+    pub(crate) fn add_module(&mut self, instance: InstanceId, module: &Module) -> Result<()> {
+        if instance.index() != self.modules.len() {
+            return Err(Error::internal("instances of a store are not numbered in order"));
+        }
+        self.modules.push(module.clone());
+        Ok(())
+    }
+
+    /// A host function in this store. The same definition gives the same function again, so that
+    /// instantiating from one linker many times does not fill the store.
+    pub(crate) fn host_func(&mut self, def: &Arc<HostDef>) -> Result<Func> {
+        if !def.engine.same(&self.engine) {
+            return Err(Error::wrong_engine("host function"));
+        }
+        let key = Arc::as_ptr(def) as usize;
+        if let Some((_, func)) = self.host_funcs.get(&key) {
+            return Ok(*func);
+        }
+        let raw = self.vm_mut().alloc_host_func(def.host_func());
+        // SAFETY: just made in this store.
+        let func = unsafe { Func::from_raw(self.id, raw) };
+        self.host_funcs.insert(key, (def.clone(), func));
+        Ok(func)
+    }
+
+    /// Keeps something as long as the store lives.
+    pub(crate) fn keep_alive(&mut self, what: impl Any + Send + Sync) {
+        self.vm_mut().keep_alive(Box::new(what));
+    }
+}
+
+impl Drop for StoreOpaque {
+    fn drop(&mut self) {
+        // SAFETY: made by leaking this box; nobody uses it any more.
+        drop(unsafe { Box::from_raw(self.vm.as_ptr()) });
+    }
+}
+
+/// What the virtual machine says, in this crate's words.
+pub(crate) fn vm_error(error: VmError) -> Error {
+    match error {
+        VmError::Stopped(code) => Error::trap(code),
+        VmError::Limiter(error) => Error::from_pending(error),
+        VmError::Foreign { .. } => Error::internal(error.to_string()),
+        error => Error::new(ErrorKind::Limit(error.to_string())),
+    }
+}

@@ -1,0 +1,86 @@
+//! Running the active segments of a new instance (specification: instantiation).
+//!
+//! Segments are copied in order, element segments first; one that does not fit ends it with the
+//! trap of the out-of-bounds access, and what earlier ones wrote stays. Nothing is paid for with fuel: the work is bounded
+//! by the size of the module, whose loading was not paid for either.
+
+use palisade_core::TrapCode;
+use palisade_module::{ConstExpr, DataIdx, ElemIdx, ModuleInfo, SegmentMode};
+
+use crate::builtins::memory::copy_segment;
+use crate::builtins::table::init_elements;
+use crate::const_eval;
+use crate::ids::InstanceId;
+use crate::instance::Instance;
+use crate::layout::VmCtx;
+use crate::store::StoreInner;
+
+impl StoreInner {
+    /// Copies the active segments of an instance to their tables and memories, and drops them. To be
+    /// called once, after [`StoreInner::allocate_instance`]. The start function is the caller's to
+    /// run.
+    pub fn initialize_instance(&mut self, id: InstanceId) -> Result<(), TrapCode> {
+        let instance = self.instance(id).ok_or(TrapCode::Internal)?;
+        let (vmctx, module) = (instance.vmctx(), instance.module.clone());
+        for position in 0..module.elements.len() as u32 {
+            // SAFETY: the context is that of a complete instance of this store; no guest runs.
+            unsafe { run_elements(vmctx, &module, ElemIdx(position))? };
+        }
+        for position in 0..module.data.len() as u32 {
+            // SAFETY: as above.
+            unsafe { run_data(vmctx, &module, DataIdx(position))? };
+        }
+        Ok(())
+    }
+}
+
+/// # Safety
+///
+/// `vm` is the context of a complete instance of `module` on this thread.
+unsafe fn run_elements(vm: *mut VmCtx, module: &ModuleInfo, elem: ElemIdx) -> Result<(), TrapCode> {
+    let segment = module.elements.get(elem.index()).ok_or(TrapCode::Internal)?;
+    match &segment.mode {
+        SegmentMode::Passive => return Ok(()),
+        SegmentMode::Declared => {}
+        SegmentMode::Active { target, offset } => {
+            let table64 = module.tables.get(target.index()).is_some_and(|t| t.ty.table64);
+            let len = segment.items.len() as u64;
+            // SAFETY: passed on to the caller.
+            unsafe {
+                let at = offset_value(vm, offset, table64)?;
+                init_elements(vm, target.0, elem.0, at, 0, len, false)?;
+            }
+        }
+    }
+    // SAFETY: the instance is alive, and nothing else refers to it here.
+    unsafe { VmCtx::instance(vm) }.dropped_elements.insert(elem.0);
+    Ok(())
+}
+
+/// # Safety
+///
+/// `vm` is the context of a complete instance of `module` on this thread.
+unsafe fn run_data(vm: *mut VmCtx, module: &ModuleInfo, data: DataIdx) -> Result<(), TrapCode> {
+    let segment = module.data.get(data.index()).ok_or(TrapCode::Internal)?;
+    let SegmentMode::Active { target, offset } = &segment.mode else { return Ok(()) };
+    let memory64 = module.memories.get(target.index()).is_some_and(|ty| ty.memory64);
+    // SAFETY: passed on to the caller; nothing else refers to the instance when it is changed.
+    unsafe {
+        let at = offset_value(vm, offset, memory64)?;
+        copy_segment(vm, target.0, data.0, at, 0, segment.range.len() as u64, false)?;
+        VmCtx::instance(vm).dropped_data.insert(data.0);
+    }
+    Ok(())
+}
+
+/// The value of an offset expression.
+///
+/// # Safety
+///
+/// `vm` is the context of a complete instance on this thread.
+unsafe fn offset_value(vm: *mut VmCtx, expr: &ConstExpr, is_64: bool) -> Result<u64, TrapCode> {
+    // SAFETY: the instance is alive; only read here.
+    let instance: &Instance = unsafe { &*(*vm).instance };
+    let [value, _] = const_eval::evaluate(instance, expr).map_err(|_| TrapCode::Internal)?;
+    Ok(if is_64 { value } else { u64::from(value as u32) })
+}

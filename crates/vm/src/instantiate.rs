@@ -1,0 +1,345 @@
+//! Making an instance: its own memories, tables, globals and tags, and the context that engines read.
+//!
+//! Until all of it is there, nothing outside can see any of it, so that a failure takes everything
+//! back: objects, numbers, and what the ledger counted. Running active segments comes after
+//! (see `init`), and what they did stays.
+
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
+
+use palisade_module::{ElementItems, FuncIdx, GlobalIdx, MemoryIdx, ModuleInfo, TableIdx, TagIdx};
+
+use crate::const_eval;
+use crate::error::{InstantiateError, VmError};
+use crate::global::{Global, GlobalSlab};
+use crate::ids::{GlobalId, InstanceId, MemoryId, RefBits, TableId, TagId};
+use crate::import::{ImportValue, check_import};
+use crate::instance::{ElementValues, Instance, SegmentSet};
+use crate::layout::{VMCTX_MAGIC, VmCtx, VmFuncRef, VmOffsets};
+use crate::ledger::{LedgerMark, Resource};
+use crate::owned::{Block, Owned};
+use crate::store::StoreInner;
+
+/// An id that was made or checked just before.
+const UNKNOWN: InstantiateError = InstantiateError::Internal("an object of the store is gone");
+
+/// How much of everything a store held, to come back to.
+struct Mark {
+    ledger: LedgerMark,
+    memories: usize,
+    tables: usize,
+    globals: usize,
+    slabs: usize,
+    tags: usize,
+}
+
+/// The imports of a module, by kind.
+#[derive(Default)]
+struct Imports {
+    funcs: Vec<*mut VmFuncRef>,
+    tables: Vec<TableId>,
+    memories: Vec<MemoryId>,
+    globals: Vec<GlobalId>,
+    tags: Vec<TagId>,
+}
+
+impl StoreInner {
+    /// Makes an instance of a module: allocates its own memories, tables, globals and tags,
+    /// evaluates their constant expressions, and fills its context. Segments are not copied yet, and
+    /// the start function has not run. On failure nothing is left.
+    ///
+    /// `imports` are checked against the module's. `code` gives the code address of each function that the
+    /// module defines.
+    ///
+    /// # Safety
+    ///
+    /// `offsets` are those of `module`; the module's types come from the store's registry;
+    /// the addresses that `code` gives are valid for the engine that runs this store's guests,
+    /// with `engine_data`, as long as `engine_data` lives.
+    pub unsafe fn allocate_instance(
+        &mut self,
+        module: Arc<ModuleInfo>,
+        offsets: Arc<VmOffsets>,
+        imports: &[ImportValue],
+        engine_data: Arc<dyn Any + Send + Sync>,
+        code: &mut dyn FnMut(u32) -> *const u8,
+    ) -> Result<InstanceId, InstantiateError> {
+        let imports = self.sort_imports(&module, imports)?;
+        if const_eval::allocates(&module) {
+            return Err(InstantiateError::GcUnavailable);
+        }
+        let mark = self.mark();
+        let made = self.build(module, offsets, imports, engine_data, code);
+        if made.is_err() {
+            self.roll_back(mark);
+        }
+        made
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            ledger: self.ledger.mark(),
+            memories: self.memories.len(),
+            tables: self.tables.len(),
+            globals: self.globals.len(),
+            slabs: self.global_slabs.len(),
+            tags: self.tags.len(),
+        }
+    }
+
+    fn roll_back(&mut self, mark: Mark) {
+        self.ledger.roll_back(mark.ledger);
+        self.memories.truncate(mark.memories);
+        self.tables.truncate(mark.tables);
+        self.globals.truncate(mark.globals);
+        self.global_slabs.truncate(mark.slabs);
+        self.tags.truncate(mark.tags);
+    }
+
+    /// Checks the imports and sorts them by kind.
+    fn sort_imports(
+        &self,
+        module: &ModuleInfo,
+        given: &[ImportValue],
+    ) -> Result<Imports, InstantiateError> {
+        let (expected, found) = (module.imports.len(), given.len());
+        if expected != found {
+            return Err(InstantiateError::ImportCount { expected, found });
+        }
+        let mut imports = Imports::default();
+        for (index, (import, value)) in module.imports.iter().zip(given).enumerate() {
+            check_import(self, &import.ty, value)
+                .map_err(|mismatch| InstantiateError::Import { index, mismatch })?;
+            match *value {
+                ImportValue::Func(func) => imports.funcs.push(func),
+                ImportValue::Table(table) => imports.tables.push(table),
+                ImportValue::Memory(memory) => imports.memories.push(memory),
+                ImportValue::Global(global) => imports.globals.push(global),
+                ImportValue::Tag(tag) => imports.tags.push(tag),
+            }
+        }
+        let counts = [
+            (imports.funcs.len(), module.imported_funcs),
+            (imports.tables.len(), module.imported_tables),
+            (imports.memories.len(), module.imported_memories),
+            (imports.globals.len(), module.imported_globals),
+            (imports.tags.len(), module.imported_tags),
+        ];
+        if counts.iter().any(|&(found, expected)| found != expected as usize) {
+            return Err(InstantiateError::Internal("the module's imports do not add up"));
+        }
+        Ok(imports)
+    }
+
+    fn build(
+        &mut self,
+        module: Arc<ModuleInfo>,
+        offsets: Arc<VmOffsets>,
+        imports: Imports,
+        engine_data: Arc<dyn Any + Send + Sync>,
+        code: &mut dyn FnMut(u32) -> *const u8,
+    ) -> Result<InstanceId, InstantiateError> {
+        let index = self.charge_instance(&module, &offsets)?;
+        let memories = self.make_memories(&module, imports.memories)?;
+        let tags = self.make_tags(&module, imports.tags)?;
+        let context = Block::zeroed(offsets.size as usize, 16).ok_or(VmError::TooLarge {
+            what: "the context of an instance",
+            asked: u64::from(offsets.size),
+            unit: "bytes",
+        })?;
+        let mut instance = Instance {
+            index,
+            dropped_data: SegmentSet::new(module.data.len()),
+            dropped_elements: SegmentSet::new(module.elements.len()),
+            module,
+            offsets,
+            engine_data,
+            memories,
+            tables: Box::default(),
+            globals: Box::default(),
+            tags,
+            element_values: Box::default(),
+            context,
+            exports_by_name: OnceLock::new(),
+        };
+        self.fill_context(&instance, &imports.funcs, code)?;
+        instance.globals = self.make_globals(&instance, imports.globals)?;
+        instance.tables = self.make_tables(&instance, imports.tables)?;
+        instance.element_values = evaluate_elements(&instance)?;
+        self.publish(instance);
+        Ok(index)
+    }
+
+    /// Counts the instance and what the host keeps for it.
+    fn charge_instance(
+        &mut self,
+        module: &ModuleInfo,
+        offsets: &VmOffsets,
+    ) -> Result<InstanceId, InstantiateError> {
+        let index = InstanceId::next(self.instances.len());
+        let index = index.ok_or(InstantiateError::Internal("instance numbers have run out"))?;
+        let own_globals = module.globals.len() as u64;
+        let bytes = u64::from(offsets.size) + own_globals * 48 + module.elements.len() as u64 * 16;
+        let in_use = self.ledger.in_use(Resource::Instances);
+        self.ledger.charge(Resource::Instances, 1).map_err(VmError::from)?;
+        self.ledger.charge(Resource::HostBytes, bytes).map_err(VmError::from)?;
+        self.ask_count("instances", in_use + 1, in_use, |limiter| limiter.instances())?;
+        Ok(index)
+    }
+
+    fn make_memories(
+        &mut self,
+        module: &ModuleInfo,
+        mut ids: Vec<MemoryId>,
+    ) -> Result<Box<[MemoryId]>, InstantiateError> {
+        for ty in module.memories.iter().skip(module.imported_memories as usize) {
+            ids.push(self.alloc_memory(*ty)?);
+        }
+        Ok(ids.into())
+    }
+
+    fn make_tags(
+        &mut self,
+        module: &ModuleInfo,
+        mut ids: Vec<TagId>,
+    ) -> Result<Box<[TagId]>, InstantiateError> {
+        for &ty in module.tags.iter().skip(module.imported_tags as usize) {
+            ids.push(self.alloc_tag(ty)?);
+        }
+        Ok(ids.into())
+    }
+
+    /// Makes the globals in order, each pointed to from the context before the next is evaluated.
+    fn make_globals(
+        &mut self,
+        instance: &Instance,
+        mut ids: Vec<GlobalId>,
+    ) -> Result<Box<[GlobalId]>, InstantiateError> {
+        let module = &*instance.module;
+        let imported = ids.len();
+        for (position, id) in ids.iter().enumerate() {
+            let def = self.global_def(*id).ok_or(UNKNOWN)?;
+            set_pointer(instance, instance.offsets.global(GlobalIdx(position as u32)), def);
+        }
+        let slab = GlobalSlab::new(module.globals.len() - imported)?;
+        for (position, global) in module.globals.iter().enumerate().skip(imported) {
+            let value = match &global.init {
+                Some(init) => const_eval::evaluate(instance, init)?,
+                None => return Err(InstantiateError::Internal("a global has no initial value")),
+            };
+            let id = GlobalId::next(self.globals.len())
+                .ok_or(InstantiateError::Internal("global numbers have run out"))?;
+            let made = Global { ty: global.ty, def: slab.def(position - imported) };
+            // SAFETY: the module is valid, so that the value is of the global's type.
+            unsafe { made.set(value) };
+            self.globals.push(made);
+            ids.push(id);
+            set_pointer(instance, instance.offsets.global(GlobalIdx(position as u32)), made.def);
+        }
+        self.global_slabs.push(slab);
+        Ok(ids.into())
+    }
+
+    fn make_tables(
+        &mut self,
+        instance: &Instance,
+        mut ids: Vec<TableId>,
+    ) -> Result<Box<[TableId]>, InstantiateError> {
+        for table in instance.module.tables.iter().skip(ids.len()) {
+            let init = match &table.init {
+                Some(init) => const_eval::evaluate(instance, init)?[0],
+                None => 0,
+            };
+            // SAFETY: the module is valid, so that the value is of the element type (null only where
+            // that is nullable), and it was made in this store.
+            ids.push(unsafe { self.alloc_table(table.ty, init)? });
+        }
+        for (position, id) in ids.iter().enumerate() {
+            let def = self.table_def(*id).ok_or(UNKNOWN)?;
+            set_pointer(instance, instance.offsets.table(TableIdx(position as u32)), def);
+        }
+        Ok(ids.into())
+    }
+
+    /// Fills the header and everything but globals, tables, and function references.
+    fn fill_context(
+        &mut self,
+        instance: &Instance,
+        funcs: &[*mut VmFuncRef],
+        code: &mut dyn FnMut(u32) -> *const u8,
+    ) -> Result<(), InstantiateError> {
+        let (module, offsets) = (&*instance.module, &*instance.offsets);
+        let bodies = u32::try_from(module.bodies.len());
+        let bodies = bodies.map_err(|_| InstantiateError::Internal("too many functions"))?;
+        for defined in 0..bodies {
+            set_pointer(instance, offsets.code(defined), code(defined).cast_mut());
+        }
+        for (position, &func) in funcs.iter().enumerate() {
+            set_pointer(instance, offsets.imported_func(FuncIdx(position as u32)), func);
+        }
+        for (position, id) in instance.memories.iter().enumerate() {
+            let def = self.memory_def(*id).ok_or(UNKNOWN)?;
+            set_pointer(instance, offsets.memory(MemoryIdx(position as u32)), def);
+        }
+        for (position, id) in instance.tags.iter().enumerate() {
+            let identity = self.tag_identity(*id).ok_or(UNKNOWN)?;
+            set_pointer(instance, offsets.tag(TagIdx(position as u32)), identity);
+        }
+        let own = instance.memories.first().and_then(|id| self.memory_def(*id));
+        let header = VmCtx {
+            magic: VMCTX_MAGIC,
+            instance_index: instance.index.0,
+            store: self.ctx_ptr(),
+            interrupts: Arc::as_ptr(self.interrupts()),
+            memory0: own.unwrap_or(self.empty_memory.as_ptr()),
+            instance: std::ptr::null_mut(),
+        };
+        // SAFETY: the block has the size that the offsets say, so that the header and `types.len()` type
+        // ids at their offset lie within; nobody else has the block.
+        unsafe {
+            let vmctx = instance.vmctx();
+            vmctx.write(header);
+            let type_ids = vmctx.byte_add(offsets.type_ids as usize).cast();
+            std::ptr::copy_nonoverlapping(module.types.as_ptr(), type_ids, module.types.len());
+        }
+        Ok(())
+    }
+
+    /// Gives the instance its final place and makes it known.
+    fn publish(&mut self, instance: Instance) {
+        let vmctx = instance.vmctx();
+        let start = vmctx as usize + instance.offsets.func_refs as usize;
+        let count = instance.module.funcs.len();
+        if count > 0 {
+            self.func_ranges.insert(start, start + count * size_of::<VmFuncRef>());
+        }
+        let instance = Owned::new(instance);
+        // SAFETY: the context belongs to the instance, and no guest runs in it yet.
+        unsafe { (*vmctx).instance = instance.as_ptr() };
+        self.instances.push(instance);
+    }
+}
+
+/// Writes one pointer of an array in the context.
+fn set_pointer<T>(instance: &Instance, offset: u32, pointer: *mut T) {
+    debug_assert!(offset as usize + size_of::<*mut T>() <= instance.context.len());
+    // SAFETY: the offset comes from the module's offsets and an index within the module, so that it
+    // lies in the context, which nobody else has yet.
+    unsafe { instance.vmctx().byte_add(offset as usize).cast::<*mut T>().write(pointer) };
+}
+
+/// The values of those element segments that have an expression of more than one operator: those
+/// cost more than copying them, so that they are evaluated once.
+fn evaluate_elements(instance: &Instance) -> Result<ElementValues, InstantiateError> {
+    let values = instance.module.elements.iter().map(|segment| match &segment.items {
+        ElementItems::Exprs(exprs) if exprs.iter().any(|expr| expr.ops.len() != 1) => {
+            let values: Result<Box<[RefBits]>, _> = exprs
+                .iter()
+                .map(|expr| const_eval::evaluate(instance, expr).map(|value| value[0]))
+                .collect();
+            values.map(Some)
+        }
+        _ => Ok(None),
+    });
+    values.collect()
+}

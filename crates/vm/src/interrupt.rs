@@ -1,0 +1,192 @@
+//! How another thread stops a guest.
+//!
+//! An [`InterruptHandle`] writes to the store's [`Interrupts`], which engines look at at every function
+//! entry and loop head, and makes an event descriptor readable, which blocking host calls wait on
+//! beside whatever else they wait for. A request stays pending until it is cleared, and the first
+//! reason wins. Both words and the descriptor change under one lock, so that they always agree;
+//! engines read the words without it. The lock makes this unfit for signal handlers.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use palisade_core::TrapCode;
+
+use crate::layout::Interrupts;
+use crate::sys::event;
+
+/// Stops the guests of one store, from any thread. Outlives the store without harm.
+#[derive(Clone, Debug)]
+pub struct InterruptHandle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    interrupts: Arc<Interrupts>,
+    /// What `stack_limit` is when nothing is pending.
+    stack_end: usize,
+    /// Made when somebody first wants to wait on it.
+    event: OnceLock<OwnedFd>,
+    lock: Mutex<()>,
+}
+
+impl InterruptHandle {
+    /// The handle of a store whose value stack ends at `stack_end`.
+    pub(crate) fn new(stack_end: usize) -> Self {
+        let interrupts = Arc::new(Interrupts {
+            stack_limit: AtomicUsize::new(stack_end),
+            reason: AtomicU32::new(0),
+        });
+        let inner = Inner { interrupts, stack_end, event: OnceLock::new(), lock: Mutex::new(()) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What engines read.
+    pub(crate) fn interrupts(&self) -> &Arc<Interrupts> {
+        &self.inner.interrupts
+    }
+
+    /// Asks the running guest, or the next one, to end with this code. Keeps an earlier request.
+    pub fn interrupt(&self, code: TrapCode) {
+        let _guard = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = &self.inner.interrupts;
+        if words.reason.load(Relaxed) != 0 {
+            return;
+        }
+        // The reason first: whoever sees the limit must find it.
+        words.reason.store(code as u32, Release);
+        words.stack_limit.store(0, Release);
+        if let Some(event) = self.inner.event.get() {
+            event::raise(event.as_fd());
+        }
+    }
+
+    /// Takes the request back, so that guests can run again.
+    pub fn clear(&self) {
+        self.clear_if(|_| true);
+    }
+
+    /// Takes the request back if it is this one.
+    pub(crate) fn clear_if(&self, which: impl FnOnce(u32) -> bool) {
+        let _guard = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = &self.inner.interrupts;
+        let reason = words.reason.load(Relaxed);
+        if reason == 0 || !which(reason) {
+            return;
+        }
+        words.reason.store(0, Release);
+        words.stack_limit.store(self.inner.stack_end, Release);
+        if let Some(event) = self.inner.event.get() {
+            event::lower(event.as_fd());
+        }
+    }
+
+    /// What is asked for, if anything is.
+    pub fn pending(&self) -> Option<TrapCode> {
+        self.inner.interrupts.pending()
+    }
+
+    /// A descriptor that is readable exactly while a request is pending. To be polled, not to be
+    /// read. Fails when the process has no descriptors left.
+    pub fn event_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        let _guard = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(event) = self.inner.event.get() {
+            return Ok(event.as_fd());
+        }
+        let made = event::new()?;
+        if self.inner.interrupts.reason.load(Relaxed) != 0 {
+            event::raise(made.as_fd());
+        }
+        Ok(self.inner.event.get_or_init(|| made).as_fd())
+    }
+}
+
+impl Interrupts {
+    /// The request that is pending, if one is.
+    #[inline]
+    pub fn pending(&self) -> Option<TrapCode> {
+        match self.reason.load(Acquire) {
+            0 => None,
+            code => Some(
+                u8::try_from(code).ok().and_then(TrapCode::from_u8).unwrap_or(TrapCode::Internal),
+            ),
+        }
+    }
+
+    /// The request that is pending, as the error to end with.
+    #[inline]
+    pub fn poll(&self) -> Result<(), TrapCode> {
+        self.pending().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::event::is_raised;
+
+    const END: usize = 0x1000;
+
+    fn words(handle: &InterruptHandle) -> (u32, usize) {
+        let words = handle.interrupts();
+        (words.reason.load(Relaxed), words.stack_limit.load(Relaxed))
+    }
+
+    #[test]
+    fn a_request_stays_until_cleared_and_the_first_wins() {
+        let handle = InterruptHandle::new(END);
+        assert_eq!((words(&handle), handle.pending()), ((0, END), None));
+        handle.interrupt(TrapCode::DeadlineExceeded);
+        handle.interrupt(TrapCode::Interrupted);
+        assert_eq!(words(&handle), (TrapCode::DeadlineExceeded as u32, 0));
+        assert_eq!(handle.pending(), Some(TrapCode::DeadlineExceeded));
+        assert_eq!(handle.interrupts().poll(), Err(TrapCode::DeadlineExceeded));
+        handle.clear_if(|code| code == TrapCode::Interrupted as u32);
+        assert!(handle.pending().is_some());
+        handle.clear();
+        assert_eq!((words(&handle), handle.pending()), ((0, END), None));
+        assert_eq!(handle.interrupts().poll(), Ok(()));
+    }
+
+    #[test]
+    fn the_descriptor_follows_the_request() {
+        let handle = InterruptHandle::new(END);
+        handle.interrupt(TrapCode::Interrupted);
+        let fd = handle.event_fd().expect("a descriptor");
+        assert!(is_raised(fd), "made while a request was pending");
+        handle.clear();
+        assert!(!is_raised(fd));
+        handle.interrupt(TrapCode::Interrupted);
+        handle.interrupt(TrapCode::Interrupted);
+        assert!(is_raised(fd));
+        handle.clear();
+        handle.clear();
+        assert!(!is_raised(fd));
+    }
+
+    #[test]
+    fn both_words_agree_after_racing_threads() {
+        let handle = InterruptHandle::new(END);
+        std::thread::scope(|scope| {
+            for clears in [false, true, false, true] {
+                let handle = handle.clone();
+                scope.spawn(move || {
+                    for _ in 0..20_000 {
+                        if clears {
+                            handle.clear();
+                        } else {
+                            handle.interrupt(TrapCode::Interrupted);
+                        }
+                    }
+                });
+            }
+        });
+        let (reason, limit) = words(&handle);
+        assert_eq!(reason == 0, limit == END);
+        handle.clear();
+        assert_eq!(words(&handle), (0, END));
+    }
+}

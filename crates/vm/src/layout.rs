@@ -1,0 +1,300 @@
+//! The memory layout that every engine reads: [`VmCtx`] and what it points to.
+//!
+//! One `VmCtx` belongs to one instance. It is a fixed header followed by arrays, whose offsets
+//! [`VmOffsets`] computes from the module; the interpreter, compiled code and the host API all go
+//! through those offsets. Nothing in here is moved while the store lives.
+//!
+//! A *cell* is 8 bytes. Numbers and function references take one cell, vectors two consecutive
+//! ones (the low half first). Floats stand in the low bits of a cell as their bits; the upper bits
+//! of a cell that holds an `i32` or `f32` are not defined.
+
+use std::cell::UnsafeCell;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
+
+use palisade_core::TypeId;
+use palisade_module::{FuncIdx, GlobalIdx, MemoryIdx, ModuleInfo, TableIdx, TagIdx};
+
+use crate::instance::Instance;
+use crate::store::StoreInner;
+
+/// `"PLSD"`: what every [`VmCtx`] begins with.
+pub const VMCTX_MAGIC: u32 = u32::from_le_bytes(*b"PLSD");
+
+/// A cell of the value stack, of an argument buffer, or of a global.
+pub type Cell = u64;
+
+/// A reference of the `any`, `extern` or `exn` family: 0 is null; otherwise an `i31` (lowest bit
+/// set) or an offset into the store's heap of objects (lowest bit clear). Never a native pointer.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(transparent)]
+pub struct VmRef(pub u32);
+
+impl VmRef {
+    /// The null reference.
+    pub const NULL: Self = Self(0);
+
+    /// Whether this is the null reference.
+    pub fn is_null(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The header of an instance's context. The arrays follow it in the same allocation.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmCtx {
+    /// [`VMCTX_MAGIC`].
+    pub magic: u32,
+    /// The number of this instance in its store.
+    pub instance_index: u32,
+    /// What all instances of the store share.
+    pub store: *mut VmStoreCtx,
+    /// What other threads may write to: stack limit and interruption.
+    pub interrupts: *const Interrupts,
+    /// The definition of memory 0, or of an empty memory where there is none.
+    pub memory0: *mut VmMemoryDef,
+    /// The instance that this context belongs to.
+    pub instance: *mut Instance,
+}
+
+/// What all instances of a store share, and only the store's own thread touches.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmStoreCtx {
+    /// What is left of the fuel. Below zero: a block could not be paid for. Only meaningful when
+    /// the engine's configuration says that fuel is consumed.
+    pub fuel: i64,
+    /// How many more calls may nest. Starts at the call-depth limit, or at `i64::MAX`.
+    pub depth_left: i64,
+    /// Where the running activation's reference frame begins.
+    pub ref_fp: *mut VmRef,
+    /// The end of the reference stack.
+    pub ref_limit: *mut VmRef,
+    /// The first free cell of the value stack for a new activation (an entry from the host).
+    pub stack_top: *mut Cell,
+    /// The true end of the value stack ([`Interrupts::stack_limit`] may say 0 instead).
+    pub stack_end: *mut Cell,
+    /// Where an engine that leaves Wasm (trap or host call) was: its instruction pointer.
+    pub exit_ip: *const u8,
+    /// Where an engine that leaves Wasm was: its frame pointer.
+    pub exit_fp: *mut Cell,
+    /// Where an engine that leaves Wasm was: its context.
+    pub exit_vmctx: *mut VmCtx,
+    /// The lowest address of the host's own stack at which Wasm may still be entered.
+    pub host_stack_limit: usize,
+    /// The store.
+    pub store: *mut StoreInner,
+}
+
+/// What other threads may write to in order to stop a guest. Shared by `Arc`.
+///
+/// To interrupt: store the reason in `reason`, then 0... into `stack_limit` as `usize::MIN`. Every
+/// function entry compares its frame's end with `stack_limit`, and every loop head reads `reason`,
+/// so both see it soon.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Interrupts {
+    /// The address that no frame may reach beyond; 0 once an interruption is requested.
+    pub stack_limit: AtomicUsize,
+    /// 0, or the number of the [`palisade_core::TrapCode`] to end the guest with.
+    pub reason: AtomicU32,
+}
+
+/// What a function reference points to. Lives as long as the store.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmFuncRef {
+    /// The canonical type.
+    pub type_id: TypeId,
+    /// The index among the functions *defined* by its module, or [`VmFuncRef::HOST`].
+    pub defined_index: u32,
+    /// The context of the instance that defines it; null for a host function.
+    pub vmctx: *mut VmCtx,
+    /// The host function, null for one of Wasm.
+    pub host: *const HostFunc,
+}
+
+impl VmFuncRef {
+    /// The `defined_index` of host functions.
+    pub const HOST: u32 = u32::MAX;
+}
+
+/// The code of a host function. Called on the host's stack.
+///
+/// `cells` holds the arguments in signature order (vectors take two cells; references of the
+/// `any`, `extern` and `exn` families take one, with the [`VmRef`] in the low bits) and receives the
+/// results; it has room for the larger of the two. `caller` is the context of the calling
+/// instance, or null when the host calls directly. Returns 0, or the number of a trap code; an error of
+/// the host stands in the store's `pending_error`, with [`palisade_core::TrapCode::Internal`]
+/// returned.
+pub type HostCode = unsafe fn(
+    host: *const HostFunc,
+    store: *mut StoreInner,
+    caller: *mut VmCtx,
+    cells: *mut Cell,
+) -> u32;
+
+/// A host function as the store keeps it.
+#[repr(C)]
+pub struct HostFunc {
+    /// What to call.
+    pub code: HostCode,
+    /// How many cells the arguments take.
+    pub param_cells: u32,
+    /// How many cells the results take.
+    pub result_cells: u32,
+    /// The canonical type.
+    pub type_id: TypeId,
+    /// Whether any parameter or result is of class `Ref`.
+    pub has_refs: bool,
+    /// What the code needs beside its arguments.
+    pub data: Box<dyn std::any::Any + Send + Sync>,
+}
+
+/// A linear memory as engines see it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmMemoryDef {
+    /// The first byte.
+    pub base: *mut u8,
+    /// The current length in bytes. Written by the store's thread alone, unless the memory is
+    /// shared.
+    pub len: AtomicUsize,
+}
+
+/// A table as engines see it: elements of 8 bytes (`*mut VmFuncRef`, null for null) for tables
+/// of functions, of 4 bytes ([`VmRef`]) for all others.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmTableDef {
+    /// The first element.
+    pub base: *mut u8,
+    /// How many elements there are.
+    pub len: usize,
+}
+
+/// A global as engines see it: two cells, so that vectors fit. A reference of class `Ref` stands
+/// in the low bits of the first cell.
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub struct VmGlobalDef {
+    /// The value.
+    pub cells: UnsafeCell<[Cell; 2]>,
+}
+
+/// Where things stand in a [`VmCtx`], in bytes from its start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VmOffsets {
+    /// `[*const u8; defined functions]`: the address that an engine goes on at when it calls
+    /// function i. The engine fills it; entries change on the store's own thread alone.
+    pub code: u32,
+    /// `[*mut VmFuncRef; imported functions]`
+    pub imported_funcs: u32,
+    /// `[*mut VmMemoryDef; memories]`, own ones and imported ones
+    pub memories: u32,
+    /// `[*mut VmTableDef; tables]`, own ones and imported ones
+    pub tables: u32,
+    /// `[*mut VmGlobalDef; globals]`, own ones and imported ones
+    pub globals: u32,
+    /// `[*mut (); tags]`: identity of each tag
+    pub tags: u32,
+    /// `[TypeId; types]`: the canonical type of each type index
+    pub type_ids: u32,
+    /// `[VmFuncRef; functions]`: made on first use (`type_id` 0 and null pointers until then)
+    pub func_refs: u32,
+    /// All of it.
+    pub size: u32,
+}
+
+impl VmOffsets {
+    /// The offsets for a module; `None` if they do not fit 32 bits.
+    pub fn new(module: &ModuleInfo) -> Option<Self> {
+        let mut at = size_of::<VmCtx>() as u64;
+        let mut array = |count: usize, size: usize| {
+            at = at.next_multiple_of(16);
+            let start = at;
+            at += count as u64 * size as u64;
+            u32::try_from(start).ok().filter(|_| at <= u64::from(u32::MAX / 2))
+        };
+        const PTR: usize = size_of::<usize>();
+        Some(Self {
+            code: array(module.bodies.len(), PTR)?,
+            imported_funcs: array(module.imported_funcs as usize, PTR)?,
+            memories: array(module.memories.len(), PTR)?,
+            tables: array(module.tables.len(), PTR)?,
+            globals: array(module.globals.len(), PTR)?,
+            tags: array(module.tags.len(), PTR)?,
+            type_ids: array(module.types.len(), size_of::<TypeId>())?,
+            func_refs: array(module.funcs.len(), size_of::<VmFuncRef>())?,
+            size: array(0, 1)?,
+        })
+    }
+
+    /// The offset of a defined function's code address.
+    pub fn code(&self, defined: u32) -> u32 {
+        self.code + defined * 8
+    }
+
+    /// The offset of the pointer to an imported function.
+    pub fn imported_func(&self, func: FuncIdx) -> u32 {
+        self.imported_funcs + func.0 * 8
+    }
+
+    /// The offset of the pointer to a memory.
+    pub fn memory(&self, memory: MemoryIdx) -> u32 {
+        self.memories + memory.0 * 8
+    }
+
+    /// The offset of the pointer to a table.
+    pub fn table(&self, table: TableIdx) -> u32 {
+        self.tables + table.0 * 8
+    }
+
+    /// The offset of the pointer to a global.
+    pub fn global(&self, global: GlobalIdx) -> u32 {
+        self.globals + global.0 * 8
+    }
+
+    /// The offset of a tag's identity.
+    pub fn tag(&self, tag: TagIdx) -> u32 {
+        self.tags + tag.0 * 8
+    }
+
+    /// The offset of a function's reference.
+    pub fn func_ref(&self, func: FuncIdx) -> u32 {
+        self.func_refs + func.0 * size_of::<VmFuncRef>() as u32
+    }
+}
+
+impl VmCtx {
+    /// Reads a pointer that stands `offset` bytes into the context.
+    ///
+    /// # Safety
+    ///
+    /// `this` points to a live context and `offset` comes from its [`VmOffsets`], naming an array
+    /// of pointers.
+    #[inline(always)]
+    pub unsafe fn pointer<T>(this: *const Self, offset: u32) -> *mut T {
+        // SAFETY: the caller names an initialised pointer inside the context's allocation.
+        unsafe { this.byte_add(offset as usize).cast::<*mut T>().read() }
+    }
+
+    /// The instance of a context.
+    ///
+    /// # Safety
+    ///
+    /// `this` points to a live context, and nobody else holds the instance.
+    pub unsafe fn instance<'a>(this: *mut Self) -> &'a mut Instance {
+        // SAFETY: the header is initialised before a context is handed out, and the instance
+        // lives as long as its store.
+        unsafe { NonNull::new_unchecked((*this).instance).as_mut() }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<VmFuncRef>() == 24);
+    assert!(size_of::<VmGlobalDef>() == 16);
+    assert!(size_of::<VmRef>() == 4);
+    assert!(std::mem::offset_of!(VmCtx, store) == 8);
+};

@@ -1,0 +1,64 @@
+//! What a store leaves when the system refuses: each request in turn fails, and nothing stays.
+
+use std::sync::Arc;
+
+use palisade_core::Limits;
+use palisade_module::{ModuleInfo, TypeRegistry, wasmparser::WasmFeatures};
+
+use super::*;
+use crate::error::InstantiateError;
+use crate::layout::VmOffsets;
+use crate::ledger::Resource;
+use crate::sys::region::fail_after;
+
+#[test]
+fn a_store_that_cannot_be_made_is_an_error() {
+    let types = TypeRegistry::new();
+    for successes in 0.. {
+        fail_after(Some(successes));
+        let made = StoreInner::new(types.clone(), StoreConfig::default());
+        fail_after(None);
+        match made {
+            Err(VmError::System { .. }) => {}
+            Err(other) => panic!("{other}"),
+            Ok(_) => return assert!(successes >= 3),
+        }
+    }
+}
+
+#[test]
+fn an_instance_that_cannot_be_made_leaves_nothing() {
+    let types = TypeRegistry::new();
+    let mut store = StoreInner::new(types.clone(), StoreConfig::default()).expect("a store");
+    let wat = "(module (memory 1) (memory i64 1) (memory 3 5 (pagesize 1)) (tag)
+        (table 100000 externref) (table 5 funcref) (global i32 (i32.const 1)))";
+    let (limits, features) = (Limits::default(), WasmFeatures::all());
+    let module = ModuleInfo::decode(wat.as_bytes().to_vec(), &limits, features, &types, None);
+    let module = Arc::new(module.expect("a valid module"));
+    let offsets = Arc::new(VmOffsets::new(&module).expect("an ordinary size"));
+    for successes in 0.. {
+        fail_after(Some(successes));
+        let mut code = |_| std::ptr::null();
+        // SAFETY: the offsets and types are the module's, and no engine ever runs this code.
+        let made = unsafe {
+            let (module, offsets) = (module.clone(), offsets.clone());
+            store.allocate_instance(module, offsets, &[], Arc::new(()), &mut code)
+        };
+        fail_after(None);
+        match made {
+            Err(InstantiateError::Vm(VmError::System { .. })) => {}
+            Err(other) => panic!("{other}"),
+            Ok(_) => {
+                assert!(successes >= 5, "{successes}");
+                assert_eq!(store.ledger().in_use(Resource::Memories), 3);
+                return;
+            }
+        }
+        for what in Resource::ALL {
+            assert_eq!(store.ledger().in_use(*what), 0, "{what:?} after {successes}");
+        }
+        assert_eq!((store.memories.len(), store.tables.len(), store.tags.len()), (0, 0, 0));
+        assert_eq!((store.globals.len(), store.global_slabs.len()), (0, 0));
+        assert!(store.func_ranges.is_empty() && store.instances.is_empty());
+    }
+}

@@ -1,0 +1,78 @@
+//! Clocks.
+//!
+//! A guest without the capability sees clocks that stand still, not an error, since some language runtimes die of
+//! one at start. The monotonic clock counts from the making of the context, so that it does not tell the host's uptime.
+//! Clocks of processor time are not supported.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Answer, Call};
+use crate::types::timestamp;
+use crate::{Caps, Errno};
+
+/// Which clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    Realtime,
+    Monotonic,
+}
+
+impl Clock {
+    pub(super) fn from_cell(id: u32) -> Result<Clock, Errno> {
+        match id {
+            0 => Ok(Clock::Realtime),
+            1 => Ok(Clock::Monotonic),
+            2 | 3 => Err(Errno::NOTSUP),
+            _ => Err(Errno::INVAL),
+        }
+    }
+}
+
+/// Where a clock that is denied stands: the first second of 2000, and one second after start.
+const STILL: [u64; 2] = [946_684_800_000_000_000, 1_000_000_000];
+
+/// The resolution of a clock that stands still.
+const STILL_RESOLUTION: u64 = 1_000_000_000;
+
+impl Call<'_> {
+    pub(crate) fn clock_res_get(&mut self, id: u32, out: u32) -> Answer {
+        let clock = Clock::from_cell(id)?;
+        let resolution = if self.granted() {
+            let host = rustix::time::clock_getres(match clock {
+                Clock::Realtime => rustix::time::ClockId::Realtime,
+                Clock::Monotonic => rustix::time::ClockId::Monotonic,
+            });
+            let nanos = timestamp(host.tv_sec, u64::try_from(host.tv_nsec).unwrap_or(1));
+            nanos.max(1).max(self.ctx.clocks.granularity)
+        } else {
+            STILL_RESOLUTION
+        };
+        self.write_u64(out, resolution)?;
+        Ok(())
+    }
+
+    pub(crate) fn clock_time_get(&mut self, id: u32, _precision: u64, out: u32) -> Answer {
+        let clock = Clock::from_cell(id)?;
+        self.granted();
+        let now = self.clock_now(clock);
+        self.write_u64(out, now)?;
+        Ok(())
+    }
+
+    /// What the guest sees of a clock.
+    pub(super) fn clock_now(&self, clock: Clock) -> u64 {
+        if !self.ctx.caps.contains(Caps::CLOCK) {
+            return match clock {
+                Clock::Realtime => STILL[0],
+                Clock::Monotonic => STILL[1],
+            };
+        }
+        let nanos = match clock {
+            Clock::Realtime => SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+            Clock::Monotonic => self.ctx.monotonic(Instant::now()),
+        };
+        self.ctx.coarse(nanos)
+    }
+}

@@ -1,0 +1,225 @@
+//! The functions themselves, and what they have in common: memory, ledger, and the check of rights.
+//!
+//! Each function is a method of [`Call`] with the name and parameters that the table gives it. They all go the same
+//! way: look the descriptor up, check that results can be written, copy in what the guest passes by address,
+//! check the rights, charge for the work, do it, write the results.
+
+mod args;
+mod clock;
+mod fd;
+mod io;
+mod list;
+mod open;
+mod paths;
+mod poll;
+mod process;
+mod socket;
+mod times;
+
+use crate::audit::{AuditEvent, Denial};
+use crate::descriptor::{Descriptor, Dir, Object};
+use crate::host::{Fail, Halt};
+use crate::path::{GuestPath, PATH_MAX, PathError};
+use crate::table::{CapRule, FunctionInfo};
+use crate::{Caps, Errno, GuestMemory, Rights, WasiCtx, WasiFunc, WasiHost};
+
+/// One call in progress.
+pub(crate) struct Call<'a> {
+    pub(crate) ctx: &'a mut WasiCtx,
+    pub(crate) host: &'a mut dyn WasiHost,
+    pub(crate) func: WasiFunc,
+}
+
+/// What a function answers.
+pub(crate) type Answer = Result<(), Fail>;
+
+impl Call<'_> {
+    fn info(&self) -> &'static FunctionInfo {
+        self.func.info()
+    }
+
+    // Memory.
+
+    fn memory(&mut self) -> Result<&mut dyn GuestMemory, Errno> {
+        self.host.memory().ok_or(Errno::FAULT)
+    }
+
+    /// `FAULT` unless results of `len` bytes can be written there.
+    fn check_out(&mut self, addr: u32, len: u64) -> Result<(), Errno> {
+        self.memory()?.check(u64::from(addr), len)
+    }
+
+    fn write(&mut self, addr: u32, data: &[u8]) -> Result<(), Errno> {
+        self.memory()?.write(u64::from(addr), data)
+    }
+
+    fn write_u32(&mut self, addr: u32, value: u32) -> Result<(), Errno> {
+        self.write(addr, &value.to_le_bytes())
+    }
+
+    fn write_u64(&mut self, addr: u32, value: u64) -> Result<(), Errno> {
+        self.write(addr, &value.to_le_bytes())
+    }
+
+    /// Copies `len` bytes in; checked against the memory before anything is allocated.
+    fn copy_in(&mut self, addr: u32, len: u32) -> Result<Vec<u8>, Fail> {
+        self.check_out(addr, u64::from(len))?;
+        self.charge_bytes(u64::from(len))?;
+        let mut bytes = vec![0; len as usize];
+        self.memory()?.read(u64::from(addr), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Copies a path in and judges its form. One that starts at the root is denied as leading outside.
+    fn path(&mut self, fd: u32, addr: u32, len: u32) -> Result<GuestPath, Fail> {
+        if len > PATH_MAX {
+            return Err(Errno::NAMETOOLONG.into());
+        }
+        let bytes = self.copy_in(addr, len)?;
+        match GuestPath::parse(bytes.clone()) {
+            Ok(path) => Ok(path),
+            Err(PathError::Errno(e)) => Err(e.into()),
+            Err(PathError::Outside) => {
+                let shown = String::from_utf8_lossy(&bytes).into_owned();
+                Err(self.deny(fd, Some(shown), Denial::Outside))
+            }
+        }
+    }
+
+    // Ledger.
+
+    /// One unit per 64 bytes.
+    fn charge_bytes(&mut self, bytes: u64) -> Result<(), Halt> {
+        match bytes.div_ceil(64) {
+            0 => Ok(()),
+            units => self.host.charge_fuel(units),
+        }
+    }
+
+    /// Counts bytes about to be written; over a limit the guest ends.
+    fn charge_output(&mut self, bytes: u64) -> Result<(), Halt> {
+        if self.try_charge_output(bytes) { Ok(()) } else { Err(Halt::OutputLimit) }
+    }
+
+    /// As [`Call::charge_output`], but says so instead.
+    fn try_charge_output(&mut self, bytes: u64) -> bool {
+        let used = self.ctx.output_used.saturating_add(bytes);
+        if self.ctx.limits.output.is_some_and(|max| used > max) || self.host.charge_output(bytes).is_err() {
+            return false;
+        }
+        self.ctx.output_used = used;
+        true
+    }
+
+    // Descriptors and rights.
+
+    /// The directory behind a descriptor, or `NOTDIR`.
+    fn dir(&self, fd: u32) -> Result<(&Descriptor, &Dir), Errno> {
+        let d = self.ctx.table.get(fd)?;
+        match &d.object {
+            Object::Dir(dir) => Ok((d, dir)),
+            _ => Err(Errno::NOTDIR),
+        }
+    }
+
+    /// Checks the rights that the table demands on the descriptor.
+    fn require(&mut self, fd: u32, path: Option<&GuestPath>) -> Result<(), Fail> {
+        self.require_rights(fd, path, self.info().rights, Rights::empty())
+    }
+
+    /// Checks rights on a descriptor, and rights that objects opened through it can have.
+    fn require_rights(
+        &mut self,
+        fd: u32,
+        path: Option<&GuestPath>,
+        base: Rights,
+        inheriting: Rights,
+    ) -> Result<(), Fail> {
+        let d = self.ctx.table.get(fd)?;
+        let shown = path.map(|p| p.trimmed().to_owned());
+        if d.base.contains(base) && d.inheriting.contains(inheriting) {
+            self.note(fd, shown, None);
+            return Ok(());
+        }
+        let missing = base.difference(d.base) | inheriting.difference(d.inheriting);
+        let why = match d.grant.and_then(|g| self.ctx.grants.get(g)) {
+            Some(g) if !g.strength().contains(missing) => {
+                let wanted = self.needed(missing);
+                if self.ctx.caps.intersects(wanted) { Denial::Grant } else { Denial::Capability }
+            }
+            _ => Denial::Descriptor,
+        };
+        Err(self.deny_for(fd, shown, why, missing))
+    }
+
+    /// The capabilities of which one would give these rights here.
+    fn needed(&self, missing: Rights) -> Caps {
+        match self.info().caps {
+            CapRule::ByRequest(_) | CapRule::ByDescriptor(_) => {
+                let reading = Rights::FD_READ | Rights::FD_READDIR;
+                if missing.intersects(reading) {
+                    Caps::READ
+                } else if missing == Rights::PATH_OPEN {
+                    self.info().caps.caps()
+                } else {
+                    Caps::WRITE
+                }
+            }
+            rule => rule.caps(),
+        }
+    }
+
+    /// Reports a decision to the audit hook.
+    fn note(&mut self, fd: u32, path: Option<String>, denied: Option<(Denial, Caps)>) {
+        let function = self.info().name;
+        let rule = self.info().caps;
+        if rule == CapRule::Nothing && denied.is_none() {
+            return;
+        }
+        let Some(hook) = self.ctx.audit.as_mut() else { return };
+        let grant = self.ctx.table.get(fd).ok().and_then(|d| d.grant);
+        let (why, capability) = match denied {
+            Some((why, caps)) => (Some(why), caps),
+            None => (None, rule.caps()),
+        };
+        hook(AuditEvent {
+            function,
+            descriptor: (fd != NO_FD).then_some(fd),
+            path,
+            preopen: grant.and_then(|g| self.ctx.grants.get(g)).map(|g| g.name.clone()),
+            capability,
+            denied: why,
+            switch: if why == Some(Denial::Capability) { capability.switch() } else { None },
+        });
+    }
+
+    fn deny(&mut self, fd: u32, path: Option<String>, why: Denial) -> Fail {
+        self.note(fd, path, Some((why, self.info().caps.caps())));
+        Errno::NOTCAPABLE.into()
+    }
+
+    fn deny_for(&mut self, fd: u32, path: Option<String>, why: Denial, missing: Rights) -> Fail {
+        let caps = self.needed(missing);
+        self.note(fd, path, Some((why, caps)));
+        Errno::NOTCAPABLE.into()
+    }
+
+    /// Turns a failed resolution into an answer, reporting what led outside.
+    fn path_fail(&mut self, fd: u32, path: &GuestPath, e: PathError) -> Fail {
+        match e {
+            PathError::Errno(e) => e.into(),
+            PathError::Outside => self.deny(fd, Some(path.trimmed().to_owned()), Denial::Outside),
+        }
+    }
+
+    /// Whether a capability of the context is granted; reported either way.
+    fn granted(&mut self) -> bool {
+        let caps = self.info().caps.caps();
+        let granted = self.ctx.caps.contains(caps);
+        self.note(NO_FD, None, if granted { None } else { Some((Denial::Capability, caps)) });
+        granted
+    }
+}
+
+/// Stands for no descriptor in reports.
+const NO_FD: u32 = u32::MAX;

@@ -1,0 +1,99 @@
+//! Reading a directory piece by piece, from any position.
+//!
+//! Cookies are the kernel's own positions. One block of entries is kept, so that a guest that reads entry by
+//! entry, or starts again at the entry that did not fit, costs no system call per entry, and a directory of
+//! a million entries is read in linear time. A position that is not in the block costs one seek.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{RawDir, SeekFrom, seek};
+
+use crate::{Errno, FileType};
+
+/// Size of a block of entries.
+const BLOCK: usize = 32 * 1024;
+
+/// One entry, with the position it was read at and the one after it.
+#[derive(Clone, Debug)]
+pub(crate) struct DirEntry {
+    at: u64,
+    pub(crate) next: u64,
+    pub(crate) ino: u64,
+    pub(crate) file_type: FileType,
+    pub(crate) name: Vec<u8>,
+}
+
+/// The block that was read last.
+#[derive(Default)]
+pub(crate) struct DirReader {
+    entries: Vec<DirEntry>,
+    /// Index that probably comes next.
+    hint: usize,
+    /// Where the host's descriptor stands; `None` if that is not known.
+    position: Option<u64>,
+}
+
+impl DirReader {
+    /// The entry at a cookie; `None` at the end, and for a cookie that no directory has given out.
+    pub(crate) fn entry(&mut self, fd: BorrowedFd<'_>, cookie: u64, fresh: bool) -> Result<Option<&DirEntry>, Errno> {
+        if fresh {
+            self.entries.clear();
+        }
+        if let Some(i) = self.find(cookie) {
+            self.hint = i + 1;
+            return Ok(self.entries.get(i));
+        }
+        if !self.fill(fd, cookie)? {
+            return Ok(None);
+        }
+        self.hint = 1;
+        Ok(self.entries.first())
+    }
+
+    fn find(&self, cookie: u64) -> Option<usize> {
+        if self.entries.get(self.hint).is_some_and(|e| e.at == cookie) {
+            return Some(self.hint);
+        }
+        self.entries.iter().position(|e| e.at == cookie)
+    }
+
+    /// Reads the block that starts at `cookie`. False at the end.
+    fn fill(&mut self, fd: BorrowedFd<'_>, cookie: u64) -> Result<bool, Errno> {
+        self.entries.clear();
+        if self.position != Some(cookie) || cookie == 0 {
+            self.position = None;
+            if i64::try_from(cookie).is_err() || seek(fd, SeekFrom::Start(cookie)).is_err() {
+                return Ok(false);
+            }
+        }
+        let mut at = cookie;
+        let mut storage: Vec<u8> = Vec::with_capacity(BLOCK);
+        let mut dir = RawDir::new(fd, storage.spare_capacity_mut());
+        while let Some(entry) = dir.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(rustix::io::Errno::INTR) => continue,
+                // A directory that was removed while open reads as empty.
+                Err(rustix::io::Errno::NOENT) => break,
+                Err(e) => {
+                    self.position = None;
+                    return Err(e.into());
+                }
+            };
+            let next = entry.next_entry_cookie();
+            self.entries.push(DirEntry {
+                at,
+                next,
+                ino: entry.ino(),
+                file_type: entry.file_type().into(),
+                name: entry.file_name().to_bytes().to_vec(),
+            });
+            at = next;
+            if dir.is_buffer_empty() {
+                break;
+            }
+        }
+        self.position = Some(at);
+        Ok(!self.entries.is_empty())
+    }
+}

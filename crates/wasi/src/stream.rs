@@ -1,0 +1,172 @@
+//! Standard streams: where they come from and what they are told to be.
+//!
+//! A stream of the host is a duplicate that shares its position and its flags with everybody who inherited it, so
+//! nothing here ever changes those flags or moves that position but by reading and writing. A write to a file that
+//! standard output was redirected to lands where the next write belongs, never at its start.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{FileType as HostType, fstat};
+
+use crate::{Errno, FileType, Rights};
+
+/// Where a standard stream comes from or goes to.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub enum Stdio {
+    /// The process's own.
+    #[default]
+    Inherit,
+    /// At its end when read; accepts and forgets what is written.
+    Null,
+    /// Not open at all.
+    Closed,
+    /// Input from these bytes.
+    Bytes(Vec<u8>),
+    /// Output into a buffer.
+    Buffer(OutputBuffer),
+    /// A descriptor of the embedder's.
+    Fd(OwnedFd),
+}
+
+/// Output kept in memory, with a cap. Clones share their contents.
+#[derive(Clone, Debug)]
+pub struct OutputBuffer {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    cap: usize,
+}
+
+impl OutputBuffer {
+    /// An empty buffer that holds `cap` bytes at most; what does not fit is refused with `NOSPC`.
+    #[must_use]
+    pub fn new(cap: usize) -> OutputBuffer {
+        OutputBuffer { bytes: Arc::default(), cap }
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn contents(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many bytes still fit.
+    pub(crate) fn room(&self) -> usize {
+        self.cap.saturating_sub(self.bytes.lock().unwrap_or_else(PoisonError::into_inner).len())
+    }
+
+    /// Appends as much as fits and says how much that was.
+    pub(crate) fn push(&self, data: &[u8]) -> usize {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = data.len().min(self.cap.saturating_sub(bytes.len()));
+        bytes.extend_from_slice(data.get(..n).unwrap_or_default());
+        n
+    }
+}
+
+/// What a descriptor of the host is, which decides how it is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostKind {
+    Regular,
+    Pipe,
+    Socket,
+    Terminal,
+    /// A device that is no terminal, or anything else.
+    Device,
+}
+
+impl HostKind {
+    /// Whether reading or writing may have to wait.
+    pub(crate) fn waits(self) -> bool {
+        self != HostKind::Regular
+    }
+
+    pub(crate) fn file_type(self) -> FileType {
+        match self {
+            HostKind::Regular => FileType::RegularFile,
+            HostKind::Pipe => FileType::Unknown,
+            HostKind::Socket => FileType::SocketStream,
+            HostKind::Terminal | HostKind::Device => FileType::CharacterDevice,
+        }
+    }
+}
+
+/// A descriptor of the host behind a stream.
+#[derive(Debug)]
+pub(crate) struct HostFd {
+    pub(crate) fd: OwnedFd,
+    pub(crate) kind: HostKind,
+}
+
+impl HostFd {
+    pub(crate) fn new(fd: OwnedFd) -> Result<HostFd, Errno> {
+        let kind = match HostType::from_raw_mode(fstat(&fd)?.st_mode) {
+            HostType::RegularFile => HostKind::Regular,
+            HostType::Fifo => HostKind::Pipe,
+            HostType::Socket => HostKind::Socket,
+            HostType::CharacterDevice if rustix::termios::isatty(fd.as_fd()) => HostKind::Terminal,
+            _ => HostKind::Device,
+        };
+        Ok(HostFd { fd, kind })
+    }
+}
+
+/// The readable end.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Null,
+    Bytes { data: Vec<u8>, at: usize },
+    Host(HostFd),
+}
+
+/// The writable end.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Null,
+    Buffer(OutputBuffer),
+    Host(HostFd),
+}
+
+/// Rights that every standard stream has.
+const COMMON: Rights = Rights::FD_FILESTAT_GET.union(Rights::POLL_FD_READWRITE).union(Rights::FD_FDSTAT_SET_FLAGS);
+
+/// Programs take a character device for a terminal if it can be neither positioned nor asked for its position. A
+/// device that is none therefore gets these rights, though using them says that a stream has no position.
+const NO_TERMINAL: Rights = Rights::FD_SEEK.union(Rights::FD_TELL);
+
+impl Input {
+    pub(crate) fn file_type(&self) -> FileType {
+        match self {
+            Input::Null => FileType::CharacterDevice,
+            Input::Bytes { .. } => FileType::Unknown,
+            Input::Host(h) => h.kind.file_type(),
+        }
+    }
+
+    pub(crate) fn rights(&self) -> Rights {
+        let read = COMMON | Rights::FD_READ;
+        match self {
+            Input::Null => read | NO_TERMINAL,
+            Input::Host(HostFd { kind: HostKind::Regular | HostKind::Device, .. }) => read | NO_TERMINAL,
+            _ => read,
+        }
+    }
+}
+
+impl Output {
+    pub(crate) fn file_type(&self) -> FileType {
+        match self {
+            Output::Null => FileType::CharacterDevice,
+            Output::Buffer(_) => FileType::Unknown,
+            Output::Host(h) => h.kind.file_type(),
+        }
+    }
+
+    pub(crate) fn rights(&self) -> Rights {
+        let write = COMMON | Rights::FD_WRITE | Rights::FD_SYNC | Rights::FD_DATASYNC;
+        match self {
+            Output::Null | Output::Host(HostFd { kind: HostKind::Device, .. }) => write | NO_TERMINAL,
+            _ => write,
+        }
+    }
+}
