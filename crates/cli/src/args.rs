@@ -350,6 +350,7 @@ pub(crate) fn parse<T: clap::FromArgMatches>(
 }
 
 /// Reads the words of a run.
+#[cfg(test)]
 pub(crate) fn parse_run(words: &[OsString]) -> Result<Run, clap::Error> {
     parse("run", words)
 }

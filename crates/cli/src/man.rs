@@ -40,7 +40,8 @@ fn commands() -> Roff {
         let about = about.or(command.get_about()).map(ToString::to_string).unwrap_or_default();
         roff.text([roman(about)]);
         if name == "run" {
-            roff.text([roman("Its options are those above; the word run may be left out.")]);
+            roff.control("br", []);
+            roff.text([roman("The options are those above; the word run may be left out.")]);
             continue;
         }
         for arg in command.get_arguments() {

@@ -377,11 +377,7 @@ macro_rules! truncations {
 
 #[cold]
 fn conversion_trap(nan: bool) -> TrapCode {
-    if nan {
-        TrapCode::InvalidConversionToInteger
-    } else {
-        TrapCode::IntegerOverflow
-    }
+    if nan { TrapCode::InvalidConversionToInteger } else { TrapCode::IntegerOverflow }
 }
 
 truncations! {

@@ -52,28 +52,15 @@ fn shift_counts_are_taken_modulo_the_width() {
         let a = 0x8765_4321_u32 as i32;
         assert_eq!(i32_shl(a, count), i32_shl(a, same));
         assert_eq!(i32_shr_s(a, count), i32_shr_s(a, same));
-        assert_eq!(
-            i32_shr_u(a as u32, count as u32),
-            i32_shr_u(a as u32, same as u32)
-        );
+        assert_eq!(i32_shr_u(a as u32, count as u32), i32_shr_u(a as u32, same as u32));
         assert_eq!(i32_rotl(a, count), i32_rotl(a, same));
         assert_eq!(i32_rotr(a, count), i32_rotr(a, same));
     }
-    for (count, same) in [
-        (0, 64),
-        (1, 65),
-        (63, 127),
-        (63, -1),
-        (0, i64::MIN),
-        (0, 1 << 32),
-    ] {
+    for (count, same) in [(0, 64), (1, 65), (63, 127), (63, -1), (0, i64::MIN), (0, 1 << 32)] {
         let a = 0x8765_4321_0fed_cba9_u64 as i64;
         assert_eq!(i64_shl(a, count), i64_shl(a, same));
         assert_eq!(i64_shr_s(a, count), i64_shr_s(a, same));
-        assert_eq!(
-            i64_shr_u(a as u64, count as u64),
-            i64_shr_u(a as u64, same as u64)
-        );
+        assert_eq!(i64_shr_u(a as u64, count as u64), i64_shr_u(a as u64, same as u64));
         assert_eq!(i64_rotl(a, count), i64_rotl(a, same));
         assert_eq!(i64_rotr(a, count), i64_rotr(a, same));
     }
@@ -82,10 +69,7 @@ fn shift_counts_are_taken_modulo_the_width() {
     assert_eq!(i32_shr_u(0x8000_0000, 31), 1);
     assert_eq!(i32_rotl(0x8000_0000_u32 as i32, 1), 1);
     assert_eq!(i32_rotr(1, 1), i32::MIN);
-    assert_eq!(
-        i64_rotl(0xabd1_2345_6789_abcd_u64 as i64, 5),
-        0x7a24_68ac_f135_79b5
-    );
+    assert_eq!(i64_rotl(0xabd1_2345_6789_abcd_u64 as i64, 5), 0x7a24_68ac_f135_79b5);
     assert_eq!(i64_rotr(1, 1), i64::MIN);
 }
 
@@ -93,15 +77,9 @@ fn shift_counts_are_taken_modulo_the_width() {
 fn bits_are_counted() {
     assert_eq!((i32_clz(0), i32_ctz(0), i32_popcnt(0)), (32, 32, 0));
     assert_eq!((i32_clz(-1), i32_ctz(-1), i32_popcnt(-1)), (0, 0, 32));
-    assert_eq!(
-        (i32_clz(0x8000), i32_ctz(0x8000), i32_popcnt(0x8000)),
-        (16, 15, 1)
-    );
+    assert_eq!((i32_clz(0x8000), i32_ctz(0x8000), i32_popcnt(0x8000)), (16, 15, 1));
     assert_eq!((i64_clz(0), i64_ctz(0), i64_popcnt(0)), (64, 64, 0));
-    assert_eq!(
-        (i64_clz(i64::MIN), i64_ctz(i64::MIN), i64_popcnt(i64::MIN)),
-        (0, 63, 1)
-    );
+    assert_eq!((i64_clz(i64::MIN), i64_ctz(i64::MIN), i64_popcnt(i64::MIN)), (0, 63, 1));
     assert_eq!(i64_popcnt(0xdead_beef_dead_beef_u64 as i64), 48);
 }
 
@@ -120,14 +98,8 @@ fn comparisons_know_the_sign() {
 
 #[test]
 fn logic_and_extensions() {
-    assert_eq!(
-        (i32_and(12, 10), i32_or(12, 10), i32_xor(12, 10)),
-        (8, 14, 6)
-    );
-    assert_eq!(
-        (i64_and(12, 10), i64_or(12, 10), i64_xor(12, 10)),
-        (8, 14, 6)
-    );
+    assert_eq!((i32_and(12, 10), i32_or(12, 10), i32_xor(12, 10)), (8, 14, 6));
+    assert_eq!((i64_and(12, 10), i64_or(12, 10), i64_xor(12, 10)), (8, 14, 6));
     assert_eq!(i32_extend8_s(0x180), -128);
     assert_eq!(i32_extend8_s(0x7f), 127);
     assert_eq!(i32_extend16_s(0x1_8000), -32768);
@@ -193,21 +165,9 @@ const F64_EDGES: [f64; 22] = [
 fn rounding_equals_that_of_the_standard_library() {
     let same32 = |a: f32| {
         assert_eq!(f32_soft_ceil(a).to_bits(), a.ceil().to_bits(), "ceil {a}");
-        assert_eq!(
-            f32_soft_floor(a).to_bits(),
-            a.floor().to_bits(),
-            "floor {a}"
-        );
-        assert_eq!(
-            f32_soft_trunc(a).to_bits(),
-            a.trunc().to_bits(),
-            "trunc {a}"
-        );
-        assert_eq!(
-            f32_soft_nearest(a).to_bits(),
-            a.round_ties_even().to_bits(),
-            "nearest {a}"
-        );
+        assert_eq!(f32_soft_floor(a).to_bits(), a.floor().to_bits(), "floor {a}");
+        assert_eq!(f32_soft_trunc(a).to_bits(), a.trunc().to_bits(), "trunc {a}");
+        assert_eq!(f32_soft_nearest(a).to_bits(), a.round_ties_even().to_bits(), "nearest {a}");
         assert_eq!(f32_ceil(a).to_bits(), a.ceil().to_bits());
         assert_eq!(f32_floor(a).to_bits(), a.floor().to_bits());
         assert_eq!(f32_trunc(a).to_bits(), a.trunc().to_bits());
@@ -215,21 +175,9 @@ fn rounding_equals_that_of_the_standard_library() {
     };
     let same64 = |a: f64| {
         assert_eq!(f64_soft_ceil(a).to_bits(), a.ceil().to_bits(), "ceil {a}");
-        assert_eq!(
-            f64_soft_floor(a).to_bits(),
-            a.floor().to_bits(),
-            "floor {a}"
-        );
-        assert_eq!(
-            f64_soft_trunc(a).to_bits(),
-            a.trunc().to_bits(),
-            "trunc {a}"
-        );
-        assert_eq!(
-            f64_soft_nearest(a).to_bits(),
-            a.round_ties_even().to_bits(),
-            "nearest {a}"
-        );
+        assert_eq!(f64_soft_floor(a).to_bits(), a.floor().to_bits(), "floor {a}");
+        assert_eq!(f64_soft_trunc(a).to_bits(), a.trunc().to_bits(), "trunc {a}");
+        assert_eq!(f64_soft_nearest(a).to_bits(), a.round_ties_even().to_bits(), "nearest {a}");
         assert_eq!(f64_ceil(a).to_bits(), a.ceil().to_bits());
         assert_eq!(f64_floor(a).to_bits(), a.floor().to_bits());
         assert_eq!(f64_trunc(a).to_bits(), a.trunc().to_bits());
@@ -281,12 +229,8 @@ fn minimum_and_maximum_know_zeros_and_nans() {
 }
 
 const SIGNALLING_32: [u32; 4] = [0x7f80_0001, 0x7fa0_0000, 0xff80_0001, 0xffbf_ffff];
-const SIGNALLING_64: [u64; 4] = [
-    0x7ff0_0000_0000_0001,
-    0x7ff4_0000_0000_0000,
-    0xfff0_0000_0000_0001,
-    0xfff7_ffff_ffff_ffff,
-];
+const SIGNALLING_64: [u64; 4] =
+    [0x7ff0_0000_0000_0001, 0x7ff4_0000_0000_0000, 0xfff0_0000_0000_0001, 0xfff7_ffff_ffff_ffff];
 
 fn quiet32(a: f32) -> bool {
     a.is_nan() && a.to_bits() & 0x0040_0000 != 0
@@ -300,12 +244,7 @@ fn quiet64(a: f64) -> bool {
 fn arithmetic_makes_signalling_nans_quiet() {
     for bits in SIGNALLING_32 {
         let a = black_box(f32::from_bits(bits));
-        for b in [
-            black_box(1.0_f32),
-            black_box(-0.0),
-            black_box(f32::INFINITY),
-            a,
-        ] {
+        for b in [black_box(1.0_f32), black_box(-0.0), black_box(f32::INFINITY), a] {
             for f in [f32_add, f32_sub, f32_mul, f32_div, f32_min, f32_max] {
                 assert!(quiet32(f(a, b)) && quiet32(f(b, a)), "{bits:#x}");
             }
@@ -317,12 +256,7 @@ fn arithmetic_makes_signalling_nans_quiet() {
     }
     for bits in SIGNALLING_64 {
         let a = black_box(f64::from_bits(bits));
-        for b in [
-            black_box(1.0_f64),
-            black_box(-0.0),
-            black_box(f64::INFINITY),
-            a,
-        ] {
+        for b in [black_box(1.0_f64), black_box(-0.0), black_box(f64::INFINITY), a] {
             for f in [f64_add, f64_sub, f64_mul, f64_div, f64_min, f64_max] {
                 assert!(quiet64(f(a, b)) && quiet64(f(b, a)), "{bits:#x}");
             }
@@ -369,10 +303,7 @@ fn canonical_nans_stay_canonical() {
 
 #[test]
 fn sign_operators_keep_every_bit() {
-    for bits in SIGNALLING_32
-        .into_iter()
-        .chain([0, 0x8000_0000, 0x3f80_0000, 0x7fc0_0000])
-    {
+    for bits in SIGNALLING_32.into_iter().chain([0, 0x8000_0000, 0x3f80_0000, 0x7fc0_0000]) {
         let a = f32::from_bits(bits);
         assert_eq!(f32_abs(a).to_bits(), bits & 0x7fff_ffff);
         assert_eq!(f32_neg(a).to_bits(), bits ^ 0x8000_0000);
@@ -413,49 +344,19 @@ fn truncation_traps_just_outside_the_range() {
     assert_eq!(i32_trunc_f64_u(4_294_967_296.0), Err(IntegerOverflow));
     assert_eq!(i32_trunc_f64_u(-0.999_999_999_999_999_9), Ok(0));
     assert_eq!(i32_trunc_f64_u(-1.0), Err(IntegerOverflow));
-    assert_eq!(
-        i64_trunc_f32_s(9_223_371_487_098_961_920.0),
-        Ok(9_223_371_487_098_961_920)
-    );
-    assert_eq!(
-        i64_trunc_f32_s(9_223_372_036_854_775_808.0),
-        Err(IntegerOverflow)
-    );
+    assert_eq!(i64_trunc_f32_s(9_223_371_487_098_961_920.0), Ok(9_223_371_487_098_961_920));
+    assert_eq!(i64_trunc_f32_s(9_223_372_036_854_775_808.0), Err(IntegerOverflow));
     assert_eq!(i64_trunc_f32_s(-9_223_372_036_854_775_808.0), Ok(i64::MIN));
-    assert_eq!(
-        i64_trunc_f32_s(-9_223_373_136_366_403_584.0),
-        Err(IntegerOverflow)
-    );
-    assert_eq!(
-        i64_trunc_f32_u(18_446_742_974_197_923_840.0),
-        Ok(18_446_742_974_197_923_840)
-    );
-    assert_eq!(
-        i64_trunc_f32_u(18_446_744_073_709_551_616.0),
-        Err(IntegerOverflow)
-    );
+    assert_eq!(i64_trunc_f32_s(-9_223_373_136_366_403_584.0), Err(IntegerOverflow));
+    assert_eq!(i64_trunc_f32_u(18_446_742_974_197_923_840.0), Ok(18_446_742_974_197_923_840));
+    assert_eq!(i64_trunc_f32_u(18_446_744_073_709_551_616.0), Err(IntegerOverflow));
     assert_eq!(i64_trunc_f32_u(-1.0), Err(IntegerOverflow));
-    assert_eq!(
-        i64_trunc_f64_s(9_223_372_036_854_774_784.0),
-        Ok(9_223_372_036_854_774_784)
-    );
-    assert_eq!(
-        i64_trunc_f64_s(9_223_372_036_854_775_808.0),
-        Err(IntegerOverflow)
-    );
+    assert_eq!(i64_trunc_f64_s(9_223_372_036_854_774_784.0), Ok(9_223_372_036_854_774_784));
+    assert_eq!(i64_trunc_f64_s(9_223_372_036_854_775_808.0), Err(IntegerOverflow));
     assert_eq!(i64_trunc_f64_s(-9_223_372_036_854_775_808.0), Ok(i64::MIN));
-    assert_eq!(
-        i64_trunc_f64_s(-9_223_372_036_854_777_856.0),
-        Err(IntegerOverflow)
-    );
-    assert_eq!(
-        i64_trunc_f64_u(18_446_744_073_709_549_568.0),
-        Ok(18_446_744_073_709_549_568)
-    );
-    assert_eq!(
-        i64_trunc_f64_u(18_446_744_073_709_551_616.0),
-        Err(IntegerOverflow)
-    );
+    assert_eq!(i64_trunc_f64_s(-9_223_372_036_854_777_856.0), Err(IntegerOverflow));
+    assert_eq!(i64_trunc_f64_u(18_446_744_073_709_549_568.0), Ok(18_446_744_073_709_549_568));
+    assert_eq!(i64_trunc_f64_u(18_446_744_073_709_551_616.0), Err(IntegerOverflow));
     assert_eq!(i64_trunc_f64_u(-0.5), Ok(0));
     assert_eq!(i64_trunc_f64_u(-1.0), Err(IntegerOverflow));
     assert_eq!(i32_trunc_f32_s(f32::NAN), Err(InvalidConversionToInteger));
@@ -485,26 +386,14 @@ fn conversions_round_once_to_even() {
     assert_eq!(f32_convert_i32_s(16_777_219), 16_777_220.0);
     assert_eq!(f32_convert_i32_u(u32::MAX), 4_294_967_296.0);
     // Rounding through f64 first would give 0x5f00_0000 here.
-    assert_eq!(
-        f32_convert_i64_u(0x8000_0080_0000_0001).to_bits(),
-        0x5f00_0001
-    );
-    assert_eq!(
-        f32_convert_i64_s(0x7fff_ff40_0000_0001),
-        9_223_371_487_098_961_920.0
-    );
+    assert_eq!(f32_convert_i64_u(0x8000_0080_0000_0001).to_bits(), 0x5f00_0001);
+    assert_eq!(f32_convert_i64_s(0x7fff_ff40_0000_0001), 9_223_371_487_098_961_920.0);
     assert_eq!(f32_convert_i64_s(i64::MIN), -9_223_372_036_854_775_808.0);
     assert_eq!(f32_convert_i64_u(u64::MAX), 18_446_744_073_709_551_616.0);
     assert_eq!(f64_convert_i32_u(u32::MAX), 4_294_967_295.0);
     assert_eq!(f64_convert_i32_s(i32::MIN), -2_147_483_648.0);
-    assert_eq!(
-        f64_convert_i64_s(9_007_199_254_740_993),
-        9_007_199_254_740_992.0
-    );
-    assert_eq!(
-        f64_convert_i64_u(9_007_199_254_740_995),
-        9_007_199_254_740_996.0
-    );
+    assert_eq!(f64_convert_i64_s(9_007_199_254_740_993), 9_007_199_254_740_992.0);
+    assert_eq!(f64_convert_i64_u(9_007_199_254_740_995), 9_007_199_254_740_996.0);
     assert_eq!(f32_demote_f64(3.402_823_567_797_336_6e38), f32::INFINITY);
     assert_eq!(f32_demote_f64(3.402_823_567_797_336e38), f32::MAX);
     assert_eq!(f32_demote_f64(-1e-50).to_bits(), 0x8000_0000);

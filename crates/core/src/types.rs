@@ -69,13 +69,7 @@ impl ValType {
 
     /// Whether a local of this type starts with a value (everything but non-nullable references).
     pub fn is_defaultable(self) -> bool {
-        !matches!(
-            self,
-            Self::Ref(RefType {
-                nullable: false,
-                ..
-            })
-        )
+        !matches!(self, Self::Ref(RefType { nullable: false, .. }))
     }
 }
 
@@ -90,15 +84,9 @@ pub struct RefType {
 
 impl RefType {
     /// `(ref null func)`.
-    pub const FUNCREF: Self = Self {
-        nullable: true,
-        heap: HeapType::Func,
-    };
+    pub const FUNCREF: Self = Self { nullable: true, heap: HeapType::Func };
     /// `(ref null extern)`.
-    pub const EXTERNREF: Self = Self {
-        nullable: true,
-        heap: HeapType::Extern,
-    };
+    pub const EXTERNREF: Self = Self { nullable: true, heap: HeapType::Extern };
 }
 
 /// A heap type (specification: heap types).
@@ -147,10 +135,7 @@ impl FuncType {
         params: impl IntoIterator<Item = ValType>,
         results: impl IntoIterator<Item = ValType>,
     ) -> Self {
-        Self {
-            params: params.into_iter().collect(),
-            results: results.into_iter().collect(),
-        }
+        Self { params: params.into_iter().collect(), results: results.into_iter().collect() }
     }
 }
 
@@ -229,12 +214,7 @@ impl fmt::Display for RefType {
                 heap => return write!(f, "{heap}ref"),
             });
         }
-        write!(
-            f,
-            "(ref {}{})",
-            if self.nullable { "null " } else { "" },
-            self.heap
-        )
+        write!(f, "(ref {}{})", if self.nullable { "null " } else { "" }, self.heap)
     }
 }
 

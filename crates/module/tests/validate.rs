@@ -477,3 +477,83 @@ fn v5_what_escapes_is_marked() {
     assert_eq!(*init.ops, [ConstOp::RefFunc(FuncIdx(5))]);
     assert_eq!(info.func_name(FuncIdx(3)), Some("exported"));
 }
+
+#[test]
+fn v6_locals_without_a_default() {
+    let with = |code: &str| {
+        format!("(type $t (func)) (func (param $p (ref $t)) (local $l (ref $t)) {code})")
+    };
+    for code in [
+        "(local.set $l (local.get $p)) (drop (local.get $l))",
+        "(drop (local.tee $l (local.get $p))) (block (drop (local.get $l)))",
+        "(drop (local.get $p))",
+        "(block (local.set $l (local.get $p)) (drop (local.get $l)))",
+        // What is set inside of a block is not set behind it, and a loop's second turn is no other.
+        "(block (local.set $l (local.get $p))) (local.set $l (local.get $p)) (drop (local.get $l))",
+    ] {
+        accepted(&with(code));
+    }
+    for code in [
+        "(drop (local.get $l))",
+        "(block (local.set $l (local.get $p))) (drop (local.get $l))",
+        "(if (i32.const 1) (then (local.set $l (local.get $p))) (else (local.set $l (local.get $p)))) (drop (local.get $l))",
+        "(loop (drop (local.get $l)) (local.set $l (local.get $p)) (br 0))",
+        "(if (i32.const 1) (then (local.set $l (local.get $p))) (else (drop (local.get $l))))",
+    ] {
+        rejected(&with(code));
+    }
+}
+
+#[test]
+fn v6_select_with_other_than_one_type() {
+    let select = |types: &[u8]| {
+        let code = [&[0x41, 0, 0x41, 0, 0x41, 0, 0x1c], types, &[0x1a, 0x0b]].concat();
+        with_code(&[0], &code)
+    };
+    assert!(decode(select(&[1, 0x7f])).is_ok());
+    refused(select(&[0]));
+    refused(select(&[2, 0x7f, 0x7f]));
+    invalid(select(&[1, 0x7e]));
+    // Without a type, select is for numbers and vectors alone.
+    rejected("(func (drop (select (ref.null func) (ref.null func) (i32.const 0))))");
+    accepted(
+        "(func (drop (select (result funcref) (ref.null func) (ref.null func) (i32.const 0))))",
+    );
+}
+
+/// Groups, chains and references forwards, as many as there may be.
+#[test]
+fn v3_types_in_bulk() {
+    let index = |mut value: u64| {
+        // A heap type is a number with a sign.
+        let mut bytes = Vec::new();
+        loop {
+            let low = (value & 0x7f) as u8;
+            value >>= 7;
+            if value == 0 && low & 0x40 == 0 {
+                bytes.push(low);
+                return bytes;
+            }
+            bytes.push(low | 0x80);
+        }
+    };
+    let count = 100_000;
+    // A ring: each refers to the next, the last to the first.
+    let ring =
+        (0..count).flat_map(|i| [&[0x5f, 1, 0x63][..], &index((i + 1) % count), &[0]].concat());
+    let ring: Vec<u8> = ring.collect();
+    let group = [&[2, 0x4e], &leb(count)[..], &ring, &[0x5e, 0x63], &index(7), &[1]].concat();
+    let info = decode(module(&[section(1, &group)])).expect("valid");
+    assert_eq!(info.types.len() as u64, count + 1);
+    // A list of groups: each refers to the one before, so that all differ.
+    let chain = (1..count).flat_map(|i| [&[0x5f, 1, 0x63][..], &index(i - 1), &[0]].concat());
+    let chain: Vec<u8> = [0x5f, 0].into_iter().chain(chain).collect();
+    let chain = [leb(count), chain].concat();
+    let info = decode(module(&[section(1, &chain)])).expect("valid");
+    let mut ids = info.types.clone();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len() as u64, count);
+    // Forwards, out of the group.
+    invalid(module(&[list(1, &[&[0x5f, 1, 0x63, 1, 0], &[0x5f, 0]])]));
+}

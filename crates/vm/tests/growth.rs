@@ -269,6 +269,29 @@ fn m3_the_limiter_is_asked_for_minimums_and_growth() {
 }
 
 #[test]
+fn m3_what_the_host_asks_for_in_vain_is_given_back() {
+    use palisade_core::{MemoryType, RefType, TableType};
+    let mut world = World::new();
+    world.store.set_limiter(Some(Box::new(Told { memories: 9, ..Told::default() })));
+    let memory = MemoryType {
+        memory64: false,
+        shared: false,
+        minimum: 3,
+        maximum: None,
+        page_size_log2: 16,
+    };
+    let table =
+        TableType { element: RefType::EXTERNREF, table64: false, minimum: 3, maximum: None };
+    assert!(matches!(world.store.alloc_memory(memory), Err(VmError::LimiterRefused { .. })));
+    // SAFETY: null is a value of the element type.
+    let made = unsafe { world.store.alloc_table(table, 0) };
+    assert!(matches!(made, Err(VmError::LimiterRefused { .. })));
+    for what in Resource::ALL {
+        assert_eq!(world.store.ledger().in_use(*what), 0, "{what:?}");
+    }
+}
+
+#[test]
 fn m2_a_limiter_that_fails_or_panics_ends_the_guest_and_not_the_process() {
     let mut world = World::new();
     let guest = world.instance("(module (memory 1))");

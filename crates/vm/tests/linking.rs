@@ -173,6 +173,9 @@ fn m6_objects_of_another_store_are_refused() {
     assert!(!there.store.owns_func_ref(std::ptr::null()));
     let g = guest.ref_func(1);
     assert!(there.store.owns_func_ref(g), "made just now");
+    for offset in 1..24 {
+        assert!(!there.store.owns_func_ref(f.wrapping_byte_add(offset)), "{offset} bytes into one");
+    }
     for (wat, value) in [
         (r#"(module (import "" "m" (memory 0)))"#, ImportValue::Memory(MemoryId(7))),
         (r#"(module (import "" "t" (table 0 funcref)))"#, ImportValue::Table(TableId(0))),

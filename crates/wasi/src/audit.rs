@@ -59,11 +59,15 @@ impl std::fmt::Display for AuditEvent {
                 Some(switch) => write!(f, ": allow it with {switch}"),
                 None => write!(f, ": needs {}", self.capability.names()),
             },
-            Some(Denial::Grant) => write!(f, ": the directory is granted without it; grant it with :rw"),
+            Some(Denial::Grant) => {
+                write!(f, ": the directory is granted without it; grant it with :rw")
+            }
             Some(Denial::Descriptor) => write!(f, ": the descriptor was opened without that right"),
             Some(Denial::Outside) => write!(f, ": leaves the granted directory"),
             Some(Denial::Special) => write!(f, ": only regular files and directories open"),
-            Some(Denial::Stronger) => write!(f, ": the target directory is granted more than the source"),
+            Some(Denial::Stronger) => {
+                write!(f, ": the target directory is granted more than the source")
+            }
         }
     }
 }

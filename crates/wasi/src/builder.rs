@@ -300,7 +300,11 @@ impl WasiCtxBuilder {
             limits: self.limits,
             output_used: 0,
             inodes_used: 0,
-            identities: if self.raw_identities { Identities::Raw } else { Identities::Hashed(Default::default()) },
+            identities: if self.raw_identities {
+                Identities::Raw
+            } else {
+                Identities::Hashed(Default::default())
+            },
             clocks: Clocks {
                 start: Instant::now(),
                 granularity: u64::try_from(self.granularity.as_nanos()).unwrap_or(u64::MAX),
@@ -323,7 +327,8 @@ fn grant(preopen: Preopen, caps: Caps) -> Result<Grant, BuildError> {
             Err(source) => return Err(BuildError::Preopen { path, source }),
         },
     };
-    let stat = fstat(&root).map_err(|e| BuildError::Preopen { path: path.clone(), source: e.into() })?;
+    let stat =
+        fstat(&root).map_err(|e| BuildError::Preopen { path: path.clone(), source: e.into() })?;
     if HostType::from_raw_mode(stat.st_mode) != HostType::Directory {
         return Err(BuildError::Preopen { path, source: Errno::NOTDIR });
     }
@@ -345,7 +350,9 @@ fn grant(preopen: Preopen, caps: Caps) -> Result<Grant, BuildError> {
 fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat(CWD, path, flags | OFlags::RDONLY, Mode::empty()) {
-        Err(rustix::io::Errno::ACCESS) => Ok(openat(CWD, path, flags | OFlags::PATH, Mode::empty())?),
+        Err(rustix::io::Errno::ACCESS) => {
+            Ok(openat(CWD, path, flags | OFlags::PATH, Mode::empty())?)
+        }
         other => Ok(other?),
     }
 }
@@ -432,7 +439,13 @@ fn table(
     for stream in std::iter::once(input).chain(outputs) {
         match stream {
             Some((base, object)) => {
-                let d = Descriptor { object, base, inheriting: Rights::empty(), flags: FdFlags::empty(), grant: None };
+                let d = Descriptor {
+                    object,
+                    base,
+                    inheriting: Rights::empty(),
+                    flags: FdFlags::empty(),
+                    grant: None,
+                };
                 table.insert_at_end(d).map_err(full)?;
             }
             None => table.skip(),
@@ -472,7 +485,8 @@ fn socket(fd: OwnedFd) -> Result<Descriptor, BuildError> {
 
 /// The duplicate shares position and flags with the original; closing it closes nothing of the process's own.
 fn duplicate(fd: std::os::fd::BorrowedFd<'_>, role: &'static str) -> Result<OwnedFd, BuildError> {
-    rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| BuildError::Descriptor { role, source: e.into() })
+    rustix::io::fcntl_dupfd_cloexec(fd, 3)
+        .map_err(|e| BuildError::Descriptor { role, source: e.into() })
 }
 
 fn stream_fd(fd: OwnedFd, role: &'static str) -> Result<HostFd, BuildError> {

@@ -50,7 +50,8 @@ impl Caps {
     #[must_use]
     pub fn names(self) -> String {
         let named = Caps::SWITCHES.iter().filter(|(c, ..)| c.bits().count_ones() == 1);
-        let set: Vec<&str> = named.filter(|(c, ..)| self.contains(*c)).map(|(_, name, _)| *name).collect();
+        let set: Vec<&str> =
+            named.filter(|(c, ..)| self.contains(*c)).map(|(_, name, _)| *name).collect();
         set.join(", ")
     }
 

@@ -54,20 +54,30 @@ impl Grant {
     pub(crate) fn directory_rights(&self) -> Rights {
         let mut r = Rights::empty();
         if self.caps.contains(Caps::READ) {
-            r |= Rights::PATH_OPEN | Rights::FD_READDIR | Rights::PATH_FILESTAT_GET | Rights::PATH_READLINK;
+            r |= Rights::PATH_OPEN
+                | Rights::FD_READDIR
+                | Rights::PATH_FILESTAT_GET
+                | Rights::PATH_READLINK;
             r |= Rights::FD_FILESTAT_GET;
         }
         if self.caps.contains(Caps::WRITE) {
             r |= Rights::PATH_OPEN | Rights::PATH_CREATE_FILE | Rights::PATH_FILESTAT_SET_SIZE;
-            r |= Rights::FD_FILESTAT_GET | Rights::FD_FILESTAT_SET_TIMES | Rights::FD_SYNC | Rights::FD_DATASYNC;
+            r |= Rights::FD_FILESTAT_GET
+                | Rights::FD_FILESTAT_SET_TIMES
+                | Rights::FD_SYNC
+                | Rights::FD_DATASYNC;
             r |= Rights::FD_FDSTAT_SET_FLAGS;
         }
         if self.caps.contains(Caps::PATH) {
             r |= Rights::PATH_OPEN | Rights::PATH_FILESTAT_GET | Rights::PATH_READLINK;
             if self.writable {
-                r |= Rights::PATH_CREATE_DIRECTORY | Rights::PATH_REMOVE_DIRECTORY | Rights::PATH_UNLINK_FILE;
+                r |= Rights::PATH_CREATE_DIRECTORY
+                    | Rights::PATH_REMOVE_DIRECTORY
+                    | Rights::PATH_UNLINK_FILE;
                 r |= Rights::PATH_LINK_SOURCE | Rights::PATH_LINK_TARGET | Rights::PATH_SYMLINK;
-                r |= Rights::PATH_RENAME_SOURCE | Rights::PATH_RENAME_TARGET | Rights::PATH_FILESTAT_SET_TIMES;
+                r |= Rights::PATH_RENAME_SOURCE
+                    | Rights::PATH_RENAME_TARGET
+                    | Rights::PATH_FILESTAT_SET_TIMES;
             }
         }
         r
@@ -85,8 +95,14 @@ impl Grant {
             r |= either | Rights::FD_READ;
         }
         if self.caps.contains(Caps::WRITE) {
-            r |= either | Rights::FD_WRITE | Rights::FD_ALLOCATE | Rights::FD_DATASYNC | Rights::FD_SYNC;
-            r |= Rights::FD_FILESTAT_SET_SIZE | Rights::FD_FILESTAT_SET_TIMES | Rights::FD_FDSTAT_SET_FLAGS;
+            r |= either
+                | Rights::FD_WRITE
+                | Rights::FD_ALLOCATE
+                | Rights::FD_DATASYNC
+                | Rights::FD_SYNC;
+            r |= Rights::FD_FILESTAT_SET_SIZE
+                | Rights::FD_FILESTAT_SET_TIMES
+                | Rights::FD_FDSTAT_SET_FLAGS;
         }
         r
     }
@@ -222,7 +238,10 @@ impl WasiCtx {
 
     /// Where resolution starts for a directory opened through a grant.
     pub(crate) fn root<'a>(&self, dir: &'a OwnedFd, grant: usize) -> Root<'a> {
-        Root { dir: dir.as_fd(), same_device: self.grants.get(grant).is_some_and(|g| g.same_device) }
+        Root {
+            dir: dir.as_fd(),
+            same_device: self.grants.get(grant).is_some_and(|g| g.same_device),
+        }
     }
 
     /// `NOSPC` if no more entries may be created.

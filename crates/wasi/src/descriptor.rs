@@ -52,7 +52,9 @@ impl Descriptor {
     /// The host's descriptor that can be waited for; `None` if it is always ready.
     pub(crate) fn waitable(&self) -> Option<BorrowedFd<'_>> {
         match &self.object {
-            Object::Input(Input::Host(h)) | Object::Output(Output::Host(h)) if h.kind.waits() => Some(h.fd.as_fd()),
+            Object::Input(Input::Host(h)) | Object::Output(Output::Host(h)) if h.kind.waits() => {
+                Some(h.fd.as_fd())
+            }
             Object::Socket(s) => Some(s.fd.as_fd()),
             _ => None,
         }

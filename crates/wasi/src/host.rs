@@ -137,7 +137,10 @@ pub(crate) fn wait(
             polled.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
         // Below an hour, so both parts fit.
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
         match rustix::event::poll(&mut polled, Some(&timeout)) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,

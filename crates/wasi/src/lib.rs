@@ -42,6 +42,7 @@ mod ctx;
 mod descriptor;
 mod errno;
 mod host;
+mod linker;
 mod memory;
 mod path;
 mod readdir;
@@ -55,7 +56,10 @@ pub use caps::Caps;
 pub use ctx::{Limits, Overlap, WasiCtx};
 pub use errno::Errno;
 pub use host::{Halt, OutputLimit, WasiHost};
+pub use linker::{Wasi, add_to_linker};
 pub use memory::GuestMemory;
 pub use stream::{OutputBuffer, Stdio};
-pub use table::{CALL_FUEL, CapRule, FUNCTIONS, FunctionInfo, MODULE, ValType, WasiFunc, call, render_markdown};
+pub use table::{
+    CALL_FUEL, CapRule, FUNCTIONS, FunctionInfo, MODULE, ValType, WasiFunc, call, render_markdown,
+};
 pub use types::{FdFlags, FileType, Rights};

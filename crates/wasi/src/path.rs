@@ -125,7 +125,11 @@ impl Root<'_> {
     }
 
     /// A handle that can be looked at and started from, but neither read nor written.
-    pub(crate) fn handle(&self, path: &GuestPath, follow: bool) -> Result<(OwnedFd, Stat), PathError> {
+    pub(crate) fn handle(
+        &self,
+        path: &GuestPath,
+        follow: bool,
+    ) -> Result<(OwnedFd, Stat), PathError> {
         let mut flags = OFlags::PATH;
         if !follow {
             flags |= OFlags::NOFOLLOW;
@@ -154,7 +158,8 @@ impl Root<'_> {
 impl Entry<'_> {
     /// What the entry is, itself, no link followed.
     pub(crate) fn kind(&self) -> Result<FileType, Errno> {
-        let stat = rustix::fs::statat(&self.parent, self.name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat =
+            rustix::fs::statat(&self.parent, self.name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(FileType::from_raw_mode(stat.st_mode))
     }
 }
@@ -173,7 +178,10 @@ const DEEPEST: usize = 65_536;
 
 /// Calls `see` with the identity of `dir` and of each directory above it, up to the root, until it answers true.
 /// The guest learns nothing of what is met on the way; only grants are compared with it.
-pub(crate) fn ancestors(dir: BorrowedFd<'_>, mut see: impl FnMut(Identity) -> bool) -> Result<bool, Errno> {
+pub(crate) fn ancestors(
+    dir: BorrowedFd<'_>,
+    mut see: impl FnMut(Identity) -> bool,
+) -> Result<bool, Errno> {
     let mut here: OwnedFd = rustix::io::fcntl_dupfd_cloexec(dir, 0)?;
     let mut id = identity(&fstat(&here)?);
     for _ in 0..DEEPEST {

@@ -35,7 +35,12 @@ pub(crate) struct DirReader {
 
 impl DirReader {
     /// The entry at a cookie; `None` at the end, and for a cookie that no directory has given out.
-    pub(crate) fn entry(&mut self, fd: BorrowedFd<'_>, cookie: u64, fresh: bool) -> Result<Option<&DirEntry>, Errno> {
+    pub(crate) fn entry(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        cookie: u64,
+        fresh: bool,
+    ) -> Result<Option<&DirEntry>, Errno> {
         if fresh {
             self.entries.clear();
         }

@@ -128,7 +128,8 @@ pub(crate) enum Output {
 }
 
 /// Rights that every standard stream has.
-const COMMON: Rights = Rights::FD_FILESTAT_GET.union(Rights::POLL_FD_READWRITE).union(Rights::FD_FDSTAT_SET_FLAGS);
+const COMMON: Rights =
+    Rights::FD_FILESTAT_GET.union(Rights::POLL_FD_READWRITE).union(Rights::FD_FDSTAT_SET_FLAGS);
 
 /// Programs take a character device for a terminal if it can be neither positioned nor asked for its position. A
 /// device that is none therefore gets these rights, though using them says that a stream has no position.
@@ -147,7 +148,9 @@ impl Input {
         let read = COMMON | Rights::FD_READ;
         match self {
             Input::Null => read | NO_TERMINAL,
-            Input::Host(HostFd { kind: HostKind::Regular | HostKind::Device, .. }) => read | NO_TERMINAL,
+            Input::Host(HostFd { kind: HostKind::Regular | HostKind::Device, .. }) => {
+                read | NO_TERMINAL
+            }
             _ => read,
         }
     }
@@ -165,7 +168,9 @@ impl Output {
     pub(crate) fn rights(&self) -> Rights {
         let write = COMMON | Rights::FD_WRITE | Rights::FD_SYNC | Rights::FD_DATASYNC;
         match self {
-            Output::Null | Output::Host(HostFd { kind: HostKind::Device, .. }) => write | NO_TERMINAL,
+            Output::Null | Output::Host(HostFd { kind: HostKind::Device, .. }) => {
+                write | NO_TERMINAL
+            }
             _ => write,
         }
     }

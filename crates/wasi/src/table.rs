@@ -37,7 +37,10 @@ impl CapRule {
     pub const fn caps(self) -> Caps {
         match self {
             CapRule::Nothing => Caps::empty(),
-            CapRule::Needs(c) | CapRule::AnyOf(c) | CapRule::ByRequest(c) | CapRule::ByDescriptor(c) => c,
+            CapRule::Needs(c)
+            | CapRule::AnyOf(c)
+            | CapRule::ByRequest(c)
+            | CapRule::ByDescriptor(c) => c,
         }
     }
 }
@@ -264,13 +267,20 @@ functions! {
 /// # Errors
 ///
 /// When the guest ends: it exited, a limit of the ledger was reached, or it is to be stopped.
-pub fn call(ctx: &mut WasiCtx, host: &mut dyn WasiHost, func: WasiFunc, args: &[u64]) -> Result<i32, Halt> {
+pub fn call(
+    ctx: &mut WasiCtx,
+    host: &mut dyn WasiHost,
+    func: WasiFunc,
+    args: &[u64],
+) -> Result<i32, Halt> {
     host.charge_fuel(func.info().fuel)?;
     if let Some(halt) = host.interrupted() {
         return Err(halt);
     }
-    let mut call = Call { ctx, host, func };
-    match dispatch(&mut call, args) {
+    let mut call = Call { ctx, host, func, allowed: None };
+    let answer = dispatch(&mut call, args);
+    call.report_allowed();
+    match answer {
         Ok(()) => Ok(0),
         Err(Fail::Errno(e)) => Ok(e.code()),
         Err(Fail::Halt(h)) => Err(h),
@@ -280,16 +290,21 @@ pub fn call(ctx: &mut WasiCtx, host: &mut dyn WasiHost, func: WasiFunc, args: &[
 /// The table in Markdown, for the documentation.
 #[must_use]
 pub fn render_markdown() -> String {
-    let mut out = String::from("| function | parameters | capability | rights | may wait | notes |\n|---|---|---|---|---|---|\n");
+    let mut out = String::from(
+        "| function | parameters | capability | rights | may wait | notes |\n|---|---|---|---|---|---|\n",
+    );
     for f in FUNCTIONS {
         let typed = f.param_names.iter().zip(f.params);
-        let params: Vec<String> =
-            typed.map(|(n, t)| format!("{n}: {}", if *t == ValType::I32 { "i32" } else { "i64" })).collect();
+        let params: Vec<String> = typed
+            .map(|(n, t)| format!("{n}: {}", if *t == ValType::I32 { "i32" } else { "i64" }))
+            .collect();
         let caps = match f.caps {
             CapRule::Nothing => "none".to_owned(),
             CapRule::Needs(c) => c.names(),
             CapRule::AnyOf(c) => c.names().replace(", ", " or "),
-            CapRule::ByRequest(c) => format!("{}, by what is asked", c.names().replace(", ", " or ")),
+            CapRule::ByRequest(c) => {
+                format!("{}, by what is asked", c.names().replace(", ", " or "))
+            }
             CapRule::ByDescriptor(_) => "by descriptor".to_owned(),
         };
         let rights: Vec<String> =

@@ -128,8 +128,10 @@ bitflags::bitflags! {
 impl Rights {
     /// Those that decide how an object is opened. `path_open` refuses a request for one of these that cannot be
     /// granted; all others are granted as far as they go, because common guests ask for everything there is.
-    pub const ACCESS: Rights =
-        Rights::FD_READ.union(Rights::FD_READDIR).union(Rights::FD_WRITE).union(Rights::FD_ALLOCATE);
+    pub const ACCESS: Rights = Rights::FD_READ
+        .union(Rights::FD_READDIR)
+        .union(Rights::FD_WRITE)
+        .union(Rights::FD_ALLOCATE);
 
     /// Those that mean anything on a regular file.
     pub const REGULAR: Rights = Rights::FD_DATASYNC
@@ -252,7 +254,12 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
 }
 
 /// What `fd_fdstat_get` writes: 24 bytes.
-pub(crate) fn fdstat(file_type: FileType, flags: FdFlags, base: Rights, inheriting: Rights) -> [u8; 24] {
+pub(crate) fn fdstat(
+    file_type: FileType,
+    flags: FdFlags,
+    base: Rights,
+    inheriting: Rights,
+) -> [u8; 24] {
     let mut out = [0; 24];
     put(&mut out, 0, &[file_type as u8]);
     put(&mut out, 2, &flags.bits().to_le_bytes());

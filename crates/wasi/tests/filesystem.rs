@@ -21,7 +21,10 @@ fn all_path_calls(g: &mut Guest, fd: u64, path: &[u8]) -> Vec<(&'static str, i32
     for follow in [0, 1] {
         let (p, l) = g.put(PATH1, path);
         out.push(("path_filestat_get", g.call("path_filestat_get", &[fd, follow, p, l, OUT])));
-        out.push(("path_filestat_set_times", g.call("path_filestat_set_times", &[fd, follow, p, l, 1, 1, 5])));
+        out.push((
+            "path_filestat_set_times",
+            g.call("path_filestat_set_times", &[fd, follow, p, l, 1, 1, 5]),
+        ));
         for oflags in [0, CREAT, DIRECTORY] {
             let opened = g.open_raw(fd, follow, path, oflags, Rights::empty(), Rights::empty(), 0);
             if let Ok(new) = opened {
@@ -129,7 +132,10 @@ fn f2_links_that_lead_out_are_never_followed() {
         // Not followed, a link is an object like any other.
         assert_eq!(g.stat(3, 0, last).map(|s| s[16]), Ok(7), "{last}");
         assert_eq!(g.open_raw(3, 0, last.as_bytes(), 0, RW, RW, 0), Err(e(Errno::LOOP)));
-        assert_eq!(g.open_raw(3, 1, last.as_bytes(), CREAT | EXCL, RW, RW, 0), Err(e(Errno::EXIST)));
+        assert_eq!(
+            g.open_raw(3, 1, last.as_bytes(), CREAT | EXCL, RW, RW, 0),
+            Err(e(Errno::EXIST))
+        );
     }
     assert_eq!(g.open("loop", 0, RW), Err(e(Errno::LOOP)));
     assert_eq!(g.stat(3, 1, "loop"), Err(e(Errno::LOOP)));
@@ -184,7 +190,8 @@ fn f4_a_trailing_slash_never_follows_a_link() {
     let mut g = Guest::new(quiet().caps(Caps::ALL).preopen(Preopen::new(t.join("root"), "/")));
     let notdir = e(Errno::NOTDIR);
     for link in ["todir/", "tofile/", "out/", "dangling/", "todir//"] {
-        let before = t.join("root").join(link.trim_end_matches('/')).symlink_metadata().unwrap().ino();
+        let before =
+            t.join("root").join(link.trim_end_matches('/')).symlink_metadata().unwrap().ino();
         assert_eq!(g.stat(3, 0, link), Err(notdir), "stat {link}");
         assert_eq!(g.open_raw(3, 0, link.as_bytes(), 0, RW, RW, 0), Err(notdir), "open {link}");
         assert_eq!(g.on_path("path_readlink", 3, link.as_bytes(), &[DATA, 100, OUT]), notdir);
@@ -199,7 +206,10 @@ fn f4_a_trailing_slash_never_follows_a_link() {
         assert_eq!(g.two_paths("path_link", 3, link, 3, "new"), notdir);
         assert_eq!(g.two_paths("path_link", 3, "file", 3, link), notdir);
         assert_eq!(g.symlink("x", 3, link), notdir);
-        assert_eq!(t.join("root").join(link.trim_end_matches('/')).symlink_metadata().unwrap().ino(), before);
+        assert_eq!(
+            t.join("root").join(link.trim_end_matches('/')).symlink_metadata().unwrap().ino(),
+            before
+        );
     }
     assert_eq!(g.open("out/", 0, RW), Err(NOTCAPABLE));
     // Files, directories and missing names.
@@ -227,13 +237,21 @@ fn f5_magic_links_are_refused() {
     t.link("/proc/self/root/etc/passwd", "root/magic");
     t.link("/dev/fd/0", "root/devfd");
     let mut g = Guest::new(
-        quiet().caps(Caps::ALL).preopen(Preopen::new(t.join("root"), "/")).preopen(Preopen::new("/proc", "/proc")),
+        quiet()
+            .caps(Caps::ALL)
+            .preopen(Preopen::new(t.join("root"), "/"))
+            .preopen(Preopen::new("/proc", "/proc")),
     );
     for path in ["magic", "devfd"] {
         assert_eq!(g.open(path, 0, Rights::FD_READ), Err(NOTCAPABLE), "{path}");
     }
     let pid = std::process::id();
-    for path in [format!("{pid}/root/etc/passwd"), format!("{pid}/fd/0"), format!("{pid}/cwd/x"), "self/exe".into()] {
+    for path in [
+        format!("{pid}/root/etc/passwd"),
+        format!("{pid}/fd/0"),
+        format!("{pid}/cwd/x"),
+        "self/exe".into(),
+    ] {
         let got = g.open_raw(4, 1, path.as_bytes(), 0, Rights::FD_READ, Rights::empty(), 0);
         assert!(matches!(got, Err(NOTCAPABLE) | Err(32)), "{path}: {got:?}");
         assert!(g.stat(4, 1, &path).is_err(), "{path}");
@@ -260,9 +278,13 @@ fn f6_a_read_only_grant_changes_nothing() {
         }
         assert_eq!(g.open("file", 0, Rights::FD_WRITE), Err(NOTCAPABLE));
         assert_eq!(g.open("file", 0, Rights::FD_ALLOCATE), Err(NOTCAPABLE));
-        assert_eq!(g.open_raw(3, 1, b"file", 0, Rights::FD_READ, Rights::empty(), 1), Err(NOTCAPABLE));
+        assert_eq!(
+            g.open_raw(3, 1, b"file", 0, Rights::FD_READ, Rights::empty(), 1),
+            Err(NOTCAPABLE)
+        );
         // Whatever else is asked for is left out.
-        let fd = g.open("file", 0, Rights::all() & !Rights::FD_WRITE & !Rights::FD_ALLOCATE).unwrap();
+        let fd =
+            g.open("file", 0, Rights::all() & !Rights::FD_WRITE & !Rights::FD_ALLOCATE).unwrap();
         assert_eq!(g.read_fd(fd, 20), Ok(b"contents".to_vec()));
         assert_eq!(g.write_fd(fd, b"x"), Err(NOTCAPABLE));
         assert_eq!(g.pwrite_fd(fd, b"x", 0), Err(NOTCAPABLE));
@@ -287,7 +309,10 @@ fn f6_a_read_only_grant_changes_nothing() {
     }
     let after = std::fs::metadata(t.join("file")).unwrap();
     assert_eq!(t.read("file"), b"contents");
-    assert_eq!((before.mtime(), before.mtime_nsec(), before.ino()), (after.mtime(), after.mtime_nsec(), after.ino()));
+    assert_eq!(
+        (before.mtime(), before.mtime_nsec(), before.ino()),
+        (after.mtime(), after.mtime_nsec(), after.ino())
+    );
     assert_eq!(std::fs::read_dir(&t.0).unwrap().count(), 3);
 }
 
@@ -296,7 +321,8 @@ fn f6_allow_read_and_a_directory_are_enough_to_read() {
     let t = TempDir::new();
     t.file("file", "contents");
     let mut g = Guest::new(quiet().caps(Caps::READ).preopen(Preopen::new(&t.0, "data")));
-    let fd = g.open("file", 0, Rights::FD_READ | Rights::FD_SEEK | Rights::FD_FILESTAT_GET).unwrap();
+    let fd =
+        g.open("file", 0, Rights::FD_READ | Rights::FD_SEEK | Rights::FD_FILESTAT_GET).unwrap();
     assert_eq!(g.read_fd(fd, 20), Ok(b"contents".to_vec()));
     assert_eq!(g.list(3, 4096).len(), 3);
     assert_eq!(g.call("random_get", &[DATA, 8]), NOTCAPABLE);
@@ -313,7 +339,8 @@ fn f7_nothing_moves_to_where_more_is_allowed() {
     let weak = Preopen::new(t.join("weak"), "weak").caps(Caps::PATH);
     let strong = Preopen::new(t.join("strong"), "strong");
     let nested = Preopen::new(t.join("weak/nested"), "nested");
-    let (mut g, log) = audited(quiet().caps(Caps::ALL).preopen(weak).preopen(strong).preopen(nested));
+    let (mut g, log) =
+        audited(quiet().caps(Caps::ALL).preopen(weak).preopen(strong).preopen(nested));
     for to in [4, 5] {
         assert_eq!(g.two_paths("path_link", 3, "file", to, "linked"), NOTCAPABLE);
         assert_eq!(g.two_paths("path_rename", 3, "file", to, "moved"), NOTCAPABLE);
@@ -362,7 +389,8 @@ fn f8_each_path_is_judged_by_the_preopen_it_is_named_through() {
             .preopen(Preopen::new(t.join("a/b"), "b2").read_only()),
     );
     let overlaps = g.ctx.overlapping_preopens().to_vec();
-    let pairs: Vec<(&str, &str)> = overlaps.iter().map(|o| (o.outer.as_str(), o.inner.as_str())).collect();
+    let pairs: Vec<(&str, &str)> =
+        overlaps.iter().map(|o| (o.outer.as_str(), o.inner.as_str())).collect();
     assert_eq!(pairs, [("a", "b"), ("b", "b2")]);
     assert!(overlaps[0].inner_allows_more && !overlaps[0].outer_allows_more);
     assert!(overlaps[1].outer_allows_more && !overlaps[1].inner_allows_more);
@@ -412,7 +440,9 @@ fn f9_racing_links_and_directories_never_lead_out() {
             }
         }
         match i % 5 {
-            0 => assert!(g.stat(3, 1, "real/file").is_ok_and(|s| s[32] == 6) || g.stat(3, 0, "real").is_ok()),
+            0 => assert!(
+                g.stat(3, 1, "real/file").is_ok_and(|s| s[32] == 6) || g.stat(3, 0, "real").is_ok()
+            ),
             1 => drop(g.symlink("x", 3, "real/planted")),
             2 => drop(g.on_path("path_create_directory", 3, b"real/made", &[])),
             3 => drop(g.two_paths("path_rename", 3, "real/planted", 3, "real/moved")),
@@ -422,7 +452,11 @@ fn f9_racing_links_and_directories_never_lead_out() {
     stop.store(true, Ordering::Relaxed);
     let swaps = swapper.join().unwrap();
     println!("{opened} opened, {refused} refused, {swaps} swaps");
-    assert_eq!(std::fs::read_dir(t.join("outside")).unwrap().count(), 1, "nothing was made outside");
+    assert_eq!(
+        std::fs::read_dir(t.join("outside")).unwrap().count(),
+        1,
+        "nothing was made outside"
+    );
     assert_eq!(t.read("outside/file"), b"secret");
 }
 
@@ -468,7 +502,13 @@ fn f12_special_files_do_not_open_and_nothing_waits() {
     let mut names = vec!["fifo", "socket", "tofifo"];
     t.link("fifo", "tofifo");
     // Device 1:5 is /dev/zero.
-    let made = mknodat(CWD, t.join("zero"), FileType::CharacterDevice, Mode::RWXU, rustix::fs::makedev(1, 5));
+    let made = mknodat(
+        CWD,
+        t.join("zero"),
+        FileType::CharacterDevice,
+        Mode::RWXU,
+        rustix::fs::makedev(1, 5),
+    );
     match made {
         Ok(()) => names.push("zero"),
         Err(e) => println!("f12: device nodes NOT RUN, mknod is not permitted here: {e}"),
@@ -647,7 +687,11 @@ fn f15_creation_and_removal_are_as_posix_has_them() {
 fn f16_offsets_and_sizes_at_their_extremes() {
     let t = TempDir::new();
     t.file("file", "0123456789");
-    let builder = quiet().caps(Caps::ALL).preopen(Preopen::new(&t.0, "/")).max_file_size(1 << 40).max_output(1 << 20);
+    let builder = quiet()
+        .caps(Caps::ALL)
+        .preopen(Preopen::new(&t.0, "/"))
+        .max_file_size(1 << 40)
+        .max_output(1 << 20);
     let mut g = Guest::new(builder);
     let fd = g.open("file", 0, Rights::all()).unwrap();
     let fbig = e(Errno::FBIG);

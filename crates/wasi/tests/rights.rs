@@ -36,61 +36,133 @@ type Run = fn(&mut Guest, u64) -> i32;
 const OPERATIONS: &[(&str, Run, fn(Kind) -> Gate)] = &[
     ("fd_read", |g, fd| g.read_fd(fd, 0).err().unwrap_or(0), |k| data(k, Rights::FD_READ)),
     ("fd_write", |g, fd| g.write_fd(fd, b"").err().unwrap_or(0), |k| data(k, Rights::FD_WRITE)),
-    ("fd_pread", |g, fd| g.pread_fd(fd, 0, 0).err().unwrap_or(0), |k| {
-        positioned(k, Rights::FD_READ | Rights::FD_SEEK)
-    }),
-    ("fd_pwrite", |g, fd| g.pwrite_fd(fd, b"", 0).err().unwrap_or(0), |k| {
-        positioned(k, Rights::FD_WRITE | Rights::FD_SEEK)
-    }),
+    (
+        "fd_pread",
+        |g, fd| g.pread_fd(fd, 0, 0).err().unwrap_or(0),
+        |k| positioned(k, Rights::FD_READ | Rights::FD_SEEK),
+    ),
+    (
+        "fd_pwrite",
+        |g, fd| g.pwrite_fd(fd, b"", 0).err().unwrap_or(0),
+        |k| positioned(k, Rights::FD_WRITE | Rights::FD_SEEK),
+    ),
     ("fd_seek", |g, fd| g.seek(fd, 0, 0).err().unwrap_or(0), |k| positioned(k, Rights::FD_SEEK)),
     ("fd_tell", |g, fd| g.call("fd_tell", &[fd, OUT]), |k| positioned(k, Rights::FD_TELL)),
-    ("fd_advise", |g, fd| g.call("fd_advise", &[fd, 0, 0, 0]), |k| positioned(k, Rights::FD_ADVISE)),
+    (
+        "fd_advise",
+        |g, fd| g.call("fd_advise", &[fd, 0, 0, 0]),
+        |k| positioned(k, Rights::FD_ADVISE),
+    ),
     ("fd_allocate", |g, fd| g.call("fd_allocate", &[fd, 0, 1]), |k| sized(k, Rights::FD_ALLOCATE)),
-    ("fd_filestat_set_size", |g, fd| g.call("fd_filestat_set_size", &[fd, 5]), |k| {
-        sized(k, Rights::FD_FILESTAT_SET_SIZE)
-    }),
-    ("fd_filestat_set_times", |g, fd| g.call("fd_filestat_set_times", &[fd, 0, 0, 0]), |_| {
-        Needs(Rights::FD_FILESTAT_SET_TIMES)
-    }),
+    (
+        "fd_filestat_set_size",
+        |g, fd| g.call("fd_filestat_set_size", &[fd, 5]),
+        |k| sized(k, Rights::FD_FILESTAT_SET_SIZE),
+    ),
+    (
+        "fd_filestat_set_times",
+        |g, fd| g.call("fd_filestat_set_times", &[fd, 0, 0, 0]),
+        |_| Needs(Rights::FD_FILESTAT_SET_TIMES),
+    ),
     ("fd_sync", |g, fd| g.call("fd_sync", &[fd]), |_| Needs(Rights::FD_SYNC)),
     ("fd_datasync", |g, fd| g.call("fd_datasync", &[fd]), |_| Needs(Rights::FD_DATASYNC)),
-    ("fd_fdstat_set_flags", |g, fd| g.call("fd_fdstat_set_flags", &[fd, 4]), |_| Needs(Rights::FD_FDSTAT_SET_FLAGS)),
-    ("fd_filestat_get", |g, fd| g.call("fd_filestat_get", &[fd, OUT]), |_| Needs(Rights::FD_FILESTAT_GET)),
-    ("fd_readdir", |g, fd| g.call("fd_readdir", &[fd, DATA, 100, 0, OUT]), |k| dir(k, Rights::FD_READDIR)),
+    (
+        "fd_fdstat_set_flags",
+        |g, fd| g.call("fd_fdstat_set_flags", &[fd, 4]),
+        |_| Needs(Rights::FD_FDSTAT_SET_FLAGS),
+    ),
+    (
+        "fd_filestat_get",
+        |g, fd| g.call("fd_filestat_get", &[fd, OUT]),
+        |_| Needs(Rights::FD_FILESTAT_GET),
+    ),
+    (
+        "fd_readdir",
+        |g, fd| g.call("fd_readdir", &[fd, DATA, 100, 0, OUT]),
+        |k| dir(k, Rights::FD_READDIR),
+    ),
     ("path_open", |g, fd| opens(g, fd, 0), |k| dir(k, Rights::PATH_OPEN)),
-    ("path_open creating", |g, fd| opens(g, fd, CREAT), |k| dir(k, Rights::PATH_OPEN | Rights::PATH_CREATE_FILE)),
-    ("path_open truncating", |g, fd| opens(g, fd, TRUNC), |k| {
-        dir(k, Rights::PATH_OPEN | Rights::PATH_FILESTAT_SET_SIZE)
-    }),
-    ("path_filestat_get", |g, fd| g.stat(fd, 0, "file").err().unwrap_or(0), |k| dir(k, Rights::PATH_FILESTAT_GET)),
-    ("path_readlink", |g, fd| g.on_path("path_readlink", fd, b"link", &[DATA, 10, OUT]), |k| {
-        dir(k, Rights::PATH_READLINK)
-    }),
-    ("path_filestat_set_times", |g, fd| set_times(g, fd), |k| dir(k, Rights::PATH_FILESTAT_SET_TIMES)),
+    (
+        "path_open creating",
+        |g, fd| opens(g, fd, CREAT),
+        |k| dir(k, Rights::PATH_OPEN | Rights::PATH_CREATE_FILE),
+    ),
+    (
+        "path_open truncating",
+        |g, fd| opens(g, fd, TRUNC),
+        |k| dir(k, Rights::PATH_OPEN | Rights::PATH_FILESTAT_SET_SIZE),
+    ),
+    (
+        "path_filestat_get",
+        |g, fd| g.stat(fd, 0, "file").err().unwrap_or(0),
+        |k| dir(k, Rights::PATH_FILESTAT_GET),
+    ),
+    (
+        "path_readlink",
+        |g, fd| g.on_path("path_readlink", fd, b"link", &[DATA, 10, OUT]),
+        |k| dir(k, Rights::PATH_READLINK),
+    ),
+    (
+        "path_filestat_set_times",
+        |g, fd| set_times(g, fd),
+        |k| dir(k, Rights::PATH_FILESTAT_SET_TIMES),
+    ),
     // All on a name that is not there: once allowed, they fail with something else.
-    ("path_create_directory", |g, fd| g.on_path("path_create_directory", fd, b"no/x", &[]), |k| {
-        dir(k, Rights::PATH_CREATE_DIRECTORY)
-    }),
-    ("path_remove_directory", |g, fd| g.on_path("path_remove_directory", fd, b"no", &[]), |k| {
-        dir(k, Rights::PATH_REMOVE_DIRECTORY)
-    }),
-    ("path_unlink_file", |g, fd| g.on_path("path_unlink_file", fd, b"no", &[]), |k| dir(k, Rights::PATH_UNLINK_FILE)),
+    (
+        "path_create_directory",
+        |g, fd| g.on_path("path_create_directory", fd, b"no/x", &[]),
+        |k| dir(k, Rights::PATH_CREATE_DIRECTORY),
+    ),
+    (
+        "path_remove_directory",
+        |g, fd| g.on_path("path_remove_directory", fd, b"no", &[]),
+        |k| dir(k, Rights::PATH_REMOVE_DIRECTORY),
+    ),
+    (
+        "path_unlink_file",
+        |g, fd| g.on_path("path_unlink_file", fd, b"no", &[]),
+        |k| dir(k, Rights::PATH_UNLINK_FILE),
+    ),
     ("path_symlink", |g, fd| g.symlink("x", fd, "no/x"), |k| dir(k, Rights::PATH_SYMLINK)),
-    ("path_rename", |g, fd| g.two_paths("path_rename", fd, "no", fd, "no2"), |k| {
-        dir(k, Rights::PATH_RENAME_SOURCE | Rights::PATH_RENAME_TARGET)
-    }),
-    ("path_link", |g, fd| g.two_paths("path_link", fd, "no", fd, "no2"), |k| {
-        dir(k, Rights::PATH_LINK_SOURCE | Rights::PATH_LINK_TARGET)
-    }),
-    ("poll read", |g, fd| polls(g, fd, 1), |k| data(k, Rights::POLL_FD_READWRITE | Rights::FD_READ)),
-    ("poll write", |g, fd| polls(g, fd, 2), |k| data(k, Rights::POLL_FD_READWRITE | Rights::FD_WRITE)),
+    (
+        "path_rename",
+        |g, fd| g.two_paths("path_rename", fd, "no", fd, "no2"),
+        |k| dir(k, Rights::PATH_RENAME_SOURCE | Rights::PATH_RENAME_TARGET),
+    ),
+    (
+        "path_link",
+        |g, fd| g.two_paths("path_link", fd, "no", fd, "no2"),
+        |k| dir(k, Rights::PATH_LINK_SOURCE | Rights::PATH_LINK_TARGET),
+    ),
+    (
+        "poll read",
+        |g, fd| polls(g, fd, 1),
+        |k| data(k, Rights::POLL_FD_READWRITE | Rights::FD_READ),
+    ),
+    (
+        "poll write",
+        |g, fd| polls(g, fd, 2),
+        |k| data(k, Rights::POLL_FD_READWRITE | Rights::FD_WRITE),
+    ),
     ("sock_send", |g, fd| sends(g, fd), |k| sock(k, Rights::FD_WRITE)),
-    ("sock_accept", |g, fd| g.call("sock_accept", &[fd, 0, OUT]), |k| match k {
-        Kind::Sock => Never(Errno::INVAL),
-        _ => Never(Errno::NOTSOCK),
-    }),
-    ("sock_recv", |g, fd| g.call("sock_recv", &[fd, IOVS, 0, 0, OUT, OUT2]), |k| sock(k, Rights::FD_READ)),
-    ("sock_shutdown", |g, fd| g.call("sock_shutdown", &[fd, 2]), |k| sock(k, Rights::SOCK_SHUTDOWN)),
+    (
+        "sock_accept",
+        |g, fd| g.call("sock_accept", &[fd, 0, OUT]),
+        |k| match k {
+            Kind::Sock => Never(Errno::INVAL),
+            _ => Never(Errno::NOTSOCK),
+        },
+    ),
+    (
+        "sock_recv",
+        |g, fd| g.call("sock_recv", &[fd, IOVS, 0, 0, OUT, OUT2]),
+        |k| sock(k, Rights::FD_READ),
+    ),
+    (
+        "sock_shutdown",
+        |g, fd| g.call("sock_shutdown", &[fd, 2]),
+        |k| sock(k, Rights::SOCK_SHUTDOWN),
+    ),
     ("fd_fdstat_get", |g, fd| g.call("fd_fdstat_get", &[fd, OUT]), |_| Needs(Rights::empty())),
 ];
 
@@ -338,7 +410,8 @@ impl Machine {
             // Mostly shrink by little, so that something remains to be tested.
             if self.rng.below(4) != 0 {
                 base = m.base & (base | Rights::from_bits_truncate(self.rng.next()));
-                inheriting = m.inheriting & (inheriting | Rights::from_bits_truncate(self.rng.next()));
+                inheriting =
+                    m.inheriting & (inheriting | Rights::from_bits_truncate(self.rng.next()));
             }
         }
         let got = self.g.call("fd_fdstat_set_rights", &[fd, base.bits(), inheriting.bits()]);
@@ -359,7 +432,9 @@ impl Machine {
         match self.open.get_mut(&fd) {
             None => assert_eq!(got, BADF),
             Some(m) if !m.base.contains(Rights::FD_FDSTAT_SET_FLAGS) => assert_eq!(got, NOTCAPABLE),
-            Some(m) if append && !matches!(m.kind, Kind::File | Kind::Dir) => assert_eq!(got, Errno::INVAL.code()),
+            Some(m) if append && !matches!(m.kind, Kind::File | Kind::Dir) => {
+                assert_eq!(got, Errno::INVAL.code())
+            }
             Some(m) => {
                 assert_eq!(got, OK);
                 m.append = append;
@@ -380,7 +455,8 @@ impl Machine {
         }
         let positioned = self.rng.below(2) == 0;
         let needs = if positioned { Rights::FD_WRITE | Rights::FD_SEEK } else { Rights::FD_WRITE };
-        let got = if positioned { self.g.pwrite_fd(fd, &data, at) } else { self.g.write_fd(fd, &data) };
+        let got =
+            if positioned { self.g.pwrite_fd(fd, &data, at) } else { self.g.write_fd(fd, &data) };
         if !m.base.contains(needs) {
             assert_eq!(got, Err(NOTCAPABLE));
             return;
@@ -464,7 +540,9 @@ impl Machine {
             None => assert_eq!(got, BADF),
             Some(m) if m.kind == Kind::Dir => assert_eq!(got, BADF),
             Some(m) if m.kind != Kind::File => assert_eq!(got, Errno::INVAL.code()),
-            Some(m) if !m.base.contains(Rights::FD_FILESTAT_SET_SIZE) => assert_eq!(got, NOTCAPABLE),
+            Some(m) if !m.base.contains(Rights::FD_FILESTAT_SET_SIZE) => {
+                assert_eq!(got, NOTCAPABLE)
+            }
             Some(_) => {
                 assert_eq!(got, OK);
                 self.contents.resize(size as usize, 0);
@@ -475,7 +553,14 @@ impl Machine {
     /// Any operation that changes no state of the model.
     fn any(&mut self) {
         let harmless = |name: &str| {
-            !["fd_seek", "fd_allocate", "fd_filestat_set_size", "fd_fdstat_set_flags", "sock_shutdown"].contains(&name)
+            ![
+                "fd_seek",
+                "fd_allocate",
+                "fd_filestat_set_size",
+                "fd_fdstat_set_flags",
+                "sock_shutdown",
+            ]
+            .contains(&name)
                 && !name.contains("truncating")
         };
         let list: Vec<_> = OPERATIONS.iter().filter(|(name, ..)| harmless(name)).collect();
@@ -526,7 +611,9 @@ fn r2_rights_only_shrink() {
     let mut g = full(&t);
     let fd = g.open("file", 0, Rights::FD_READ | Rights::FD_SEEK).unwrap();
     assert_eq!(rights_of(&mut g, fd), (Rights::FD_READ | Rights::FD_SEEK, Rights::empty()));
-    let set = |g: &mut Guest, fd, b: Rights, i: Rights| g.call("fd_fdstat_set_rights", &[fd, b.bits(), i.bits()]);
+    let set = |g: &mut Guest, fd, b: Rights, i: Rights| {
+        g.call("fd_fdstat_set_rights", &[fd, b.bits(), i.bits()])
+    };
     assert_eq!(set(&mut g, fd, Rights::FD_READ | Rights::FD_WRITE, Rights::empty()), NOTCAPABLE);
     assert_eq!(set(&mut g, fd, Rights::FD_READ, Rights::FD_READ), NOTCAPABLE);
     assert_eq!(set(&mut g, fd, Rights::FD_SEEK, Rights::empty()), OK);
@@ -539,9 +626,17 @@ fn r2_rights_only_shrink() {
     for r in [Rights::FD_WRITE, Rights::FD_ALLOCATE, RW] {
         assert_eq!(g.open("file", 0, r), Err(NOTCAPABLE));
     }
-    let dir = g.open(".", DIRECTORY, Rights::all() & !Rights::FD_WRITE & !Rights::FD_ALLOCATE).unwrap();
-    assert_eq!(g.open_raw(dir, 1, b"file", 0, Rights::FD_WRITE, Rights::empty(), 0), Err(NOTCAPABLE));
-    assert_eq!(g.open_raw(dir, 1, b"file", 0, Rights::FD_READ, Rights::empty(), 1), Err(NOTCAPABLE), "append");
+    let dir =
+        g.open(".", DIRECTORY, Rights::all() & !Rights::FD_WRITE & !Rights::FD_ALLOCATE).unwrap();
+    assert_eq!(
+        g.open_raw(dir, 1, b"file", 0, Rights::FD_WRITE, Rights::empty(), 0),
+        Err(NOTCAPABLE)
+    );
+    assert_eq!(
+        g.open_raw(dir, 1, b"file", 0, Rights::FD_READ, Rights::empty(), 1),
+        Err(NOTCAPABLE),
+        "append"
+    );
     let again = g.open_raw(dir, 1, b".", DIRECTORY, Rights::PATH_OPEN, Rights::all(), 0).unwrap();
     assert!(!rights_of(&mut g, again).1.contains(Rights::FD_WRITE));
 }
@@ -554,7 +649,9 @@ fn r3_renumbering_never_fails_badly_or_leaks() {
     let before = host_fds();
     let fd = g.open("file", 0, RW).unwrap();
     assert_eq!(g.call("fd_renumber", &[fd, fd]), OK);
-    for (from, to) in [(fd, 1 << 31), (fd, 0xffff_ffff), (fd, 99), (99, fd), (1 << 31, fd), (99, 99)] {
+    for (from, to) in
+        [(fd, 1 << 31), (fd, 0xffff_ffff), (fd, 99), (99, fd), (1 << 31, fd), (99, 99)]
+    {
         assert_eq!(g.call("fd_renumber", &[from, to]), BADF, "{from} {to}");
     }
     for _ in 0..100_000 {
@@ -647,15 +744,19 @@ fn r5_only_a_terminal_looks_like_one() {
     }
     assert_eq!(g.call("fd_fdstat_get", &[2, OUT]), OK);
     assert_eq!(g.get(OUT, 1), [4], "a file says that it is one");
-    let null = || -> OwnedFd { std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap().into() };
+    let null = || -> OwnedFd {
+        std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap().into()
+    };
     let mut g = Guest::new(quiet().stdin(Stdio::Fd(null())).stdout(Stdio::Fd(null())));
     assert!(!looks(&mut g, 0) && !looks(&mut g, 1) && !looks(&mut g, 2));
-    let master = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY);
+    let master =
+        rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY);
     let opened = master.and_then(|m| {
         rustix::pty::grantpt(&m)?;
         rustix::pty::unlockpt(&m)?;
         let name = rustix::pty::ptsname(&m, Vec::new())?;
-        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+        let flags =
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
         let slave = rustix::fs::open(name, flags, rustix::fs::Mode::empty())?;
         Ok((m, slave))
     });

@@ -317,7 +317,7 @@ fn kind(ty: &ExternType) -> &'static str {
 }
 
 fn line(out: &mut String, label: &str, value: impl Display) {
-    out.push_str(&format!("  {label:20} {value}\n"));
+    out.push_str(&format!("  {label:22} {value}\n"));
 }
 
 fn list(out: &mut String, title: &str, entries: Vec<String>) {

@@ -77,7 +77,9 @@ impl Call<'_> {
         let stat = match &d.object {
             Object::File(f) => self.ctx.filestat(&fstat(f)?, links),
             Object::Dir(dir) => self.ctx.filestat(&fstat(&dir.fd)?, links),
-            Object::Input(Input::Host(h)) | Object::Output(Output::Host(h)) if h.kind == HostKind::Regular => {
+            Object::Input(Input::Host(h)) | Object::Output(Output::Host(h))
+                if h.kind == HostKind::Regular =>
+            {
                 self.ctx.filestat(&fstat(&h.fd)?, false)
             }
             Object::Input(i) => Filestat::bare(i.file_type()),
@@ -236,7 +238,9 @@ impl Call<'_> {
     /// The guest's name of a preopen; `BADF` for everything else, which is how guests find the last one.
     fn preopen_name(&self, fd: u32) -> Result<&str, Errno> {
         match &self.ctx.table.get(fd)?.object {
-            Object::Dir(d) if d.preopen => self.ctx.grants.get(d.grant).map(|g| g.name.as_str()).ok_or(Errno::BADF),
+            Object::Dir(d) if d.preopen => {
+                self.ctx.grants.get(d.grant).map(|g| g.name.as_str()).ok_or(Errno::BADF)
+            }
             _ => Err(Errno::BADF),
         }
     }

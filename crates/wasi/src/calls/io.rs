@@ -78,7 +78,14 @@ impl Call<'_> {
         Ok(())
     }
 
-    pub(crate) fn fd_pread(&mut self, fd: u32, iovs: u32, iovs_len: u32, offset: u64, out: u32) -> Answer {
+    pub(crate) fn fd_pread(
+        &mut self,
+        fd: u32,
+        iovs: u32,
+        iovs_len: u32,
+        offset: u64,
+        out: u32,
+    ) -> Answer {
         self.positioned(fd)?;
         self.require(fd, None)?;
         self.check_out(out, 4)?;
@@ -102,7 +109,14 @@ impl Call<'_> {
         Ok(())
     }
 
-    pub(crate) fn fd_pwrite(&mut self, fd: u32, iovs: u32, iovs_len: u32, offset: u64, out: u32) -> Answer {
+    pub(crate) fn fd_pwrite(
+        &mut self,
+        fd: u32,
+        iovs: u32,
+        iovs_len: u32,
+        offset: u64,
+        out: u32,
+    ) -> Answer {
         self.positioned(fd)?;
         self.require(fd, None)?;
         self.check_out(out, 4)?;
@@ -145,10 +159,16 @@ impl Call<'_> {
                 *at += n;
                 Ok(n as u64)
             }
-            Object::Input(Input::Host(h)) if h.kind == HostKind::Regular => self.read_file(fd, list, None),
+            Object::Input(Input::Host(h)) if h.kind == HostKind::Regular => {
+                self.read_file(fd, list, None)
+            }
             Object::File(_) => self.read_file(fd, list, None),
             Object::Input(Input::Host(h)) => {
-                let how = if h.kind == HostKind::Socket { Read::Socket(RecvFlags::empty()) } else { Read::Stream };
+                let how = if h.kind == HostKind::Socket {
+                    Read::Socket(RecvFlags::empty())
+                } else {
+                    Read::Stream
+                };
                 self.read_stream(fd, first, how)
             }
             Object::Socket(s) if s.listening => Err(Errno::NOTCONN.into()),
@@ -208,7 +228,9 @@ impl Call<'_> {
             match fill(memory, at, len, |b| how.attempt(stream, b, nowait)) {
                 Ok(n) => return Ok(n),
                 Err(Fail::Errno(Errno::INTR)) => {}
-                Err(Fail::Errno(Errno::NOTSUP | Errno::INVAL | Errno::NOSYS)) if nowait => nowait = false,
+                Err(Fail::Errno(Errno::NOTSUP | Errno::INVAL | Errno::NOSYS)) if nowait => {
+                    nowait = false
+                }
                 Err(Fail::Errno(Errno::AGAIN)) if !nonblocking => {
                     wait(self.host, &[(stream, PollFlags::IN)], None)?;
                 }
@@ -226,7 +248,9 @@ impl Call<'_> {
                 self.write_bytes(fd, list, Place::End(u64::try_from(size).unwrap_or(0)))
             }
             Object::File(_) => self.write_file(fd, list, None),
-            Object::Output(Output::Host(h)) if h.kind == HostKind::Regular => self.write_file(fd, list, None),
+            Object::Output(Output::Host(h)) if h.kind == HostKind::Regular => {
+                self.write_file(fd, list, None)
+            }
             Object::Output(Output::Null) => {
                 self.charge_write(total(list))?;
                 Ok(total(list))
@@ -305,7 +329,12 @@ impl Call<'_> {
     }
 
     /// All of it, waiting in between; a part of it where waiting is not wanted.
-    pub(super) fn write_stream(&mut self, fd: u32, list: &[Buffer], socket: bool) -> Result<u64, Fail> {
+    pub(super) fn write_stream(
+        &mut self,
+        fd: u32,
+        list: &[Buffer],
+        socket: bool,
+    ) -> Result<u64, Fail> {
         let wanted = total(list);
         self.charge_write(wanted)?;
         let mut done = 0u64;
@@ -327,7 +356,11 @@ impl Call<'_> {
             match drain(memory, &part, |b| attempt_write(stream, b, socket, nowait)) {
                 Ok(n) => done += n,
                 Err(Fail::Errno(Errno::INTR)) => {}
-                Err(Fail::Errno(Errno::NOTSUP | Errno::INVAL | Errno::NOSYS)) if nowait && !socket => nowait = false,
+                Err(Fail::Errno(Errno::NOTSUP | Errno::INVAL | Errno::NOSYS))
+                    if nowait && !socket =>
+                {
+                    nowait = false
+                }
                 Err(Fail::Errno(Errno::AGAIN)) if !nonblocking => {
                     wait(self.host, &[(stream, PollFlags::OUT)], None)?;
                 }
@@ -377,7 +410,9 @@ impl Read {
             Read::Socket(flags) => {
                 rustix::net::recv(fd, buf, flags | RecvFlags::DONTWAIT).map(|(n, _)| n)
             }
-            Read::Stream if nowait => preadv2(fd, &mut [IoSliceMut::new(buf)], CURRENT, ReadWriteFlags::NOWAIT),
+            Read::Stream if nowait => {
+                preadv2(fd, &mut [IoSliceMut::new(buf)], CURRENT, ReadWriteFlags::NOWAIT)
+            }
             Read::Stream => rustix::io::read(fd, buf),
         }
     }

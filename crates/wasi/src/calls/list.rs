@@ -3,16 +3,23 @@
 use std::os::fd::AsFd;
 
 use super::{Answer, Call};
+use crate::Errno;
 use crate::descriptor::Object;
 use crate::host::{Fail, check_stop};
 use crate::path::identity;
 use crate::types;
-use crate::Errno;
 
 impl Call<'_> {
     /// Entries from a cookie on, until the buffer is full; the last one is cut off where the buffer ends, so a count
     /// smaller than the buffer says that the directory ends there. Names are the host's bytes, whatever they are.
-    pub(crate) fn fd_readdir(&mut self, fd: u32, buf: u32, buf_len: u32, cookie: u64, out: u32) -> Answer {
+    pub(crate) fn fd_readdir(
+        &mut self,
+        fd: u32,
+        buf: u32,
+        buf_len: u32,
+        cookie: u64,
+        out: u32,
+    ) -> Answer {
         self.dir(fd)?;
         self.require(fd, None)?;
         self.check_out(out, 4)?;
@@ -43,7 +50,9 @@ impl Call<'_> {
         };
         let here = identity(&rustix::fs::fstat(&dir.fd)?);
         let reader = dir.reader.get_or_insert_default();
-        let Some(entry) = reader.entry(dir.fd.as_fd(), cookie, fresh)?.cloned() else { return Ok(None) };
+        let Some(entry) = reader.entry(dir.fd.as_fd(), cookie, fresh)?.cloned() else {
+            return Ok(None);
+        };
         // What lies above a grant is nobody's business: the parent of its root is the root.
         let at_root = self.ctx.grants.iter().any(|g| g.identity == here);
         let ino = if at_root && entry.name == b".." { here.1 } else { entry.ino };

@@ -28,6 +28,8 @@ pub(crate) struct Call<'a> {
     pub(crate) ctx: &'a mut WasiCtx,
     pub(crate) host: &'a mut dyn WasiHost,
     pub(crate) func: WasiFunc,
+    /// What was allowed so far, reported at the end unless something was denied after all.
+    pub(crate) allowed: Option<(u32, Option<String>)>,
 }
 
 /// What a function answers.
@@ -104,7 +106,9 @@ impl Call<'_> {
     /// As [`Call::charge_output`], but says so instead.
     fn try_charge_output(&mut self, bytes: u64) -> bool {
         let used = self.ctx.output_used.saturating_add(bytes);
-        if self.ctx.limits.output.is_some_and(|max| used > max) || self.host.charge_output(bytes).is_err() {
+        if self.ctx.limits.output.is_some_and(|max| used > max)
+            || self.host.charge_output(bytes).is_err()
+        {
             return false;
         }
         self.ctx.output_used = used;
@@ -136,9 +140,9 @@ impl Call<'_> {
         inheriting: Rights,
     ) -> Result<(), Fail> {
         let d = self.ctx.table.get(fd)?;
-        let shown = path.map(|p| p.trimmed().to_owned());
+        let shown = path.filter(|_| self.ctx.audit.is_some()).map(|p| p.trimmed().to_owned());
         if d.base.contains(base) && d.inheriting.contains(inheriting) {
-            self.note(fd, shown, None);
+            self.allowed = Some((fd, shown));
             return Ok(());
         }
         let missing = base.difference(d.base) | inheriting.difference(d.inheriting);
@@ -169,11 +173,20 @@ impl Call<'_> {
         }
     }
 
+    /// Reports what was allowed, at the end of a call in which nothing was denied.
+    pub(crate) fn report_allowed(&mut self) {
+        if let Some((fd, path)) = self.allowed.take() {
+            self.note(fd, path, None);
+        }
+    }
+
     /// Reports a decision to the audit hook.
     fn note(&mut self, fd: u32, path: Option<String>, denied: Option<(Denial, Caps)>) {
         let function = self.info().name;
         let rule = self.info().caps;
-        if rule == CapRule::Nothing && denied.is_none() {
+        if denied.is_some() {
+            self.allowed = None;
+        } else if rule == CapRule::Nothing {
             return;
         }
         let Some(hook) = self.ctx.audit.as_mut() else { return };

@@ -65,12 +65,14 @@ impl Request {
 
     /// Asked in a way that has to fail if the host does not allow it.
     fn must_write(&self) -> bool {
-        self.asked.intersects(Rights::FD_WRITE | Rights::FD_ALLOCATE) || self.open.contains(OpenFlags::TRUNC)
+        self.asked.intersects(Rights::FD_WRITE | Rights::FD_ALLOCATE)
+            || self.open.contains(OpenFlags::TRUNC)
     }
 
     /// Some guests ask for this right with every file, even one that they only read.
     fn may_resize(&self) -> bool {
-        self.asked.contains(Rights::FD_FILESTAT_SET_SIZE) && self.available.contains(Rights::FD_FILESTAT_SET_SIZE)
+        self.asked.contains(Rights::FD_FILESTAT_SET_SIZE)
+            && self.available.contains(Rights::FD_FILESTAT_SET_SIZE)
     }
 
     fn common_flags(&self) -> OFlags {
@@ -192,7 +194,12 @@ fn needed_rights(open: OpenFlags, flags: FdFlags, asked: Rights) -> (Rights, Rig
     (needed, inherited)
 }
 
-fn attempt(root: &Root<'_>, r: &Request, room: Result<(), Errno>, created: &mut bool) -> Result<Opened, Miss> {
+fn attempt(
+    root: &Root<'_>,
+    r: &Request,
+    room: Result<(), Errno>,
+    created: &mut bool,
+) -> Result<Opened, Miss> {
     let mut probe = OFlags::PATH;
     if !r.follow {
         probe |= OFlags::NOFOLLOW;
@@ -246,9 +253,9 @@ fn open_regular(root: &Root<'_>, r: &Request, found: &OwnedFd) -> Result<Opened,
         (open(true)?, Rights::empty())
     } else if r.may_resize() {
         match open(true) {
-            Err(Miss::Path(PathError::Errno(Errno::ACCES | Errno::PERM | Errno::ROFS | Errno::TXTBSY))) => {
-                (open(false)?, Rights::FD_FILESTAT_SET_SIZE)
-            }
+            Err(Miss::Path(PathError::Errno(
+                Errno::ACCES | Errno::PERM | Errno::ROFS | Errno::TXTBSY,
+            ))) => (open(false)?, Rights::FD_FILESTAT_SET_SIZE),
             other => (other?, Rights::empty()),
         }
     } else {
@@ -264,7 +271,9 @@ fn open_regular(root: &Root<'_>, r: &Request, found: &OwnedFd) -> Result<Opened,
 fn same(opened: Result<OwnedFd, PathError>, found: &OwnedFd) -> Result<OwnedFd, Miss> {
     let opened = match opened {
         // It was there a moment ago.
-        Err(PathError::Errno(Errno::NOENT | Errno::NXIO | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP)) => {
+        Err(PathError::Errno(
+            Errno::NOENT | Errno::NXIO | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP,
+        )) => {
             return Err(Miss::Changed);
         }
         other => other?,
@@ -277,7 +286,12 @@ fn same(opened: Result<OwnedFd, PathError>, found: &OwnedFd) -> Result<OwnedFd, 
     Ok(opened)
 }
 
-fn create(root: &Root<'_>, r: &Request, room: Result<(), Errno>, created: &mut bool) -> Result<Opened, Miss> {
+fn create(
+    root: &Root<'_>,
+    r: &Request,
+    room: Result<(), Errno>,
+    created: &mut bool,
+) -> Result<Opened, Miss> {
     if r.path.must_be_dir() {
         return Err(Errno::ISDIR.into());
     }

@@ -17,7 +17,12 @@ use crate::{Errno, Rights};
 
 impl Call<'_> {
     /// The entry that a path names, or `dots` where it names none.
-    fn entry_of<'p>(&mut self, fd: u32, path: &'p GuestPath, dots: Errno) -> Result<Entry<'p>, Fail> {
+    fn entry_of<'p>(
+        &mut self,
+        fd: u32,
+        path: &'p GuestPath,
+        dots: Errno,
+    ) -> Result<Entry<'p>, Fail> {
         let (_, dir) = self.dir(fd)?;
         match self.ctx.root(&dir.fd, dir.grant).last(path) {
             Ok(Last::Entry(entry)) => Ok(entry),
@@ -62,7 +67,14 @@ impl Call<'_> {
         Ok(rustix::fs::unlinkat(&entry.parent, entry.name, AtFlags::empty())?)
     }
 
-    pub(crate) fn path_filestat_get(&mut self, fd: u32, flags: u32, path: u32, path_len: u32, out: u32) -> Answer {
+    pub(crate) fn path_filestat_get(
+        &mut self,
+        fd: u32,
+        flags: u32,
+        path: u32,
+        path_len: u32,
+        out: u32,
+    ) -> Answer {
         self.dir(fd)?;
         let lookup = LookupFlags::from_cell(flags)?;
         let path = self.path_and_rights(fd, path, path_len)?;
@@ -145,7 +157,13 @@ impl Call<'_> {
     }
 
     /// Checks both ends of a link or a renaming and that nothing gets to where the guest may do more with it.
-    fn both_ends(&mut self, old_fd: u32, old: &GuestPath, new_fd: u32, new: &GuestPath) -> Result<(), Fail> {
+    fn both_ends(
+        &mut self,
+        old_fd: u32,
+        old: &GuestPath,
+        new_fd: u32,
+        new: &GuestPath,
+    ) -> Result<(), Fail> {
         let info = self.info();
         self.require_rights(old_fd, Some(old), info.rights, Rights::empty())?;
         self.require_rights(new_fd, Some(new), info.target_rights, Rights::empty())
@@ -153,7 +171,13 @@ impl Call<'_> {
 
     /// Denies unless whatever can be done with an object in the directory `new` could be done where it comes from.
     /// The grant that the target is named through counts, and each grant that the target lies within.
-    fn no_stronger(&mut self, old_fd: u32, new_fd: u32, path: &GuestPath, new: &Entry<'_>) -> Result<(), Fail> {
+    fn no_stronger(
+        &mut self,
+        old_fd: u32,
+        new_fd: u32,
+        path: &GuestPath,
+        new: &Entry<'_>,
+    ) -> Result<(), Fail> {
         let (from, to) = (self.dir(old_fd)?.1.grant, self.dir(new_fd)?.1.grant);
         let source = self.ctx.grants.get(from).ok_or(Errno::BADF)?.strength();
         let mut stronger = self.ctx.grants.get(to).is_none_or(|g| !source.contains(g.strength()));

@@ -44,7 +44,13 @@ enum What {
 }
 
 impl Call<'_> {
-    pub(crate) fn poll_oneoff(&mut self, subscriptions: u32, events: u32, count: u32, out: u32) -> Answer {
+    pub(crate) fn poll_oneoff(
+        &mut self,
+        subscriptions: u32,
+        events: u32,
+        count: u32,
+        out: u32,
+    ) -> Answer {
         if count == 0 || count > SUBSCRIPTIONS_MAX {
             return Err(Errno::INVAL.into());
         }
@@ -119,7 +125,11 @@ impl Call<'_> {
         match &d.object {
             Object::File(f) if d.base.contains(known) => left(f),
             Object::Input(Input::Bytes { data, at }) => (data.len() - at) as u64,
-            Object::Input(Input::Host(h)) if h.kind == HostKind::Regular && d.base.contains(known) => left(&h.fd),
+            Object::Input(Input::Host(h))
+                if h.kind == HostKind::Regular && d.base.contains(known) =>
+            {
+                left(&h.fd)
+            }
             Object::Input(Input::Host(h)) => rustix::io::ioctl_fionread(&h.fd).unwrap_or(0),
             Object::Socket(s) if !s.listening => rustix::io::ioctl_fionread(&s.fd).unwrap_or(0),
             _ => 0,
@@ -129,7 +139,10 @@ impl Call<'_> {
     /// Waits for the first of them and encodes the events of all that are ready then.
     fn await_any(&self, list: &[Subscription]) -> Result<Vec<u8>, Fail> {
         let immediate = list.iter().any(|s| matches!(s.what, What::Now { .. }));
-        let first = list.iter().filter_map(|s| if let What::At(Some(t)) = s.what { Some(t) } else { None }).min();
+        let first = list
+            .iter()
+            .filter_map(|s| if let What::At(Some(t)) = s.what { Some(t) } else { None })
+            .min();
         let until = if immediate { Some(Instant::now()) } else { first };
         // Each descriptor once per direction: the host limits how many it polls by how many can be open.
         let mut places = BTreeMap::new();
@@ -152,7 +165,8 @@ impl Call<'_> {
                 What::At(_) => None,
                 What::Descriptor { fd, events } => {
                     let place = places.get(&(fd, events.bits()));
-                    let flags = place.and_then(|p| ready.get(*p)).copied().unwrap_or(PollFlags::empty());
+                    let flags =
+                        place.and_then(|p| ready.get(*p)).copied().unwrap_or(PollFlags::empty());
                     let nbytes = if s.kind == FD_READ { self.ready_bytes(fd) } else { 0 };
                     let hangup = flags.intersects(PollFlags::HUP | PollFlags::ERR);
                     (!flags.is_empty()).then_some((Errno::SUCCESS, nbytes, hangup))

@@ -5,8 +5,8 @@
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::{Answer, Call};
-use crate::host::{Halt, check_stop};
 use crate::Errno;
+use crate::host::{Halt, check_stop};
 
 /// The most random bytes of one call.
 const RANDOM_MAX: u32 = 64 << 20;

@@ -102,7 +102,14 @@ impl Call<'_> {
         Ok(done)
     }
 
-    pub(crate) fn sock_send(&mut self, fd: u32, iovs: u32, iovs_len: u32, si_flags: u32, out: u32) -> Answer {
+    pub(crate) fn sock_send(
+        &mut self,
+        fd: u32,
+        iovs: u32,
+        iovs_len: u32,
+        si_flags: u32,
+        out: u32,
+    ) -> Answer {
         let (_, s) = self.socket(fd)?;
         let listening = s.listening;
         if si_flags != 0 {

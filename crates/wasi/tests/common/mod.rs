@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use palisade_wasi::{
-    AuditEvent, Caps, Errno, GuestMemory, Halt, OutputLimit, Preopen, Rights, WasiCtx, WasiCtxBuilder, WasiFunc,
-    WasiHost, call,
+    AuditEvent, Caps, Errno, GuestMemory, Halt, OutputLimit, Preopen, Rights, WasiCtx,
+    WasiCtxBuilder, WasiFunc, WasiHost, call,
 };
 
 pub const OK: i32 = 0;
@@ -35,7 +35,8 @@ impl TempDir {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = std::env::temp_dir().join(format!("palisade-wasi-{}-{n}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("palisade-wasi-{}-{n}", std::process::id()));
             match std::fs::create_dir(&path) {
                 Ok(()) => return TempDir(path),
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -426,7 +427,13 @@ impl Guest {
             .map(|i| {
                 let at = EVENTS + i * 32;
                 let kind = self.get(at + 10, 1)[0];
-                (self.u64_at(at), self.u16_at(at + 8), kind, self.u64_at(at + 16), self.u16_at(at + 24))
+                (
+                    self.u64_at(at),
+                    self.u16_at(at + 8),
+                    kind,
+                    self.u64_at(at + 16),
+                    self.u16_at(at + 24),
+                )
             })
             .collect())
     }

@@ -1,0 +1,438 @@
+//! Hostile rows H1 to H6, L2 and L4: whatever numbers the guest passes, and what it gets to see.
+
+mod common;
+
+use common::*;
+use palisade_wasi::{Caps, Errno, FUNCTIONS, FunctionInfo, Halt, Preopen, Rights, Stdio};
+
+const END: u64 = MEMORY as u64;
+
+/// A guest in which every call of [`valid`] succeeds: 3 directory, 4 listener, 5 connection, 6 file.
+fn stage(t: &TempDir) -> (Guest, Vec<std::os::unix::net::UnixStream>) {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    for left in ["made", "renamed", "linked", "symlinked"] {
+        let _ = std::fs::remove_file(t.join(left)).or_else(|_| std::fs::remove_dir(t.join(left)));
+    }
+    t.file("file", "contents");
+    t.file("old", "old");
+    t.file("victim", "victim");
+    t.dir("empty");
+    if !t.join("link").is_symlink() {
+        t.link("file", "link");
+    }
+    let _ = std::fs::remove_file(t.join("sock"));
+    let listener = UnixListener::bind(t.join("sock")).unwrap();
+    let waiting = UnixStream::connect(t.join("sock")).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    std::io::Write::write_all(&mut &ours, b"hello").unwrap();
+    let builder = quiet().caps(Caps::ALL).arg("program").arg("argument").env("KEY", "value");
+    let mut g = Guest::new(
+        builder
+            .preopen(Preopen::new(&t.0, "/"))
+            .socket(listener.into())
+            .socket(theirs.into())
+            .max_output(1 << 30),
+    );
+    assert_eq!(g.open("file", 0, Rights::all()), Ok(6));
+    g.put(PATH1, b"file");
+    g.put(PATH2, b"made");
+    g.put(IOVS, &[DATA as u32, 5u32, DATA as u32 + 100, 3].map(u32::to_le_bytes).concat());
+    g.sub_clock(2048, 1, 1, 0, 0);
+    (g, vec![ours, waiting])
+}
+
+/// Where the subscription of [`stage`] is.
+const SUBS: u64 = DATA + 2048 * 48;
+
+/// Arguments with which a call succeeds, and of each pointer how many bytes it must be good for.
+fn valid(f: &FunctionInfo) -> (Vec<u64>, Vec<(usize, u64)>) {
+    let path = |t: &str| -> u64 { t.len() as u64 };
+    match f.name {
+        "args_get" => (vec![OUT, DATA], vec![(0, 8), (1, 17)]),
+        "environ_get" => (vec![OUT, DATA], vec![(0, 4), (1, 10)]),
+        "args_sizes_get" | "environ_sizes_get" => (vec![OUT, OUT2], vec![(0, 4), (1, 4)]),
+        "clock_res_get" => (vec![0, OUT], vec![(1, 8)]),
+        "clock_time_get" => (vec![0, 0, OUT], vec![(2, 8)]),
+        "fd_advise" => (vec![6, 0, 0, 0], vec![]),
+        "fd_allocate" => (vec![6, 0, 1], vec![]),
+        "fd_close" | "fd_datasync" | "fd_sync" => (vec![6], vec![]),
+        "fd_fdstat_get" => (vec![6, OUT], vec![(1, 24)]),
+        "fd_fdstat_set_flags" => (vec![6, 1], vec![]),
+        "fd_fdstat_set_rights" => (vec![6, 0, 0], vec![]),
+        "fd_filestat_get" => (vec![6, OUT], vec![(1, 64)]),
+        "fd_filestat_set_size" => (vec![6, 8], vec![]),
+        "fd_filestat_set_times" => (vec![6, 0, 0, 0], vec![]),
+        "fd_pread" | "fd_pwrite" => (vec![6, IOVS, 2, 0, OUT], vec![(1, 16), (4, 4)]),
+        "fd_prestat_get" => (vec![3, OUT], vec![(1, 8)]),
+        "fd_prestat_dir_name" => (vec![3, OUT, 1], vec![(1, 1)]),
+        "fd_read" | "fd_write" => (vec![6, IOVS, 2, OUT], vec![(1, 16), (3, 4)]),
+        "fd_readdir" => (vec![3, DATA, 200, 0, OUT], vec![(1, 200), (4, 4)]),
+        "fd_renumber" => (vec![6, 6], vec![]),
+        "fd_seek" => (vec![6, 0, 0, OUT], vec![(3, 8)]),
+        "fd_tell" => (vec![6, OUT], vec![(1, 8)]),
+        "path_create_directory" => (vec![3, PATH2, path("made")], vec![(1, 4)]),
+        "path_filestat_get" => (vec![3, 1, PATH1, path("file"), OUT], vec![(2, 4), (4, 64)]),
+        "path_filestat_set_times" => (vec![3, 1, PATH1, path("file"), 0, 0, 0], vec![(2, 4)]),
+        "path_link" => {
+            (vec![3, 0, PATH1, path("file"), 3, PATH2, path("made")], vec![(2, 4), (5, 4)])
+        }
+        "path_open" => (vec![3, 1, PATH1, path("file"), 0, 2, 0, 0, OUT], vec![(2, 4), (8, 4)]),
+        "path_readlink" => (vec![3, PATH1, 4, DATA, 10, OUT], vec![(1, 4), (3, 10), (5, 4)]),
+        "path_remove_directory" | "path_unlink_file" => (vec![3, PATH1, 4], vec![(1, 4)]),
+        "path_rename" => (vec![3, PATH1, 4, 3, PATH2, 4], vec![(1, 4), (4, 4)]),
+        "path_symlink" => (vec![PATH1, 4, 3, PATH2, 4], vec![(0, 4), (3, 4)]),
+        "poll_oneoff" => (vec![SUBS, EVENTS, 1, OUT], vec![(0, 48), (1, 32), (3, 4)]),
+        "proc_exit" | "proc_raise" => (vec![0], vec![]),
+        "sched_yield" => (vec![], vec![]),
+        "random_get" => (vec![DATA, 16], vec![(0, 16)]),
+        "sock_accept" => (vec![4, 0, OUT], vec![(2, 4)]),
+        "sock_recv" => (vec![5, IOVS, 2, 0, OUT, OUT2], vec![(1, 16), (4, 4), (5, 2)]),
+        "sock_send" => (vec![5, IOVS, 2, 0, OUT], vec![(1, 16), (4, 4)]),
+        "sock_shutdown" => (vec![5, 1], vec![]),
+        other => panic!("no arguments for {other}"),
+    }
+}
+
+/// Names in the way of a call, and the right ones in its place.
+fn prepare(g: &mut Guest, f: &FunctionInfo) {
+    match f.name {
+        "path_readlink" => g.put(PATH1, b"link"),
+        "path_remove_directory" => g.put(PATH1, b"empt"),
+        "path_unlink_file" => g.put(PATH1, b"old\0"),
+        _ => return,
+    };
+}
+
+#[test]
+fn h1_every_pointer_of_every_call_may_be_anything() {
+    let t = TempDir::new();
+    t.dir("empt");
+    let mut tried = 0;
+    for f in FUNCTIONS {
+        let (args, pointers) = valid(f);
+        assert_eq!(args.len(), f.params.len(), "{}", f.name);
+        let named = |p: &&&str| {
+            ["out", "buf", "argv", "environ", "iovs", "path", "subscriptions", "events"]
+                .iter()
+                .any(|n| p.ends_with(n))
+        };
+        assert_eq!(f.param_names.iter().filter(named).count(), pointers.len(), "{}", f.name);
+        for (index, len) in &pointers {
+            let wraps = (0x1_0000_0000 - len + 1).min(0xffff_ffff);
+            for bad in [END, END - len + 1, END + 1, 0xffff_ffff, wraps, 0x8000_0000] {
+                let (mut g, _peers) = stage(&t);
+                prepare(&mut g, f);
+                let mut args = args.clone();
+                args[*index] = bad;
+                let before = g.get(0, MEMORY);
+                assert_eq!(
+                    g.call(f.name, &args),
+                    e(Errno::FAULT),
+                    "{} argument {index} = {bad:#x}",
+                    f.name
+                );
+                assert!(
+                    g.get(0, MEMORY) == before,
+                    "{}: nothing is written before a fault",
+                    f.name
+                );
+                tried += 1;
+            }
+            // Good for exactly what is needed, at the very end, at no aligned address, at 0, and on top of every
+            // other pointer: an answer, whatever it is.
+            let mut others: Vec<u64> = pointers.iter().map(|(i, _)| args[*i]).collect();
+            others.extend([END - len, 0, 1, 3, OUT + 1, IOVS, IOVS + 4, DATA]);
+            for any in others {
+                let (mut g, _peers) = stage(&t);
+                prepare(&mut g, f);
+                let mut args = args.clone();
+                args[*index] = any;
+                match g.try_call(f.name, &args) {
+                    Ok(errno) => assert!(
+                        Errno::from_code(errno).is_some() && errno != e(Errno::FAULT),
+                        "{}",
+                        f.name
+                    ),
+                    Err(halt) => assert!(matches!(halt, Halt::Exit(_)), "{}: {halt}", f.name),
+                }
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 500, "{tried}");
+}
+
+#[test]
+fn h1_a_buffer_may_be_the_list_of_buffers_itself() {
+    let t = TempDir::new();
+    let (mut g, _peers) = stage(&t);
+    // The list was copied in before the first byte was read over it.
+    let (i, n) = g.iov(&[(IOVS, 8), (IOVS + 8, 8)]);
+    assert_eq!(g.call("fd_read", &[6, i, n, OUT]), OK);
+    assert_eq!(g.u32_at(OUT), 8);
+    assert_eq!(g.get(IOVS, 8), b"contents");
+    // The count on top of the data: data first, count last.
+    let (i, n) = g.iov(&[(DATA, 8)]);
+    assert_eq!(g.call("fd_pread", &[6, i, n, 0, DATA]), OK);
+    assert_eq!(g.get(DATA, 8), b"\x08\0\0\0ents");
+    // Twice the same buffer.
+    let (i, n) = g.iov(&[(DATA, 4), (DATA, 4)]);
+    assert_eq!(g.call("fd_pread", &[6, i, n, 0, OUT]), OK);
+    assert_eq!(g.get(DATA, 4), b"ents");
+}
+
+#[test]
+fn h2_lists_of_buffers_are_bounded() {
+    let t = TempDir::new();
+    for shared in [false, true] {
+        let (mut g, _peers) = stage(&t);
+        g.host.shared = shared;
+        for name in ["fd_read", "fd_write"] {
+            for count in [1025, 1 << 16, 1 << 27, 0xffff_ffff] {
+                assert_eq!(g.call(name, &[6, IOVS, count, OUT]), e(Errno::INVAL), "{name} {count}");
+            }
+            assert_eq!(g.call(name, &[6, IOVS, 0, OUT]), OK);
+            // Nothing at a wild place is nothing.
+            let (i, n) = g.iov(&[(0xffff_ffff, 0), (END, 0), (DATA, 0)]);
+            assert_eq!(g.call(name, &[6, i, n, OUT]), OK);
+            assert_eq!(g.u32_at(OUT), 0);
+            let (i, n) = g.iov(&[(DATA, 1), (END - 1, 2)]);
+            assert_eq!(g.call(name, &[6, i, n, OUT]), e(Errno::FAULT));
+            let (i, n) = g.iov(&[(0, 0xffff_ffff)]);
+            assert_eq!(g.call(name, &[6, i, n, OUT]), e(Errno::FAULT));
+            // Each fits, all together overflow.
+            let list = vec![(0, END); 1024];
+            let many: Vec<(u64, u64)> = list.iter().chain(&list).copied().take(1024).collect();
+            let total: u64 = many.iter().map(|b| b.1).sum();
+            assert!(total <= u64::from(u32::MAX));
+            let (i, n) = g.iov(&[(0, 0x8000_0000), (0, 0x8000_0000)]);
+            assert!([e(Errno::INVAL), e(Errno::FAULT)].contains(&g.call(name, &[6, i, n, OUT])));
+        }
+        // The largest number of buffers works, one byte each.
+        let list: Vec<(u64, u64)> = (0..1024).map(|i| (DATA + i, 1)).collect();
+        let pattern: Vec<u8> = (0..1024u32).map(|i| i as u8).collect();
+        g.put(DATA, &pattern);
+        let (i, n) = g.iov(&list);
+        assert_eq!(g.call("fd_pwrite", &[6, i, n, 0, OUT]), OK);
+        assert_eq!(g.u32_at(OUT), 1024);
+        g.put(DATA, &[0; 1024]);
+        assert_eq!(g.call("fd_pread", &[6, i, n, 0, OUT]), OK);
+        assert_eq!(g.get(DATA, 1024), pattern);
+        assert_eq!(t.read("file")[..1024], pattern);
+    }
+}
+
+#[test]
+fn h3_without_a_memory_every_address_faults() {
+    let t = TempDir::new();
+    for f in FUNCTIONS {
+        let (mut g, _peers) = stage(&t);
+        g.host.memory = None;
+        let (args, pointers) = valid(f);
+        match g.try_call(f.name, &args) {
+            Ok(errno) if pointers.is_empty() => assert_eq!(errno, OK, "{}", f.name),
+            Ok(errno) => assert_eq!(errno, e(Errno::FAULT), "{}", f.name),
+            Err(halt) => assert_eq!((f.name, halt), ("proc_exit", Halt::Exit(0))),
+        }
+    }
+}
+
+#[test]
+fn h3_a_wrong_number_of_arguments_is_the_embedders_mistake() {
+    let t = TempDir::new();
+    let (mut g, _peers) = stage(&t);
+    for f in FUNCTIONS {
+        for args in [vec![0; f.params.len() + 1], vec![0; f.params.len().saturating_sub(1)]] {
+            if args.len() != f.params.len() {
+                assert!(matches!(g.try_call(f.name, &args), Err(Halt::Internal(_))), "{}", f.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn h6_every_flag_and_number_that_means_nothing_is_an_error() {
+    // Function, argument, values that are invalid.
+    let bits = |valid: u64, width: u32| -> Vec<u64> {
+        (0..width).map(|b| 1u64 << b).filter(|b| b & valid == 0).chain([0xffff_ffff]).collect()
+    };
+    let rows: Vec<(&str, usize, Vec<u64>)> = vec![
+        ("clock_res_get", 0, vec![4, 5, 0x8000_0000, 0xffff_ffff]),
+        ("clock_time_get", 0, vec![4, 5, 0x8000_0000, 0xffff_ffff]),
+        ("fd_advise", 3, vec![6, 7, 256, 0xffff_ffff]),
+        ("fd_seek", 2, vec![3, 4, 256, 0xffff_ffff]),
+        ("fd_fdstat_set_flags", 1, bits(0b11111, 32)),
+        ("fd_fdstat_set_rights", 1, vec![1 << 30, 1 << 63, u64::MAX]),
+        ("fd_fdstat_set_rights", 2, vec![1 << 30, 1 << 63, u64::MAX]),
+        ("fd_filestat_set_times", 3, bits(0b1111, 32).into_iter().chain([3, 12, 15]).collect()),
+        ("path_filestat_get", 1, bits(1, 32)),
+        ("path_filestat_set_times", 1, bits(1, 32)),
+        ("path_filestat_set_times", 6, bits(0b1111, 32).into_iter().chain([3, 12, 15]).collect()),
+        ("path_link", 1, bits(0, 32)),
+        ("path_open", 1, bits(1, 32)),
+        (
+            "path_open",
+            4,
+            bits(0b1111, 32).into_iter().chain([DIRECTORY | CREAT, DIRECTORY | TRUNC]).collect(),
+        ),
+        ("path_open", 5, vec![1 << 30, 1 << 63, u64::MAX]),
+        ("path_open", 6, vec![1 << 30, 1 << 63, u64::MAX]),
+        ("path_open", 7, bits(0b11111, 32)),
+        ("poll_oneoff", 2, vec![0, 4097, 1_000_000, 0xffff_ffff]),
+        ("proc_raise", 0, vec![31, 32, 64, 0xffff_ffff]),
+        ("sock_accept", 1, bits(4, 32)),
+        ("sock_recv", 3, bits(3, 32)),
+        ("sock_send", 3, bits(0, 32)),
+        ("sock_shutdown", 1, bits(3, 32).into_iter().chain([0]).collect()),
+    ];
+    let t = TempDir::new();
+    let (mut g, _peers) = stage(&t);
+    for (name, index, values) in rows {
+        let f = FUNCTIONS.iter().find(|f| f.name == name).unwrap();
+        for value in values {
+            let (mut args, _) = valid(f);
+            args[index] = value;
+            assert_eq!(
+                g.call(name, &args),
+                e(Errno::INVAL),
+                "{name} argument {index} = {value:#x}"
+            );
+        }
+    }
+    // Within a subscription: its kind is an error of the call, the rest is an error of its event.
+    for kind in [3u8, 4, 255] {
+        g.sub_fd(0, 9, kind, 6);
+        assert_eq!(g.poll(1), Err(e(Errno::INVAL)));
+    }
+    for (id, flags, errno) in
+        [(2, 0, Errno::NOTSUP), (3, 0, Errno::NOTSUP), (4, 0, Errno::INVAL), (0, 2, Errno::INVAL)]
+    {
+        g.sub_clock(0, 9, id, 0, flags);
+        assert_eq!(g.poll(1), Ok(vec![(9, e(errno) as u16, 0, 0, 0)]));
+    }
+    for id in [2, 3] {
+        assert_eq!(g.call("clock_time_get", &[id, 0, OUT]), e(Errno::NOTSUP));
+        assert_eq!(g.call("clock_res_get", &[id, OUT]), e(Errno::NOTSUP));
+    }
+    // The upper half of a cell that holds an i32 means nothing.
+    assert_eq!(g.call("fd_tell", &[6 | 0xdead_0000_0000, OUT | 0xbeef_0000_0000]), OK);
+}
+
+#[test]
+fn l2_padding_is_zero_and_nothing_else_is_touched() {
+    let t = TempDir::new();
+    let (mut g, _peers) = stage(&t);
+    // Call, place of its pointer, size, bytes that are padding.
+    let rows: [(&str, Vec<u64>, usize, Vec<usize>); 5] = [
+        ("fd_fdstat_get", vec![6, DATA], 24, vec![1, 4, 5, 6, 7]),
+        ("fd_filestat_get", vec![6, DATA], 64, (17..24).collect()),
+        ("path_filestat_get", vec![3, 1, PATH1, 4, DATA], 64, (17..24).collect()),
+        ("fd_prestat_get", vec![3, DATA], 8, vec![1, 2, 3]),
+        (
+            "poll_oneoff",
+            vec![SUBS, DATA, 1, OUT],
+            32,
+            vec![11, 12, 13, 14, 15, 26, 27, 28, 29, 30, 31],
+        ),
+    ];
+    for (name, args, size, padding) in rows {
+        g.put(DATA, &[0xAA; 256]);
+        assert_eq!(g.call(name, &args), OK, "{name}");
+        let bytes = g.get(DATA, 256);
+        for p in padding {
+            assert_eq!(bytes[p], 0, "{name} byte {p}");
+        }
+        assert!(bytes[size..].iter().all(|b| *b == 0xAA), "{name} wrote too much");
+    }
+    g.put(DATA, &[0xAA; 4096]);
+    let (entries, used) = g.readdir(3, 4096, 0);
+    assert!(entries.len() >= 6, "padding is looked at in there");
+    assert!(g.get(DATA + used, 4096 - used as usize).iter().all(|b| *b == 0xAA));
+    // Two results of the same call are the same to the last byte.
+    let twice: Vec<Vec<u8>> = (0..2)
+        .map(|_| {
+            g.put(DATA, &[0x55; 64]);
+            g.call("fd_filestat_get", &[6, DATA]);
+            g.get(DATA, 64)
+        })
+        .collect();
+    assert_eq!(twice[0], twice[1]);
+}
+
+#[test]
+fn l4_the_hosts_identities_are_hidden_but_consistent() {
+    use std::os::unix::fs::MetadataExt;
+    let t = TempDir::new();
+    t.file("file", "x");
+    std::fs::hard_link(t.join("file"), t.join("same")).unwrap();
+    t.file("other", "x");
+    let real = std::fs::metadata(t.join("file")).unwrap();
+    let ids = |g: &mut Guest, p: &str| {
+        let s = g.stat(3, 1, p).unwrap();
+        (
+            u64::from_le_bytes(s[..8].try_into().unwrap()),
+            u64::from_le_bytes(s[8..16].try_into().unwrap()),
+        )
+    };
+    let mut a = full(&t);
+    let mut b = full(&t);
+    assert_eq!(ids(&mut a, "file"), ids(&mut a, "same"));
+    assert_ne!(ids(&mut a, "file").1, ids(&mut a, "other").1);
+    assert_eq!(ids(&mut a, "file").0, ids(&mut a, "other").0, "the same device");
+    assert_ne!(ids(&mut a, "file").0, real.dev());
+    assert_ne!(ids(&mut a, "file").1, real.ino());
+    assert_ne!(ids(&mut a, "file"), ids(&mut b, "file"), "each context has its own key");
+    // Listing and looking agree, and what is above the grant does not show.
+    let list = a.list(3, 4096);
+    let ino = |n: &[u8]| list.iter().find(|x| x.name == n).unwrap().ino;
+    for name in ["file", "same", "other", "."] {
+        assert_eq!(ino(name.as_bytes()), ids(&mut a, name).1, "{name}");
+    }
+    assert_eq!(ino(b".."), ino(b"."));
+    // How many links there are is for those who can make some.
+    assert_eq!(a.stat(3, 1, "file").unwrap()[24], 2);
+    let mut c = Guest::new(quiet().caps(Caps::READ).preopen(Preopen::new(&t.0, "/")));
+    assert_eq!(c.stat(3, 1, "file").unwrap()[24], 1);
+    let mut raw =
+        Guest::new(quiet().caps(Caps::ALL).preopen(Preopen::new(&t.0, "/")).raw_identities());
+    assert_eq!(ids(&mut raw, "file"), (real.dev(), real.ino()));
+}
+
+#[test]
+fn l4_the_environment_is_withheld_without_an_error() {
+    let env = |g: &mut Guest| {
+        assert_eq!(g.call("environ_sizes_get", &[OUT, OUT2]), OK);
+        let (count, size) = (g.u32_at(OUT), g.u32_at(OUT2));
+        assert_eq!(g.call("environ_get", &[OUT2, DATA]), OK);
+        (count, String::from_utf8_lossy(&g.get(DATA, size as usize)).into_owned())
+    };
+    let builder = || quiet().inherit_env().env("GIVEN", "yes");
+    let (mut g, log) = audited(builder());
+    assert_eq!(env(&mut g), (1, "GIVEN=yes\0".to_owned()));
+    assert_eq!(log.lock().unwrap()[0].switch, Some("--allow-env"));
+    let mut g = Guest::new(builder().allow(Caps::ENV));
+    let (count, text) = env(&mut g);
+    assert_eq!(count as usize, std::env::vars_os().filter(|(k, _)| k != "GIVEN").count() + 1);
+    assert!(text.contains("GIVEN=yes\0"));
+}
+
+#[test]
+fn l3_what_is_said_names_no_path_of_the_host() {
+    let t = TempDir::new();
+    t.file("file", "x");
+    let (mut g, log) =
+        audited(quiet().caps(Caps::READ).stdin(Stdio::Null).preopen(Preopen::new(&t.0, "data")));
+    g.open("../escape", 0, Rights::FD_READ).unwrap_err();
+    g.open("file\x1b[31m", CREAT, RW).unwrap_err();
+    g.open("file", 0, Rights::FD_READ).unwrap();
+    let host = t.0.to_str().unwrap();
+    for event in log.lock().unwrap().iter() {
+        let said = event.to_string();
+        assert!(!said.contains(host) && !said.contains('\x1b'), "{said}");
+    }
+    assert!(!format!("{:?}", g.ctx).contains(host));
+    let said: Vec<String> = log.lock().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(said[0], "denied path_open \"../escape\" in \"data\": leaves the granted directory");
+    assert!(said[1].ends_with("allow it with --allow-write"), "{}", said[1]);
+    assert_eq!(said[2], "allowed path_open \"file\" in \"data\"");
+}
