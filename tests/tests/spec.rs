@@ -59,6 +59,13 @@ fn config(dispatch: Dispatch) -> Config {
     config
 }
 
+/// With fuel, of which there is more than any script needs: metering must change no result.
+fn metered(dispatch: Dispatch) -> Config {
+    let mut config = config(dispatch);
+    config.consume_fuel(true);
+    config
+}
+
 /// The lines that a list gives for a script, and whether it gives the script as a whole.
 fn listed(list: &[Listed], folder: &str, name: &str) -> (Vec<usize>, bool) {
     let entries = || list.iter().filter(|(f, n, ..)| (*f, *n) == (folder, name));
@@ -77,7 +84,7 @@ struct Totals {
 }
 
 /// Runs the scripts of a folder.
-fn run<'a>(folder: &str, files: impl Iterator<Item = TestFile<'a>>, dispatch: Dispatch) {
+fn run<'a>(folder: &str, files: impl Iterator<Item = TestFile<'a>>, config: &Config) {
     let mut totals = Totals::default();
     let mut left_out = 0;
     for file in files {
@@ -85,17 +92,17 @@ fn run<'a>(folder: &str, files: impl Iterator<Item = TestFile<'a>>, dispatch: Di
             left_out += 1;
             continue;
         }
-        let report = run_script(file.name(), file.raw(), &config(dispatch));
+        let report = run_script(file.name(), file.raw(), config);
         totals.add(folder, &report);
     }
     let Totals { scripts, found, passed, superseded, later, complaints } = totals;
     println!(
-        "{folder} ({dispatch:?}): {scripts} scripts, {found} directives: {passed} passed, \
+        "{folder}: {scripts} scripts, {found} directives: {passed} passed, \
          {superseded} superseded, {later} and {left_out} scripts for later, {} wrong",
         complaints.len()
     );
     assert!(scripts > 0, "the folder {folder} is empty");
-    assert!(complaints.is_empty(), "{folder} ({dispatch:?}):\n{}", complaints.join("\n"));
+    assert!(complaints.is_empty(), "{folder}:\n{}", complaints.join("\n"));
     assert_eq!(found, passed + superseded + later, "{folder}: the numbers do not add up");
 }
 
@@ -108,7 +115,7 @@ impl Totals {
         let (mut superseded, _) = listed(SUPERSEDED, folder, &report.name);
         let (mut later, _) = listed(LATER, folder, &report.name);
         let listed = (superseded.len(), later.len());
-        let mut take = |lines: &mut Vec<usize>, line| {
+        let take = |lines: &mut Vec<usize>, line| {
             let at = lines.iter().position(|listed| *listed == line);
             at.map(|at| lines.swap_remove(at)).is_some()
         };
@@ -138,7 +145,7 @@ macro_rules! folders {
             $(
                 #[test]
                 fn $name() {
-                    run($folder, $files, Dispatch::Loop);
+                    run($folder, $files, &config(Dispatch::Loop));
                 }
             )*
         }
@@ -149,7 +156,7 @@ macro_rules! folders {
             $(
                 #[test]
                 fn $name() {
-                    run($folder, $files, Dispatch::TailCall);
+                    run($folder, $files, &config(Dispatch::TailCall));
                 }
             )*
         }
@@ -176,6 +183,20 @@ folders! {
     sign_extension: "sign-extension-ops", proposal(Proposal::SignExtensionOps);
     tail_call: "tail-call", proposal(Proposal::TailCall);
     wide_arithmetic: "wide-arithmetic", proposal(Proposal::WideArithmetic);
+}
+
+mod metered_by {
+    use super::*;
+
+    #[test]
+    fn loop_version_3() {
+        run("wasm-v3", spec(SpecVersion::V3), &metered(Dispatch::Loop));
+    }
+
+    #[test]
+    fn tail_calls_version_3() {
+        run("wasm-v3", spec(SpecVersion::V3), &metered(Dispatch::TailCall));
+    }
 }
 
 /// Names in the lists above must exist, or a renamed script would hide.

@@ -91,12 +91,12 @@ pub(crate) struct Run {
 /// What the guest is given.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Grants {
-    /// Give a directory: HOST[::GUEST][:ro|:rw] (repeatable)
+    /// Give a directory, as `HOST`, `HOST::GUEST`, either with `:ro` or `:rw` at its end (repeatable)
     ///
     /// The guest sees it as GUEST, or by the same name. What it may do there is what the suffix
     /// (read and write, unless `:ro`) and the --allow flags have in common; without --allow-read,
     /// --allow-write or --allow-path that is nothing.
-    #[arg(long, value_name = "DIR", help_heading = "What the guest is given")]
+    #[arg(long, value_name = "HOST[::GUEST][:ro|:rw]", help_heading = "What the guest is given")]
     pub(crate) dir: Vec<OsString>,
 
     /// Set a variable in the guest's environment (repeatable)

@@ -32,15 +32,17 @@ pub(crate) fn build(args: &Run, settings: &Settings) -> Result<Wasi, Failure> {
     if grants.no_stdio {
         builder = builder.stdin(Stdio::Null).stdout(Stdio::Null).stderr(Stdio::Null);
     }
+    let mut warnings = Vec::new();
     for text in &grants.dir {
         let grant = Grant::parse(text)?;
-        warn_if_useless(text, &grant, settings.capabilities);
+        warnings.extend(uselessness(text, &grant, settings.capabilities));
         let preopen = Preopen::new(&grant.host, grant.guest);
         builder = builder.preopen(if grant.read_only { preopen.read_only() } else { preopen });
     }
     let ctx = builder.build().map_err(|error| Failure::usage(escape::lines(&error.to_string())))?;
-    for overlap in ctx.overlapping_preopens() {
-        failure::warn(&describe(overlap));
+    warnings.extend(ctx.overlapping_preopens().iter().map(describe));
+    for warning in warnings {
+        failure::warn(&warning);
     }
     Ok(Wasi::new(ctx))
 }
@@ -74,22 +76,20 @@ fn variables(pairs: &[OsString]) -> Result<Vec<(&OsStr, &OsStr)>, Failure> {
     Ok(found)
 }
 
-fn warn_if_useless(text: &OsStr, grant: &Grant, capabilities: Caps) {
+/// A sentence if the guest can do nothing with a directory.
+fn uselessness(text: &OsStr, grant: &Grant, capabilities: Caps) -> Option<String> {
     let mut usable = capabilities & Caps::FILES;
     if grant.read_only {
         usable.remove(Caps::WRITE);
     }
-    if usable.is_empty() {
-        failure::warn(&format!(
-            "--dir {} gives nothing without {}",
-            escape::os(text),
-            if grant.read_only {
-                "--allow-read or --allow-path"
-            } else {
-                "--allow-read, --allow-write or --allow-path"
-            }
-        ));
-    }
+    let missing = if grant.read_only {
+        "--allow-read or --allow-path"
+    } else {
+        "--allow-read, --allow-write or --allow-path"
+    };
+    usable
+        .is_empty()
+        .then(|| format!("--dir {} gives nothing without {missing}", escape::os(text)))
 }
 
 fn describe(overlap: &Overlap) -> String {

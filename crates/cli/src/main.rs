@@ -31,6 +31,8 @@ use crate::failure::{Failure, Status};
 
 fn main() -> ExitCode {
     report_panics();
+    // Without it closed pipes end in errors instead: worse, but no reason not to start.
+    let _ = signals::end_quietly_on_closed_pipes();
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let status = match std::panic::catch_unwind(|| command::dispatch(&words)) {
         Ok(Ok(status)) => status,

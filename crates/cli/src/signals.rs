@@ -66,7 +66,6 @@ impl Signals {
     }
 
     fn listen(shared: &Arc<Shared>) -> io::Result<()> {
-        end_quietly_on_closed_pipes()?;
         let mut arriving = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
         let shared = Arc::clone(shared);
         std::thread::Builder::new().name("signals".into()).spawn(move || {

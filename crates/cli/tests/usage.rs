@@ -123,7 +123,7 @@ fn wrong_usage_is_status_2_and_one_clear_message() {
         ("--invoke --sandbox add.wat", "--invoke"),
         ("--fuel", "--fuel"),
         ("--fuel 1 --fuel 2 add.wat", "--fuel"),
-        ("--fuel -1 add.wat", "--fuel"),
+        ("--fuel -1 add.wat", "'-1'"),
         ("--fuel 1.5 add.wat", "whole number"),
         ("--timeout 5 add.wat", "5s"),
         ("--timeout 1fortnight add.wat", "unit"),

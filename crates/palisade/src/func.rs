@@ -101,7 +101,7 @@ impl Func {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongStore`].
+    /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
     pub fn ty(&self, store: impl AsContext) -> Result<FuncType> {
         let store = store.as_context();
         let id = self.canonical_type(store.opaque())?;
@@ -112,7 +112,7 @@ impl Func {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Type`] if its type is another, [`ErrorKind::WrongStore`].
+    /// [`ErrorKind::Type`](crate::ErrorKind::Type) if its type is another, [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
     pub fn typed<P: WasmParams, R: WasmResults>(
         &self,
         store: impl AsContext,
@@ -125,8 +125,8 @@ impl Func {
     ///
     /// # Errors
     ///
-    /// The guest's trap or the host function's error; [`ErrorKind::Type`] if the number or the types
-    /// of `params` are wrong; [`ErrorKind::WrongStore`] if the function or an argument belongs to
+    /// The guest's trap or the host function's error; [`ErrorKind::Type`](crate::ErrorKind::Type) if the number or the types
+    /// of `params` are wrong; [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore) if the function or an argument belongs to
     /// another store.
     pub fn call(
         &self,

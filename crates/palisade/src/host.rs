@@ -90,8 +90,14 @@ impl HostDef {
         ty: FuncType,
         func: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let core = ty.to_core(engine)?;
-        let closure: Arc<Dynamic<T>> = Arc::new(Dynamic { ty: core, func: Box::new(func) });
+        // A type without a null or zero has nothing to begin with: a wrong value that is refused if
+        // it stays.
+        let unset = |ty: &ValType| Val::default_for(ty).unwrap_or(Val::FuncRef(None));
+        let closure: Arc<Dynamic<T>> = Arc::new(Dynamic {
+            ty: ty.to_core(engine)?,
+            unset: ty.results().iter().map(unset).collect(),
+            func: Box::new(func),
+        });
         Self::new(engine, &ty, dynamic_code::<T>, closure)
     }
 
@@ -298,6 +304,8 @@ type DynamicFunc<T> = dyn Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + 
 /// A host function whose types are only known while running.
 struct Dynamic<T: 'static> {
     ty: core::FuncType,
+    /// What stands in the results before the closure sets them.
+    unset: Box<[Val]>,
     func: Box<DynamicFunc<T>>,
 }
 
@@ -323,19 +331,27 @@ unsafe fn dynamic_code<T: 'static>(
 }
 
 impl<T: 'static> Dynamic<T> {
+    /// Up to this many arguments and results need no allocation.
+    const FEW: usize = 12;
+
     /// # Safety
     ///
     /// The cells hold arguments of this function's type of the caller's store, and have room for
     /// its results.
     unsafe fn call(&self, mut caller: Caller<'_, T>, cells: &mut [Cell]) -> Result<()> {
-        let mut values = vec![Val::I32(0); self.ty.params.len() + self.ty.results.len()];
+        let count = self.ty.params.len() + self.ty.results.len();
+        let (mut few, mut many);
+        let values: &mut [Val] = if count <= Self::FEW {
+            few = [Val::I32(0); Self::FEW];
+            &mut few[..count]
+        } else {
+            many = vec![Val::I32(0); count];
+            &mut many
+        };
         let (params, results) = values.split_at_mut(self.ty.params.len());
         // SAFETY: the caller vouches for the cells.
         unsafe { read_values(caller.store().opaque(), &self.ty.params, cells, params) };
-        for (ty, result) in self.ty.results.iter().zip(results.iter_mut()) {
-            let ty = ValType::from_core(caller.engine(), *ty);
-            *result = Val::default_for(&ty).unwrap_or(Val::FuncRef(None));
-        }
+        results.copy_from_slice(&self.unset);
         let store = caller.store_mut().raw();
         (self.func)(caller, params, results)?;
         // SAFETY: the closure's view of the store is gone, and the store lives on.

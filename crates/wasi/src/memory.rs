@@ -57,7 +57,7 @@ impl GuestMemory for [u8] {
     }
 
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
-        let range = range(<[u8]>::len(self), addr, buf.len() as u64)?;
+        let range = range(<[u8]>::len(self), addr, <[u8]>::len(buf) as u64)?;
         buf.copy_from_slice(self.get(range).ok_or(Errno::FAULT)?);
         Ok(())
     }

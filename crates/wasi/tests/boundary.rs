@@ -3,7 +3,9 @@
 mod common;
 
 use common::*;
-use palisade_wasi::{Caps, Errno, FUNCTIONS, FunctionInfo, Halt, Preopen, Rights, Stdio};
+use palisade_wasi::{
+    Caps, Errno, FUNCTIONS, FunctionInfo, GuestMemory, Halt, Preopen, Rights, Stdio, WasiHost,
+};
 
 const END: u64 = MEMORY as u64;
 
@@ -78,7 +80,8 @@ fn valid(f: &FunctionInfo) -> (Vec<u64>, Vec<(usize, u64)>) {
         }
         "path_open" => (vec![3, 1, PATH1, path("file"), 0, 2, 0, 0, OUT], vec![(2, 4), (8, 4)]),
         "path_readlink" => (vec![3, PATH1, 4, DATA, 10, OUT], vec![(1, 4), (3, 10), (5, 4)]),
-        "path_remove_directory" | "path_unlink_file" => (vec![3, PATH1, 4], vec![(1, 4)]),
+        "path_remove_directory" => (vec![3, PATH1, 4], vec![(1, 4)]),
+        "path_unlink_file" => (vec![3, PATH1, 3], vec![(1, 3)]),
         "path_rename" => (vec![3, PATH1, 4, 3, PATH2, 4], vec![(1, 4), (4, 4)]),
         "path_symlink" => (vec![PATH1, 4, 3, PATH2, 4], vec![(0, 4), (3, 4)]),
         "poll_oneoff" => (vec![SUBS, EVENTS, 1, OUT], vec![(0, 48), (1, 32), (3, 4)]),
@@ -95,12 +98,13 @@ fn valid(f: &FunctionInfo) -> (Vec<u64>, Vec<(usize, u64)>) {
 
 /// Names in the way of a call, and the right ones in its place.
 fn prepare(g: &mut Guest, f: &FunctionInfo) {
-    match f.name {
-        "path_readlink" => g.put(PATH1, b"link"),
-        "path_remove_directory" => g.put(PATH1, b"empt"),
-        "path_unlink_file" => g.put(PATH1, b"old\0"),
-        _ => return,
+    let name: &[u8] = match f.name {
+        "path_readlink" => b"link",
+        "path_remove_directory" => b"empt",
+        "path_unlink_file" => b"old\0",
+        _ => b"file",
     };
+    g.put(PATH1, name);
 }
 
 #[test]
@@ -246,6 +250,65 @@ fn h3_a_wrong_number_of_arguments_is_the_embedders_mistake() {
             if args.len() != f.params.len() {
                 assert!(matches!(g.try_call(f.name, &args), Err(Halt::Internal(_))), "{}", f.name);
             }
+        }
+    }
+}
+
+/// A memory that is shared with a thread that changes every byte as soon as it was read: whoever reads a byte a second
+/// time gets something else, and is noticed.
+struct Changing {
+    bytes: Vec<u8>,
+    read: std::cell::RefCell<Vec<std::ops::Range<u64>>>,
+}
+
+impl GuestMemory for Changing {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        let range = addr..addr + buf.iter().len() as u64;
+        let mut seen = self.read.borrow_mut();
+        assert!(
+            !seen.iter().any(|r| r.start < range.end && range.start < r.end),
+            "{range:?} was read twice"
+        );
+        seen.push(range);
+        GuestMemory::read(&self.bytes, addr, buf)
+    }
+    fn write(&mut self, addr: u64, data: &[u8]) -> Result<(), Errno> {
+        GuestMemory::write(&mut self.bytes, addr, data)
+    }
+    fn slice(&self, _: u64, _: u64) -> Option<Result<&[u8], Errno>> {
+        None
+    }
+    fn slice_mut(&mut self, _: u64, _: u64) -> Option<Result<&mut [u8], Errno>> {
+        None
+    }
+}
+
+struct ChangingHost(Changing);
+
+impl WasiHost for ChangingHost {
+    fn memory(&mut self) -> Option<&mut dyn GuestMemory> {
+        Some(&mut self.0)
+    }
+    fn charge_fuel(&mut self, _: u64) -> Result<(), Halt> {
+        Ok(())
+    }
+}
+
+#[test]
+fn h5_what_is_passed_by_address_is_read_once() {
+    let t = TempDir::new();
+    t.dir("empt");
+    for f in FUNCTIONS {
+        let (mut g, _peers) = stage(&t);
+        prepare(&mut g, f);
+        let (args, _) = valid(f);
+        let mut host = ChangingHost(Changing { bytes: g.get(0, MEMORY), read: Default::default() });
+        match palisade_wasi::call(&mut g.ctx, &mut host, f.func, &args) {
+            Ok(errno) => assert_eq!(errno, OK, "{}", f.name),
+            Err(halt) => assert_eq!(halt, Halt::Exit(0)),
         }
     }
 }

@@ -533,6 +533,47 @@ fn f12_special_files_do_not_open_and_nothing_waits() {
 }
 
 #[test]
+fn f12_a_fifo_in_place_of_a_file_is_never_opened() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let t = TempDir::new();
+    t.file("file", "inside");
+    mknodat(CWD, t.join("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let root = std::fs::File::open(&t.0).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let swapper = {
+        let stop = stop.clone();
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                rustix::fs::renameat_with(
+                    &root,
+                    "file",
+                    &root,
+                    "fifo",
+                    rustix::fs::RenameFlags::EXCHANGE,
+                )
+                .unwrap();
+            }
+        })
+    };
+    let mut g = full(&t);
+    let mut opened = 0;
+    for i in 0..3_000 {
+        let rights = if i % 2 == 0 { Rights::FD_READ } else { RW };
+        match g.open("file", 0, rights) {
+            Ok(fd) => {
+                assert_eq!(g.read_fd(fd, 10), Ok(b"inside".to_vec()));
+                assert_eq!(g.call("fd_close", &[fd]), OK);
+                opened += 1;
+            }
+            Err(errno) => assert!([NOTCAPABLE, e(Errno::AGAIN)].contains(&errno), "{errno}"),
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    swapper.join().unwrap();
+    println!("{opened} opened");
+}
+
+#[test]
 fn f13_times_at_their_extremes() {
     let t = TempDir::new();
     t.file("file", "x");

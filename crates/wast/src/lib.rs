@@ -80,6 +80,10 @@ pub fn run_script(name: &str, text: &str, config: &palisade::Config) -> Report {
         Report { name: name.to_owned(), found: count_directives(text), ..Report::default() };
     if let Err(failure) = runner::run(text, config, &mut report) {
         report.failed.push(failure);
+        // What was not reached was not judged.
+        let judged = report.passed + report.failed.len();
+        report.skipped = report.found.saturating_sub(judged);
+        return report;
     }
     let judged = report.passed + report.failed.len() + report.skipped;
     if judged != report.found {

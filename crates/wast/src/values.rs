@@ -194,8 +194,8 @@ mod tests {
             (0xfff8_0000_0000_0001, false, true),
             (0x7ff4_0000_0000_0000, false, false),
         ] {
-            assert_eq!(f64_matches(&canonical, bits), is_canonical, "{bits:#x}");
-            assert_eq!(f64_matches(&arithmetic, bits), is_arithmetic, "{bits:#x}");
+            assert_eq!(f64_matches(&NanPattern::CanonicalNan, bits), is_canonical, "{bits:#x}");
+            assert_eq!(f64_matches(&NanPattern::ArithmeticNan, bits), is_arithmetic, "{bits:#x}");
         }
     }
 

@@ -112,9 +112,13 @@ fn wrong_usage(error: &clap::Error) -> Failure {
 /// `palisade help [COMMAND]`.
 fn help(words: &[OsString]) -> Result<Status, Failure> {
     let text = match words {
-        [] => args::whole().render_long_help(),
+        [] => args::whole().render_long_help().to_string(),
         [name] => match name.to_str().and_then(args::subcommand) {
-            Some(mut command) => command.render_long_help(),
+            // The same text as `--help`.
+            Some(command) => match command.try_get_matches_from(["palisade", "--help"]) {
+                Err(help) => help.render().to_string(),
+                Ok(_) => String::new(),
+            },
             None => {
                 return Err(Failure::usage(format!("there is no command `{}`", escape::os(name)))
                     .hint(format!("the commands are {}", args::SUBCOMMANDS.join(", "))));
@@ -122,7 +126,7 @@ fn help(words: &[OsString]) -> Result<Status, Failure> {
         },
         _ => return Err(Failure::usage("`palisade help` takes the name of one command")),
     };
-    failure::print(&text.to_string())?;
+    failure::print(&text)?;
     Ok(Status::Success)
 }
 

@@ -244,6 +244,118 @@ impl<B: Bin<Out = bool>, F: Form, const BACK: bool> Op for BranchOp<B, F, BACK> 
     }
 }
 
+/// Operands of a selection on a comparison: those of the comparison, then the two values.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct SelectSlots {
+    pub(crate) compare: Slots,
+    pub(crate) x: u16,
+    pub(crate) y: u16,
+    pub(crate) pad: u32,
+}
+
+/// Operands of a selection on a comparison with an immediate.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct SelectImm<I> {
+    pub(crate) compare: WithImm<I>,
+    pub(crate) x: u16,
+    pub(crate) y: u16,
+    pub(crate) pad: u32,
+}
+
+/// Slot `x` if a comparison holds, slot `y` otherwise. `O` are the operands.
+struct SelectOn<B, F, T, O>(PhantomData<(B, F, T, O)>);
+
+impl<B: Bin<Out = bool>, F: Form, T: Dest, O: Copy> Op for SelectOn<B, F, T, O> {
+    #[inline(always)]
+    unsafe fn exec(mut s: State) -> Next {
+        // SAFETY: the instruction was emitted in this form: the operands of the comparison, then
+        // the two slots, which belong to the frame.
+        unsafe {
+            let (a, b) = F::get::<B::In>(&s);
+            let slots = s.ip.add(size_of::<F::Ops<B::In>>()).cast::<[u16; 2]>().read();
+            let (x, y) = (s.cell(slots[0]), s.cell(slots[1]));
+            let holds = matches!(B::apply(a, b), Ok(true));
+            put::<u64, T>(&mut s, if holds { x } else { y });
+        }
+        s.after::<O>()
+    }
+}
+
+const fn select_row<B: Bin<Out = bool>>() -> [DestPair; 7] {
+    macro_rules! pair {
+        ($form:ident, $ops:ty) => {
+            [
+                handler::<SelectOn<B, $form, R, $ops>>(),
+                handler::<SelectOn<B, $form, D, $ops>>(),
+            ]
+        };
+    }
+    [
+        pair!(SS, SelectSlots),
+        pair!(SA, SelectSlots),
+        pair!(AS, SelectSlots),
+        pair!(SI, SelectImm<<B::In as Val>::Imm>),
+        pair!(IS, SelectImm<<B::In as Val>::Imm>),
+        pair!(AI, SelectImm<<B::In as Val>::Imm>),
+        pair!(IA, SelectImm<<B::In as Val>::Imm>),
+    ]
+}
+
+/// Operands of the end of a counting loop.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct CountOps {
+    pub(crate) handler: u64,
+    pub(crate) offset: i32,
+    /// Where the sum goes.
+    pub(crate) d: u16,
+    /// What is added to.
+    pub(crate) a: u16,
+    /// What is added.
+    pub(crate) add: i32,
+    /// What the sum is compared with: an immediate, or slot `b`.
+    pub(crate) imm: i32,
+    pub(crate) b: u16,
+    pub(crate) pad: [u16; 3],
+}
+
+/// Adds an immediate to a slot, and branches back if a comparison of the sum holds: with a slot
+/// or an immediate (`IMM`), which is the left operand if `LEFT`.
+struct Count<B, const IMM: bool, const LEFT: bool>(PhantomData<B>);
+
+impl<B: Bin<Out = bool>, const IMM: bool, const LEFT: bool> Op for Count<B, IMM, LEFT> {
+    #[inline(always)]
+    unsafe fn exec(mut s: State) -> Next {
+        // SAFETY: the instruction was emitted with `CountOps`, whose slots belong to the frame and
+        // whose offset leads into its code.
+        unsafe {
+            let o = s.operands::<CountOps>();
+            let sum = s.cell(o.a).wrapping_add(i64::from(o.add) as u64);
+            let sum = B::In::from_cell(sum);
+            s.acc = sum.to_cell();
+            s.set_cell(o.d, s.acc);
+            let other = if IMM { i64::from(o.imm) as u64 } else { s.cell(o.b) };
+            let other = B::In::from_cell(other);
+            let holds = if LEFT { B::apply(other, sum) } else { B::apply(sum, other) };
+            if let Ok(true) = holds {
+                return jump::<true>(s, o.offset);
+            }
+        }
+        s.after::<CountOps>()
+    }
+}
+
+const fn count_row<B: Bin<Out = bool>>() -> [Handler; 4] {
+    [
+        handler::<Count<B, false, false>>(),
+        handler::<Count<B, false, true>>(),
+        handler::<Count<B, true, false>>(),
+        handler::<Count<B, true, true>>(),
+    ]
+}
+
 /// Goes on `offset` bytes from the current instruction.
 #[inline(always)]
 pub(crate) unsafe fn jump<const BACK: bool>(mut s: State, offset: i32) -> Next {
@@ -426,6 +538,8 @@ macro_rules! comparisons {
     ($($name:ident => $negated:ident, $swap:literal;)*) => {
         static BRANCHES: &[[[Handler; 2]; 7]] = &[$(branch_row::<bin::$name>(),)*];
         const FIRST_COMPARISON: u8 = BinIdx::I32Eq as u8;
+        /// The comparisons up to here are of integers.
+        const LAST_INTEGER: u8 = BinIdx::I64LeU as u8;
 
         impl BinIdx {
             /// Whether this is a comparison.
@@ -445,6 +559,31 @@ macro_rules! comparisons {
         }
     };
 }
+
+macro_rules! integer_comparisons {
+    ($($name:ident)*) => {
+        static SELECTS: &[[DestPair; 7]] = &[$(select_row::<bin::$name>(),)*];
+        static COUNTS: &[[Handler; 4]] = &[$(count_row::<bin::$name>(),)*];
+
+        impl BinIdx {
+            fn integer_row(self) -> Option<usize> {
+                let row = (self as u8).checked_sub(FIRST_COMPARISON)?;
+                (self as u8 <= LAST_INTEGER).then_some(row as usize)
+            }
+            /// The handlers of the selection on this comparison, if it is of integers.
+            pub(crate) fn select(self, form: FormIdx) -> Option<DestPair> {
+                Some(SELECTS[self.integer_row()?][form as usize])
+            }
+            /// The handler of the end of a counting loop on this comparison, if it is of integers.
+            pub(crate) fn count(self, imm: bool, left: bool) -> Option<Handler> {
+                Some(COUNTS[self.integer_row()?][usize::from(imm) * 2 + usize::from(left)])
+            }
+        }
+    };
+}
+
+// In the order of `binary_operators`.
+integer_comparisons! { I32Eq I32Ne I32LtS I32LtU I32LeS I32LeU I64Eq I64Ne I64LtS I64LtU I64LeS I64LeU }
 
 // In the order of `binary_operators`.
 comparisons! {

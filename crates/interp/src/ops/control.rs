@@ -235,6 +235,22 @@ impl Op for Copy1 {
 }
 pub(crate) static COPY: Handler = handler::<Copy1>();
 
+/// Copies slot `a` to slot `d` and to the accumulator.
+struct CopyToAcc;
+impl Op for CopyToAcc {
+    #[inline(always)]
+    unsafe fn exec(mut s: State) -> Next {
+        // SAFETY: the slots belong to the frame.
+        unsafe {
+            let o = s.operands::<Slots>();
+            s.acc = s.cell(o.a);
+            s.set_cell(o.d, s.acc);
+        }
+        s.after::<Slots>()
+    }
+}
+pub(crate) static COPY_TO_ACC: Handler = handler::<CopyToAcc>();
+
 /// Copies slot `a` to slot `d`, then slot `c` to slot `b`.
 struct Copy2;
 impl Op for Copy2 {

@@ -52,7 +52,7 @@ macro_rules! loads {
                 }
             )*
         }
-        static LOADS: &[[DestPair; 5]] = &[$(load_row::<load::$name>(),)*];
+        static LOADS: &[[DestPair; 7]] = &[$(load_row::<load::$name>(),)*];
         static FAR_LOADS: &[[DestPair; 2]] = &[$(far_load_row::<load::$name>(),)*];
     };
 }
@@ -89,7 +89,7 @@ macro_rules! stores {
                 }
             )*
         }
-        static STORES: &[[Handler; 11]] = &[$(store_row::<store::$name>(),)*];
+        static STORES: &[[[Handler; 3]; 7]] = &[$(store_row::<store::$name>(),)*];
         static FAR_STORES: &[[Handler; 2]] = &[$(far_store_row::<store::$name>(),)*];
     };
 }
@@ -124,11 +124,12 @@ pub(crate) struct MemOpsWide {
     pub(crate) d: u16,
     pub(crate) a: u16,
     pub(crate) offset: u32,
-    /// The second part of the index, or the value of a store.
+    /// The part of the index that is shifted.
     pub(crate) b: u16,
-    /// By how much the second part of the index is shifted.
+    /// By how much.
     pub(crate) shift: u16,
-    /// The value of a store that is an immediate (sign-extended for 8-byte ones).
+    /// What is added to the index; or the value of a store that is an immediate (sign-extended for
+    /// 8-byte ones).
     pub(crate) imm: i32,
 }
 
@@ -165,12 +166,20 @@ addrs! {
     InAcc, MemOps, |s, o| s.acc as u32;
     /// A constant, which the offset holds.
     Fixed, MemOps, |s, o| 0;
-    /// A slot and another one, shifted.
-    Sum, MemOpsWide, |s, o| (s.cell(o.a) as u32)
-        .wrapping_add((s.cell(o.b) as u32).wrapping_shl(u32::from(o.shift)));
-    /// A slot and the accumulator, shifted.
-    SumAcc, MemOpsWide, |s, o| (s.cell(o.a) as u32)
-        .wrapping_add((s.acc as u32).wrapping_shl(u32::from(o.shift)));
+    /// A slot, shifted, and a constant.
+    SlotImm, MemOpsWide, |s, o| scaled(s.cell(o.b), o.shift, o.imm);
+    /// The accumulator, shifted, and a constant.
+    AccImm, MemOpsWide, |s, o| scaled(s.acc, o.shift, o.imm);
+    /// A slot, another one, shifted, and a constant.
+    Sum, MemOpsWide, |s, o| (s.cell(o.a) as u32).wrapping_add(scaled(s.cell(o.b), o.shift, o.imm));
+    /// A slot, the accumulator, shifted, and a constant.
+    SumAcc, MemOpsWide, |s, o| (s.cell(o.a) as u32).wrapping_add(scaled(s.acc, o.shift, o.imm));
+}
+
+/// Part of an index: wraps at 32 bits, as the operators that it stands for do.
+#[inline(always)]
+fn scaled(cell: u64, shift: u16, imm: i32) -> u32 {
+    (cell as u32).wrapping_shl(u32::from(shift)).wrapping_add(imm as u32)
 }
 
 /// The number of an address form in the tables.
@@ -179,8 +188,17 @@ pub(crate) enum AddrIdx {
     InSlot,
     InAcc,
     Fixed,
+    SlotImm,
+    AccImm,
     Sum,
     SumAcc,
+}
+
+impl AddrIdx {
+    /// Whether the operands are [`MemOpsWide`].
+    pub(crate) fn wide(self) -> bool {
+        !matches!(self, Self::InSlot | Self::InAcc | Self::Fixed)
+    }
 }
 
 /// The host address of an access to memory 0, if all of it lies inside.
@@ -262,28 +280,51 @@ impl<S: Store, A: Addr, V: Source, const WIDE: bool> Op for StoreOp<S, A, V, WID
     }
 }
 
-const fn load_row<L: Load>() -> [DestPair; 5] {
+const fn load_row<L: Load>() -> [DestPair; 7] {
     macro_rules! pair {
         ($addr:ident) => {
             [handler::<LoadOp<L, $addr, R>>(), handler::<LoadOp<L, $addr, D>>()]
         };
     }
-    [pair!(InSlot), pair!(InAcc), pair!(Fixed), pair!(Sum), pair!(SumAcc)]
+    [
+        pair!(InSlot),
+        pair!(InAcc),
+        pair!(Fixed),
+        pair!(SlotImm),
+        pair!(AccImm),
+        pair!(Sum),
+        pair!(SumAcc),
+    ]
 }
 
-const fn store_row<S: Store>() -> [Handler; 11] {
+/// By address form, then by source; immediates only go with the simple forms.
+const fn store_row<S: Store>() -> [[Handler; 3]; 7] {
+    macro_rules! simple {
+        ($addr:ident) => {
+            [
+                handler::<StoreOp<S, $addr, FromSlot, false>>(),
+                handler::<StoreOp<S, $addr, FromAcc, false>>(),
+                handler::<StoreOp<S, $addr, FromImm, true>>(),
+            ]
+        };
+    }
+    macro_rules! wide {
+        ($addr:ident) => {
+            [
+                handler::<StoreOp<S, $addr, FromSlot, true>>(),
+                handler::<StoreOp<S, $addr, FromAcc, true>>(),
+                handler::<StoreOp<S, $addr, FromSlot, true>>(),
+            ]
+        };
+    }
     [
-        handler::<StoreOp<S, InSlot, FromSlot, false>>(),
-        handler::<StoreOp<S, InSlot, FromAcc, false>>(),
-        handler::<StoreOp<S, InSlot, FromImm, true>>(),
-        handler::<StoreOp<S, InAcc, FromSlot, false>>(),
-        handler::<StoreOp<S, InAcc, FromImm, true>>(),
-        handler::<StoreOp<S, Fixed, FromSlot, false>>(),
-        handler::<StoreOp<S, Fixed, FromAcc, false>>(),
-        handler::<StoreOp<S, Fixed, FromImm, true>>(),
-        handler::<StoreOp<S, Sum, FromSlot, true>>(),
-        handler::<StoreOp<S, Sum, FromAcc, true>>(),
-        handler::<StoreOp<S, InAcc, FromAcc, false>>(),
+        simple!(InSlot),
+        simple!(InAcc),
+        simple!(Fixed),
+        wide!(SlotImm),
+        wide!(AccImm),
+        wide!(Sum),
+        wide!(SumAcc),
     ]
 }
 
@@ -309,22 +350,10 @@ impl LoadIdx {
 impl StoreIdx {
     /// The handler of a fast store, where that combination exists.
     pub(crate) fn handler(self, addr: AddrIdx, source: SourceIdx) -> Option<Handler> {
-        let column = match (addr, source) {
-            (AddrIdx::InSlot, SourceIdx::Slot) => 0,
-            (AddrIdx::InSlot, SourceIdx::Acc) => 1,
-            (AddrIdx::InSlot, SourceIdx::Imm) => 2,
-            (AddrIdx::InAcc, SourceIdx::Slot) => 3,
-            (AddrIdx::InAcc, SourceIdx::Imm) => 4,
-            (AddrIdx::Fixed, SourceIdx::Slot) => 5,
-            (AddrIdx::Fixed, SourceIdx::Acc) => 6,
-            (AddrIdx::Fixed, SourceIdx::Imm) => 7,
-            (AddrIdx::Sum, SourceIdx::Slot) => 8,
-            (AddrIdx::Sum, SourceIdx::Acc) => 9,
-            // Only of use for floats: there the two accumulators differ.
-            (AddrIdx::InAcc, SourceIdx::Acc) => 10,
-            _ => return None,
-        };
-        Some(STORES[self as usize][column])
+        if addr.wide() && source == SourceIdx::Imm {
+            return None;
+        }
+        Some(STORES[self as usize][addr as usize][source as usize])
     }
     /// The handler of a store to any memory.
     pub(crate) fn far(self, memory64: bool) -> Handler {

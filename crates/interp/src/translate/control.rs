@@ -4,7 +4,7 @@ use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 use palisade_module::{FuncIdx, TableIdx};
 
 use crate::code::{Signature, Ty};
-use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, FormIdx};
+use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, CountOps, FormIdx};
 use crate::ops::call::{
     CALL, CALL_IMPORT, CALL_INDIRECT, CALL_INDIRECT_ANY, CALL_REF, CallOps, IndirectOps, RETURN_IMM,
     RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps, TAIL_CALL, TAIL_CALL_IMPORT,
@@ -155,7 +155,7 @@ impl Translator<'_> {
     /// A label stands here: nothing is known of the accumulators, and nothing can be taken back.
     fn bind(&mut self) {
         self.stack.forget();
-        self.last = [None; 2];
+        self.last = [None; 3];
     }
 
     pub(super) fn visit_else(&mut self) -> Result<()> {
@@ -325,7 +325,7 @@ impl Translator<'_> {
     /// What follows cannot be reached.
     pub(super) fn stop(&mut self) {
         self.reachable = false;
-        self.last = [None; 2];
+        self.last = [None; 3];
     }
 
     pub(super) fn visit_br_if(&mut self, relative: u32) -> Result<()> {
@@ -357,7 +357,7 @@ impl Translator<'_> {
         }
         let here = self.emitter.here();
         self.emitter.resolve(around, here);
-        self.last = [None; 2];
+        self.last = [None; 3];
         Ok(())
     }
 
@@ -413,7 +413,7 @@ impl Translator<'_> {
     pub(super) fn take_back(&mut self, last: Last) {
         self.emitter.truncate(last.at);
         self.stack.regs = last.regs;
-        self.last = [self.last[1], None];
+        self.last = [self.last[1], self.last[2], None];
     }
 
     /// Pops a condition; a comparison that made it is taken back.
@@ -423,6 +423,7 @@ impl Translator<'_> {
             && let (Some(last), Some(pending)) = (self.last[0], pending)
             && last.at == pending.at
             && last.op.is_comparison()
+            && last.stored.is_none()
         {
             self.take_back(last);
             return Ok(Cond::Compare {
@@ -460,6 +461,12 @@ impl Translator<'_> {
                 self.emit(handlers[back], BranchImm { handler: 0, offset: 0, a, pad: 0, imm: 0u64 })
             }
             Cond::Compare { mut op, mut form, mut a, mut b, imm } => {
+                if sense
+                    && back == 1
+                    && let Some(at) = self.count(op, form, a, b, imm)
+                {
+                    return Ok(Fixup { at, field: OFFSET_FIELD });
+                }
                 if !sense {
                     let Some((negated, swap)) = op.negated() else { return invalid() };
                     op = negated;
@@ -487,6 +494,38 @@ impl Translator<'_> {
             }
         };
         Ok(Fixup { at, field: OFFSET_FIELD })
+    }
+
+    /// Emits the end of a counting loop, if the newest instruction adds an immediate to a slot and
+    /// stores the sum, which the comparison takes from the accumulator.
+    fn count(&mut self, op: BinIdx, form: FormIdx, a: u16, b: u16, imm: u64) -> Option<At> {
+        let last = self.last[0].filter(|last| last.end == self.emitter.here())?;
+        let d = last.stored?;
+        let wide = op.wide();
+        let add = if wide { BinIdx::I64Add } else { BinIdx::I32Add };
+        if last.op != add || last.form != FormIdx::SI {
+            return None;
+        }
+        let (is_imm, left, b) = match form {
+            FormIdx::AS => (false, false, b),
+            FormIdx::SA => (false, true, a),
+            FormIdx::AI => (true, false, 0),
+            FormIdx::IA => (true, true, 0),
+            _ => return None,
+        };
+        let handler = op.count(is_imm, left)?;
+        let short = |bits: u64| {
+            let bits = if wide { bits as i64 } else { i64::from(bits as i32) };
+            i32::try_from(bits).ok()
+        };
+        let (add, imm) = (short(last.imm)?, short(imm)?);
+        self.take_back(last);
+        self.stack.wrote(u32::from(d));
+        let operands =
+            CountOps { handler: 0, offset: 0, d, a: last.a, add, imm, b, pad: [0; 3] };
+        let at = self.emit(handler, operands);
+        self.stack.reg(crate::val::Reg::Int).holds = Some(u32::from(d));
+        Some(at)
     }
 
     pub(super) fn visit_return(&mut self) -> Result<()> {

@@ -82,6 +82,8 @@ struct Last {
     a: u16,
     b: u16,
     imm: u64,
+    /// The slot that it stores its result to, if that was asked for since.
+    stored: Option<u16>,
     /// The accumulators before it, with nothing pending in the one that it wrote.
     regs: [RegState; 3],
 }
@@ -100,8 +102,8 @@ struct Translator<'m> {
     frames: Vec<Frame<'m>>,
     /// Whether the operator at hand can be reached.
     reachable: bool,
-    /// The last two instructions, if they may be taken back: the newer one first.
-    last: [Option<Last>; 2],
+    /// The newest instructions, if they may be taken back: the newest one first.
+    last: [Option<Last>; 3],
     with_refs: bool,
     /// Where the window of references is entered.
     enter: Option<At>,
@@ -133,7 +135,7 @@ impl<'m> Translator<'m> {
             locals: Vec::new(),
             frames: Vec::new(),
             reachable: true,
-            last: [None; 2],
+            last: [None; 3],
             with_refs,
             enter: None,
             offset: range.start as u32,
@@ -259,7 +261,7 @@ impl<'m> Translator<'m> {
     fn emit<T: Copy>(&mut self, handler: Handler, operands: T) -> At {
         let at = self.emitter.push(operands);
         self.emitter.patch(at, 0, self.module.word(handler));
-        self.last = [None; 2];
+        self.last = [None; 3];
         at
     }
 

@@ -4,7 +4,9 @@ use palisade_module::wasmparser::{MemArg, MemArgTarget};
 use palisade_module::{GlobalIdx, MemoryIdx, TableIdx};
 
 use crate::code::Ty;
-use crate::ops::arith::{BinIdx, FormIdx, Slots, UnIdx, WithImm};
+use crate::ops::arith::{
+    BinIdx, FormIdx, SelectImm, SelectSlots, Slots, UnIdx, WithImm,
+};
 use crate::ops::control::{GLOBAL_GET, GLOBAL_SET, GlobalOps, SELECT, SelectOps};
 use crate::ops::memory::{
     AddrIdx, FarOps, LoadIdx, MemOps, MemOpsWide, SourceIdx, StoreIdx,
@@ -22,6 +24,7 @@ struct Address {
     a: u16,
     b: u16,
     shift: u16,
+    imm: i32,
     offset: u32,
 }
 
@@ -88,6 +91,7 @@ impl Translator<'_> {
         // If the newest instruction made the operand in the accumulator, and this one is taken
         // back, that one may be taken back, too.
         let before = self.last[0].filter(|last| last.end == self.emitter.here());
+        let before2 = before.and(self.last[1]).filter(|last| Some(last.end) == before.map(|b| b.at));
         self.emitter.mark(self.offset);
         let handlers = op.handlers(form);
         let at = match form {
@@ -101,7 +105,7 @@ impl Translator<'_> {
             }
         };
         let end = self.emitter.here();
-        self.last = [Some(Last { at, end, op, form, a, b, imm, regs }), before];
+        self.last = [Some(Last { at, end, op, form, a, b, imm, stored: None, regs }), before, before2];
         Ok(())
     }
 
@@ -129,6 +133,7 @@ impl Translator<'_> {
             && let Some(last) = self.last[0]
             && last.end == self.emitter.here()
             && last.op.is_comparison()
+            && last.stored.is_none()
             && let Some((negated, swap)) = last.op.negated()
         {
             self.pop()?;
@@ -186,17 +191,14 @@ impl Translator<'_> {
         Ok((FarOps { handler: 0, d, a, memory, offset: memarg.offset }, memory64))
     }
 
-    /// Makes a popped index into the operands of a fast access. Additions right before it become
-    /// part of it; they wrap at 32 bits as they would by themselves.
+    /// Makes a popped index into the operands of a fast access. Additions and a shift right before
+    /// it become part of it; they wrap at 32 bits as they would by themselves.
     fn address(&mut self, entry: Entry, pending: Option<Pending>, offset: u64) -> Address {
-        let simple = |form, a| Address { form, a, b: 0, shift: 0, offset: offset as u32 };
+        let simple = |form, a| Address { form, a, b: 0, shift: 0, imm: 0, offset: offset as u32 };
         if let (Some(last), Some(pending)) = (self.last[0], pending)
             && last.at == pending.at
-            && last.end == self.emitter.here()
-            && last.op == BinIdx::I32Add
-            && let Some(address) = self.sum(last, offset)
         {
-            return address;
+            return self.sum(offset as u32);
         }
         match self.source(entry) {
             Source::Acc => simple(AddrIdx::InAcc, 0),
@@ -204,7 +206,7 @@ impl Translator<'_> {
             Source::Imm(bits) => {
                 let at = u64::from(bits as u32) + offset;
                 match u32::try_from(at) {
-                    Ok(offset) => Address { form: AddrIdx::Fixed, a: 0, b: 0, shift: 0, offset },
+                    Ok(offset) => Address { offset, ..simple(AddrIdx::Fixed, 0) },
                     Err(_) => {
                         self.put_const(entry.slot, bits);
                         simple(AddrIdx::InSlot, self.slot(entry.slot))
@@ -214,40 +216,55 @@ impl Translator<'_> {
         }
     }
 
-    /// Takes back an addition whose sum is an index, and the shift of its second operand.
-    fn sum(&mut self, last: Last, offset: u64) -> Option<Address> {
-        let offset = offset as u32;
-        let slot = match last.form {
-            FormIdx::SS => {
-                self.take_back(last);
-                return Some(Address { form: AddrIdx::Sum, a: last.a, b: last.b, shift: 0, offset });
-            }
-            FormIdx::SA => last.a,
-            FormIdx::AS => last.b,
-            _ => return None,
-        };
-        self.take_back(last);
-        if let Some(shift) = self.last[0]
-            && shift.op == BinIdx::I32Shl
-            && shift.end == self.emitter.here()
-            // The shifted value must not have been needed elsewhere.
-            && last.regs[0].holds.is_none()
+    /// The accumulator as an index, with the newest instructions taken back that made it out of
+    /// sums and a shift: `a + (b << shift) + imm`.
+    fn sum(&mut self, offset: u32) -> Address {
+        let (mut base, mut part, mut shift, mut imm) = (None, Source::Acc, 0, 0u32);
+        while let Some(last) = self.last[0]
+            && last.stored.is_none()
+            && last.end == self.emitter.here()
         {
-            let count = (shift.imm & 31) as u16;
-            let address = |form, b| Address { form, a: slot, b, shift: count, offset };
-            match shift.form {
-                FormIdx::SI => {
-                    self.take_back(shift);
-                    return Some(address(AddrIdx::Sum, shift.a));
+            let number = last.imm as u32;
+            match (last.op, last.form) {
+                (BinIdx::I32Add, FormIdx::AI) => imm = imm.wrapping_add(number),
+                (BinIdx::I32Sub, FormIdx::AI) => imm = imm.wrapping_sub(number),
+                (BinIdx::I32Add, FormIdx::SI) => {
+                    imm = imm.wrapping_add(number);
+                    part = Source::Slot(last.a);
                 }
-                FormIdx::AI => {
-                    self.take_back(shift);
-                    return Some(address(AddrIdx::SumAcc, 0));
+                (BinIdx::I32Sub, FormIdx::SI) => {
+                    imm = imm.wrapping_sub(number);
+                    part = Source::Slot(last.a);
                 }
-                _ => {}
+                (BinIdx::I32Add, FormIdx::SA) if base.is_none() => base = Some(last.a),
+                (BinIdx::I32Add, FormIdx::AS) if base.is_none() => base = Some(last.b),
+                (BinIdx::I32Add, FormIdx::SS) if base.is_none() => {
+                    base = Some(last.a);
+                    part = Source::Slot(last.b);
+                }
+                (BinIdx::I32Shl, FormIdx::AI) => shift = (number & 31) as u16,
+                (BinIdx::I32Shl, FormIdx::SI) => {
+                    shift = (number & 31) as u16;
+                    part = Source::Slot(last.a);
+                }
+                _ => break,
+            }
+            self.take_back(last);
+            // Below a shift nothing can be added any more.
+            if part != Source::Acc || last.op == BinIdx::I32Shl {
+                break;
             }
         }
-        Some(Address { form: AddrIdx::SumAcc, a: slot, b: 0, shift: 0, offset })
+        let plain = shift == 0 && imm == 0;
+        let (form, a, b) = match (base, part) {
+            (None, Source::Slot(b)) if plain => (AddrIdx::InSlot, b, 0),
+            (None, _) if plain => (AddrIdx::InAcc, 0, 0),
+            (None, Source::Slot(b)) => (AddrIdx::SlotImm, 0, b),
+            (None, _) => (AddrIdx::AccImm, 0, 0),
+            (Some(a), Source::Slot(b)) => (AddrIdx::Sum, a, b),
+            (Some(a), _) => (AddrIdx::SumAcc, a, 0),
+        };
+        Address { form, a, b, shift, imm: imm as i32, offset }
     }
 
     pub(super) fn load(&mut self, kind: LoadIdx, memarg: &MemArg, out: Ty) -> Result<()> {
@@ -261,18 +278,16 @@ impl Translator<'_> {
             self.produce(kind.far(memory64), operands, out)?;
             return Ok(());
         }
-        let Address { form, a, b, shift, offset } = self.address(entry, pending, memarg.offset);
+        let Address { form, a, b, shift, imm, offset } =
+            self.address(entry, pending, memarg.offset);
         self.spill(reg);
         self.emitter.mark(self.offset);
         let handlers = kind.handlers(form);
-        match form {
-            AddrIdx::Sum | AddrIdx::SumAcc => {
-                let operands = MemOpsWide { handler: 0, d: 0, a, offset, b, shift, imm: 0 };
-                self.produce(handlers, operands, out)?;
-            }
-            _ => {
-                self.produce(handlers, MemOps { handler: 0, d: 0, a, offset }, out)?;
-            }
+        if form.wide() {
+            let operands = MemOpsWide { handler: 0, d: 0, a, offset, b, shift, imm };
+            self.produce(handlers, operands, out)?;
+        } else {
+            self.produce(handlers, MemOps { handler: 0, d: 0, a, offset }, out)?;
         }
         Ok(())
     }
@@ -302,54 +317,35 @@ impl Translator<'_> {
                 source = Source::Slot(self.slot(value.slot));
             }
         }
-        if source == Source::Acc && entry.loc != Loc::Acc {
-            // An index in the same accumulator has a slot as well; it is taken from there.
-            let same = entry.ty.reg() == value.ty.reg();
-            if same && matches!(self.source(entry), Source::Acc) {
-                let slot = self.in_slot(entry, None);
-                return self.emit_store(
-                    kind,
-                    in_acc,
-                    Address {
-                        form: AddrIdx::InSlot,
-                        a: slot,
-                        b: 0,
-                        shift: 0,
-                        offset: memarg.offset as u32,
-                    },
-                    source,
-                );
-            }
-        } else if source == Source::Acc && value.ty.reg() == entry.ty.reg() {
+        let same = entry.ty.reg() == value.ty.reg();
+        let mut address = if source == Source::Acc && same && entry.loc == Loc::Acc {
             // The index is nowhere but in the accumulator, so the value has a slot.
             source = Source::Slot(self.in_slot(value, value_pending));
+            self.address(entry, pending, memarg.offset)
+        } else {
+            self.address(entry, pending, memarg.offset)
+        };
+        if source == Source::Acc && same && address.form == AddrIdx::InAcc {
+            // Both are there, being the same: the index has a slot as well.
+            address.form = AddrIdx::InSlot;
+            address.a = self.in_slot(entry, None);
         }
-        let address = self.address(entry, pending, memarg.offset);
-        self.emit_store(kind, in_acc, address, source)
-    }
-
-    fn emit_store(
-        &mut self,
-        kind: StoreIdx,
-        in_acc: StoreIdx,
-        address: Address,
-        source: Source,
-    ) -> Result<()> {
-        let Address { mut form, mut a, b, shift, offset } = address;
-        if form == AddrIdx::SumAcc || (form == AddrIdx::Sum && (shift != 0 || matches!(source, Source::Imm(_)))) {
-            // There are no such stores: the sum is computed by itself after all.
-            let scratch = self.stack.cells;
-            self.stack.reserve(1, 0);
-            self.compute_sum(form, a, b, shift, scratch)?;
-            (form, a) = (AddrIdx::InSlot, self.slot(scratch));
+        let (form, a) = (address.form, address.a);
+        if let Source::Imm(bits) = source
+            && form.wide()
+        {
+            // There are no such stores.
+            self.put_const(value.slot, bits);
+            source = Source::Slot(self.slot(value.slot));
         }
         let (kind, from, d, imm) = match source {
-            Source::Slot(d) => (kind, SourceIdx::Slot, d, 0),
-            Source::Acc => (in_acc, SourceIdx::Acc, 0, 0),
+            Source::Slot(d) => (kind, SourceIdx::Slot, d, address.imm),
+            Source::Acc => (in_acc, SourceIdx::Acc, 0, address.imm),
             Source::Imm(bits) => (kind, SourceIdx::Imm, 0, bits as i32),
         };
+        let Address { b, shift, offset, .. } = address;
         let Some(handler) = kind.handler(form, from) else { return invalid() };
-        if form == AddrIdx::Sum || from == SourceIdx::Imm {
+        if form.wide() || from == SourceIdx::Imm {
             let operands = MemOpsWide { handler: 0, d, a, offset, b, shift, imm };
             self.emit_marked(handler, operands);
         } else {
@@ -358,35 +354,11 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// Emits the additions that an address was made of, with the sum in a slot.
-    fn compute_sum(
-        &mut self,
-        form: AddrIdx,
-        a: u16,
-        b: u16,
-        shift: u16,
-        to: u32,
-    ) -> Result<()> {
-        self.spill(crate::val::Reg::Int);
-        let d = self.slot(to);
-        let mut add = FormIdx::SS;
-        if form == AddrIdx::SumAcc {
-            add = FormIdx::SA;
-        }
-        if shift != 0 {
-            let shl = if form == AddrIdx::SumAcc { FormIdx::AI } else { FormIdx::SI };
-            let imm = u32::from(shift);
-            let operands = WithImm { handler: 0, d: 0, a: b, imm };
-            self.emit(BinIdx::I32Shl.handlers(shl)[0], operands);
-            add = FormIdx::SA;
-        }
-        self.emit(BinIdx::I32Add.handlers(add)[1], Slots { handler: 0, d, a, b, c: 0 });
-        self.stack.wrote(to);
-        self.stack.reg(crate::val::Reg::Int).holds = Some(to);
-        Ok(())
-    }
-
     pub(super) fn select(&mut self) -> Result<()> {
+        if let Ok(Ty::Ref) = self.peek_ty(1) {
+        } else if let Some(cond) = self.fused_select_cond()? {
+            return self.select_on(cond);
+        }
         let cond = self.pop_int()?;
         let ty = self.peek_ty(0)?;
         let (y, y_pending) = self.pop()?;
@@ -431,6 +403,66 @@ impl Translator<'_> {
         self.stack.wrote(u32::from(d));
         self.emit(handlers[1], SelectOps { d, ..operands });
         self.stack.reg(crate::val::Reg::Int).holds = Some(u32::from(d));
+        Ok(())
+    }
+
+    /// Takes back the integer comparison that made the condition on top of the stack, if one did.
+    fn fused_select_cond(&mut self) -> Result<Option<Last>> {
+        let fresh = self.last[0].filter(|last| {
+            last.stored.is_none()
+                && last.end == self.emitter.here()
+                && last.op.select(last.form).is_some()
+        });
+        let pending = self.stack.reg(crate::val::Reg::Int).pending;
+        let top = self.stack.entries.len().checked_sub(1);
+        match (fresh, pending) {
+            (Some(last), Some(pending)) if last.at == pending.at && Some(pending.entry) == top => {
+                self.pop()?;
+                self.take_back(last);
+                Ok(Some(last))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A selection on a comparison that was taken back.
+    fn select_on(&mut self, on: Last) -> Result<()> {
+        let ty = self.peek_ty(0)?;
+        let (y, y_pending) = self.pop()?;
+        let (x, x_pending) = self.pop()?;
+        let x = self.in_slot(x, x_pending);
+        let y = self.in_slot(y, y_pending);
+        let Some(handlers) = on.op.select(on.form) else { return invalid() };
+        self.spill(crate::val::Reg::Int);
+        let int = ty.reg() == Some(crate::val::Reg::Int);
+        let (a, b, pad) = (on.a, on.b, 0);
+        let d = if int { 0 } else { self.slot(self.stack.cells) };
+        macro_rules! put {
+            ($operands:expr) => {
+                if int {
+                    self.produce(handlers, $operands, ty)?;
+                } else {
+                    self.push(ty, Loc::Slot)?;
+                    self.stack.wrote(u32::from(d));
+                    self.emit(handlers[1], $operands);
+                    self.stack.reg(crate::val::Reg::Int).holds = Some(u32::from(d));
+                }
+            };
+        }
+        match on.form {
+            FormIdx::SS | FormIdx::SA | FormIdx::AS => {
+                let compare = Slots { handler: 0, d, a, b, c: 0 };
+                put!(SelectSlots { compare, x, y, pad })
+            }
+            _ if on.op.wide() => {
+                let compare = WithImm { handler: 0, d, a, imm: on.imm };
+                put!(SelectImm { compare, x, y, pad })
+            }
+            _ => {
+                let compare = WithImm { handler: 0, d, a, imm: on.imm as u32 };
+                put!(SelectImm { compare, x, y, pad })
+            }
+        }
         Ok(())
     }
 

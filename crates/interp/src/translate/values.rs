@@ -6,7 +6,7 @@ use palisade_module::wasmparser::{self, AbstractHeapType, HeapType, ValType};
 use crate::code::Ty;
 use crate::ops::arith::{DestPair, Slots};
 use crate::ops::control::{
-    CONST, COPY, COPY_ACC, COPY2, ConstOps, SMALL_CONST, SmallConstOps,
+    CONST, COPY, COPY_ACC, COPY_TO_ACC, COPY2, ConstOps, SMALL_CONST, SmallConstOps,
 };
 use crate::ops::refs;
 use crate::translate::emit::At;
@@ -126,9 +126,7 @@ impl Translator<'_> {
         self.stack.wrote(slot);
         for last in self.last.iter_mut().flatten() {
             if last.at == pending.at {
-                // It has an effect now, and must not be taken back.
-                self.last = [None; 2];
-                break;
+                last.stored = Some(short);
             }
         }
     }
@@ -279,8 +277,8 @@ impl Translator<'_> {
         self.preserve_local(ty, to)?;
         match entry.loc {
             Loc::Const(bits) => self.put_const(to, bits),
-            Loc::Slot => self.copy(ty, to, entry.slot)?,
-            Loc::Local(from) => self.copy(ty, to, from)?,
+            Loc::Slot => self.copy_to_local(ty, to, entry.slot)?,
+            Loc::Local(from) => self.copy_to_local(ty, to, from)?,
             Loc::Acc => {
                 let Some(reg) = ty.reg() else { return invalid() };
                 match pending {
@@ -297,6 +295,20 @@ impl Translator<'_> {
                 self.stack.reg(reg).holds = Some(to);
             }
         }
+        Ok(())
+    }
+
+    /// Copies a value to a local, and to the accumulator if that has nothing of use: what was set is
+    /// likely to be used soon.
+    fn copy_to_local(&mut self, ty: Ty, to: u32, from: u32) -> Result<()> {
+        let int = *self.stack.reg(Reg::Int);
+        if ty.reg() != Some(Reg::Int) || int.holds.is_some() || int.pending.is_some() {
+            return self.copy(ty, to, from);
+        }
+        self.stack.wrote(to);
+        let operands = self.slots(to, from, 0, 0);
+        self.emit(COPY_TO_ACC, operands);
+        self.stack.reg(Reg::Int).holds = Some(to);
         Ok(())
     }
 

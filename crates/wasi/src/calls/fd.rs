@@ -176,7 +176,8 @@ impl Call<'_> {
             // Nothing is held back that could be brought to a disk.
             _ => return Ok(()),
         };
-        Ok(if metadata { rustix::fs::fsync(target)? } else { rustix::fs::fdatasync(target)? })
+        let done = if metadata { rustix::fs::fsync(target) } else { rustix::fs::fdatasync(target) };
+        Ok(done?)
     }
 
     pub(crate) fn fd_seek(&mut self, fd: u32, offset: u64, whence: u32, out: u32) -> Answer {

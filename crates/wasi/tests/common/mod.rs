@@ -417,7 +417,7 @@ impl Guest {
     }
 
     /// Polls the first `n` subscriptions: (userdata, error, type, nbytes, flags) of each event.
-    pub fn poll(&mut self, n: u64) -> Result<Vec<(u64, u16, u8, u64, u16)>, i32> {
+    pub fn poll(&mut self, n: u64) -> Result<Vec<Event>, i32> {
         match self.call("poll_oneoff", &[DATA, EVENTS, n, OUT]) {
             OK => {}
             errno => return Err(errno),
@@ -439,6 +439,9 @@ impl Guest {
     }
 }
 
+/// (userdata, error, type, nbytes, flags)
+pub type Event = (u64, u16, u8, u64, u16);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub next: u64,
@@ -458,9 +461,11 @@ pub const DIRECTORY: u64 = 2;
 pub const EXCL: u64 = 4;
 pub const TRUNC: u64 = 8;
 
-/// How many descriptors this process has open.
-pub fn host_fds() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
+/// How many descriptors of this process lead into a directory. Other tests run meanwhile, but have their own.
+pub fn host_fds(t: &TempDir) -> usize {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+    let links = entries.filter_map(|e| std::fs::read_link(e.ok()?.path()).ok());
+    links.filter(|l| l.starts_with(&t.0)).count()
 }
 
 /// A small generator of numbers, the same for the same seed.
