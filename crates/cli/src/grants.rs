@@ -87,9 +87,7 @@ fn uselessness(text: &OsStr, grant: &Grant, capabilities: Caps) -> Option<String
     } else {
         "--allow-read, --allow-write or --allow-path"
     };
-    usable
-        .is_empty()
-        .then(|| format!("--dir {} gives nothing without {missing}", escape::os(text)))
+    usable.is_empty().then(|| format!("--dir {} gives nothing without {missing}", escape::os(text)))
 }
 
 fn describe(overlap: &Overlap) -> String {

@@ -75,7 +75,13 @@ fn hint_on_trap(code: TrapCode) -> Option<&'static str> {
 }
 
 fn hint_on_imports(error: &LinkError) -> Option<String> {
-    let LinkError::Missing { module, .. } = error else { return None };
+    let module = match error {
+        LinkError::Missing { module, .. } => module,
+        LinkError::Duplicate { .. } => {
+            return Some("two modules of --link, or one of them and WASI, offer it".to_owned());
+        }
+        _ => return None,
+    };
     Some(match module.as_str() {
         WASI => "WASI preview 1 has no function of that name".to_owned(),
         "wasi_unstable" | "wasi" => {

@@ -64,7 +64,7 @@ fn inspect_shows_what_is_in_a_module() {
 }
 
 #[test]
-fn inspect_escapes_names() {
+fn d7_inspect_escapes_names() {
     let place = Place::new();
     place.file(
         "evil.wat",
@@ -103,10 +103,51 @@ fn features_as_text_and_json() {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     let found = json(&place, "features --json");
-    assert_eq!(found["proposals"]["tail-call"], true);
+    assert_eq!(found["proposals"]["tail-call"]["runs"], true);
     assert_eq!(found["limits"]["nesting"]["sandbox"], 500);
     assert!(found["engines"]["interpreter"]["dispatcher"].is_string());
     assert!(found["system"]["openat2"].is_boolean());
+}
+
+/// One function `f` for each proposal, which uses something that only this proposal has.
+const SAMPLES: [(&str, &str); 15] = [
+    ("simd", "(func $f (drop (i8x16.add (v128.const i64x2 1 2) (v128.const i64x2 3 4))))"),
+    (
+        "relaxed-simd",
+        "(func $f (drop (i8x16.relaxed_swizzle (v128.const i64x2 1 2) (v128.const i64x2 3 4))))",
+    ),
+    ("bulk-memory", "(memory 1) (func $f (memory.fill (i32.const 0) (i32.const 1) (i32.const 9)))"),
+    ("reference-types", "(table 1 externref) (func $f (drop (table.get (i32.const 0))))"),
+    ("multi-value", "(func $f (block (result i32 i32) (i32.const 1) (i32.const 2)) drop drop)"),
+    ("multi-memory", "(memory 1) (memory $m 1) (func $f (drop (i32.load $m (i32.const 0))))"),
+    ("memory64", "(memory i64 1) (func $f (drop (i32.load (i64.const 0))))"),
+    ("tail-call", "(func $g) (func $f (return_call $g))"),
+    ("extended-const", "(global i32 (i32.add (i32.const 1) (i32.const 2))) (func $f)"),
+    (
+        "function-references",
+        "(type $t (func)) (func $g (type $t)) (elem declare func $g)
+         (func $f (call_ref $t (ref.func $g)))",
+    ),
+    ("gc", "(type $s (struct (field i32))) (func $f (drop (struct.new $s (i32.const 1))))"),
+    ("exceptions", "(tag $t) (func $f (block $h (try_table (catch $t $h) (throw $t))))"),
+    ("threads", "(memory 1 1 shared) (func $f (drop (i32.atomic.load (i32.const 0))))"),
+    ("custom-page-sizes", "(memory 5 (pagesize 1)) (func $f (drop (i32.load8_u (i32.const 4))))"),
+    ("wide-arithmetic", "(func $f (i64.mul_wide_u (i64.const -1) (i64.const 2)) drop drop)"),
+];
+
+#[test]
+fn features_tells_the_truth() {
+    let place = Place::new();
+    let found = json(&place, "features --json");
+    let proposals = found["proposals"].as_object().expect("an object");
+    assert_eq!(proposals.len(), SAMPLES.len());
+    for (name, body) in SAMPLES {
+        place.file("sample.wat", format!(r#"(module {body} (export "f" (func $f)))"#));
+        let validated = place.line("validate sample.wat").code == Some(0);
+        let runs = place.line("sample.wat --invoke f").code == Some(0);
+        let tried = serde_json::json!({ "validated": validated, "runs": runs });
+        assert_eq!(proposals[name], tried, "{name}");
+    }
 }
 
 #[test]

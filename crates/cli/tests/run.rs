@@ -55,6 +55,8 @@ fn linked_modules_see_those_before_them() {
         "`a::one`",
         "--link a=FILE",
     ]);
+    let twice = "main.wat --invoke run --link a=a.wat --link a=a.wat --link b=b.wat";
+    place.line(twice).code(126).says(&["`a::one`", "two modules of --link"]);
     place.file("trap.wat", r#"(module (func $boom (unreachable)) (start $boom))"#);
     place
         .line("--link t=trap.wat main.wat --link a=a.wat --link b=b.wat --invoke run")

@@ -43,7 +43,7 @@ fn exit_in_a_start_function_or_initialize() {
 }
 
 #[test]
-fn status_124_the_deadline_in_a_loop_a_sleep_and_a_read() {
+fn x1_x3_x4_status_124_the_deadline_in_a_loop_a_sleep_and_a_read() {
     let place = Place::new();
     for (name, body) in ENDLESS {
         place.file("endless.wat", ready_then(body));
@@ -169,7 +169,7 @@ fn status_126_a_module_of_100_mb() {
 }
 
 #[test]
-fn status_126_what_cannot_be_linked() {
+fn h7_status_126_what_cannot_be_linked() {
     let place = Place::new();
     let import = |module: &str, name: &str, ty: &str| {
         format!(r#"(module (import "{module}" "{name}" {ty}) (func (export "_start")))"#)

@@ -159,7 +159,7 @@ fn wrong_usage_is_status_2_and_one_clear_message() {
 }
 
 #[test]
-fn what_the_user_typed_is_shown_escaped() {
+fn d7_what_the_user_typed_is_shown_escaped() {
     let place = place();
     for word in ["--\x1b[31m", "\x1b]0;x\x07.wasm", "\u{202e}gpj.wasm"] {
         let ended = place.run([word]);

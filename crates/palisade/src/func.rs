@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use palisade_core as core;
 use palisade_core::{TrapCode, TypeId};
@@ -46,7 +45,7 @@ impl Func {
     ) -> Result<Self> {
         let mut store = store.as_context_mut();
         let def = func.into_def(store.engine())?;
-        store.opaque_mut().host_func(&Arc::new(def))
+        store.opaque_mut().host_func(&def.into_inner())
     }
 
     /// Makes a host function of a type that is only known while running.
@@ -64,7 +63,7 @@ impl Func {
     ) -> Result<Self> {
         let mut store = store.as_context_mut();
         let def = HostDef::dynamic(store.engine(), ty, func)?;
-        store.opaque_mut().host_func(&Arc::new(def))
+        store.opaque_mut().host_func(&def.into_inner())
     }
 
     /// # Safety

@@ -5,6 +5,7 @@
 //! back: nothing is allocated, locked or looked up on the way. Panics stop here.
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -37,6 +38,24 @@ pub(crate) struct HostDef {
     code: HostCode,
     /// What `code` expects to find: the closure.
     closure: Arc<dyn Any + Send + Sync>,
+}
+
+/// A [`HostDef`] that remembers the type of data that it was made for: what [`IntoFunc`] gives, so
+/// that no implementation of it can pass a function off as one for other stores.
+pub struct TypedDef<T> {
+    def: HostDef,
+    _data: PhantomData<fn(T)>,
+}
+
+impl<T: 'static> TypedDef<T> {
+    fn new(def: HostDef) -> Self {
+        Self { def, _data: PhantomData }
+    }
+
+    /// The definition, to be used with stores whose data is a `T`.
+    pub(crate) fn into_inner(self) -> Arc<HostDef> {
+        Arc::new(self.def)
+    }
 }
 
 /// What a [`HostFunc`] holds as its data.
@@ -89,7 +108,7 @@ impl HostDef {
         engine: &Engine,
         ty: FuncType,
         func: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
-    ) -> Result<Self> {
+    ) -> Result<TypedDef<T>> {
         // A type without a null or zero has nothing to begin with: a wrong value that is refused if
         // it stays.
         let unset = |ty: &ValType| Val::default_for(ty).unwrap_or(Val::FuncRef(None));
@@ -98,7 +117,7 @@ impl HostDef {
             unset: ty.results().iter().map(unset).collect(),
             func: Box::new(func),
         });
-        Self::new(engine, &ty, dynamic_code::<T>, closure)
+        Self::new(engine, &ty, dynamic_code::<T>, closure).map(TypedDef::new)
     }
 
     /// The function in the form in which a store keeps it.
@@ -124,8 +143,7 @@ impl HostDef {
 /// implementations apart.
 pub trait IntoFunc<T: 'static, Params, Results>: Send + Sync + 'static {
     #[doc(hidden)]
-    #[allow(private_interfaces, reason = "hidden: no one outside can name or implement it")]
-    fn into_def(self, engine: &Engine) -> Result<HostDef>;
+    fn into_def(self, engine: &Engine) -> Result<TypedDef<T>>;
 }
 
 /// What the closure of a host function may return: nothing, a [`WasmTy`], a tuple of up to 16 of
@@ -166,8 +184,8 @@ macro_rules! into_func {
             R: WasmRet,
             $($name: WasmTy,)*
         {
-            #[allow(private_interfaces, non_snake_case, reason = "as in the trait; names of values")]
-            fn into_def(self, engine: &Engine) -> Result<HostDef> {
+            #[allow(non_snake_case, reason = "the type parameters name the values too")]
+            fn into_def(self, engine: &Engine) -> Result<TypedDef<T>> {
                 let with_caller = move |_: Caller<'_, T>, $($name: $name),*| self($($name),*);
                 IntoFunc::<T, (Caller<'_, T>, $($name,)*), R>::into_def(with_caller, engine)
             }
@@ -180,8 +198,7 @@ macro_rules! into_func {
             R: WasmRet,
             $($name: WasmTy,)*
         {
-            #[allow(private_interfaces, reason = "as in the trait")]
-            fn into_def(self, engine: &Engine) -> Result<HostDef> {
+            fn into_def(self, engine: &Engine) -> Result<TypedDef<T>> {
                 /// # Safety
                 ///
                 /// As [`HostCode`] demands; the data of the host function is a [`Closure`] of an
@@ -217,6 +234,7 @@ macro_rules! into_func {
                     <R::Results as WasmParams>::types(),
                 );
                 HostDef::new(engine, &ty, code::<T, F, R, $($name),*>, Arc::new(self))
+                    .map(TypedDef::new)
             }
         }
     };
@@ -298,6 +316,10 @@ impl crate::store::StoreOpaque {
     }
 }
 
+/// Up to this many arguments and results of a host function whose types are only known while running
+/// need no allocation.
+const FEW: usize = 12;
+
 /// The signature of a host function whose types are only known while running.
 type DynamicFunc<T> = dyn Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync;
 
@@ -331,9 +353,6 @@ unsafe fn dynamic_code<T: 'static>(
 }
 
 impl<T: 'static> Dynamic<T> {
-    /// Up to this many arguments and results need no allocation.
-    const FEW: usize = 12;
-
     /// # Safety
     ///
     /// The cells hold arguments of this function's type of the caller's store, and have room for
@@ -341,8 +360,8 @@ impl<T: 'static> Dynamic<T> {
     unsafe fn call(&self, mut caller: Caller<'_, T>, cells: &mut [Cell]) -> Result<()> {
         let count = self.ty.params.len() + self.ty.results.len();
         let (mut few, mut many);
-        let values: &mut [Val] = if count <= Self::FEW {
-            few = [Val::I32(0); Self::FEW];
+        let values: &mut [Val] = if count <= FEW {
+            few = [Val::I32(0); FEW];
             &mut few[..count]
         } else {
             many = vec![Val::I32(0); count];

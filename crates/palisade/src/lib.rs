@@ -91,3 +91,29 @@ pub use types::{
     TableType, TagType, ValType,
 };
 pub use val::{V128, Val};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn send<T: Send>() {}
+    fn sync<T: Sync>() {}
+
+    #[test]
+    fn what_may_move_between_threads_does() {
+        send::<Store<Vec<u8>>>();
+        send::<StoreContextMut<'_, Vec<u8>>>();
+        // Neither holds any data of a store.
+        send::<Linker<std::rc::Rc<()>>>();
+        sync::<Linker<std::rc::Rc<()>>>();
+        sync::<InstancePre<std::rc::Rc<()>>>();
+        for check in [send::<Module>, sync::<Module>, send::<Engine>, sync::<Engine>] {
+            check();
+        }
+        for check in [send::<Error>, sync::<Error>, send::<Func>, sync::<Func>, sync::<Extern>] {
+            check();
+        }
+        send::<InterruptHandle>();
+        sync::<InterruptHandle>();
+    }
+}

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use palisade_module::error::escape_name;
 
@@ -131,7 +130,7 @@ impl<T: 'static> Linker<T> {
         func: impl IntoFunc<T, Params, Results>,
     ) -> Result<&mut Self> {
         let def = func.into_def(&self.engine)?;
-        self.insert(module, name, Definition::Host(Arc::new(def)))
+        self.insert(module, name, Definition::Host(def.into_inner()))
     }
 
     /// Defines a host function of a type that is only known while running. See [`Func::new`].
@@ -147,7 +146,7 @@ impl<T: 'static> Linker<T> {
         func: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
     ) -> Result<&mut Self> {
         let def = HostDef::dynamic(&self.engine, ty, func)?;
-        self.insert(module, name, Definition::Host(Arc::new(def)))
+        self.insert(module, name, Definition::Host(def.into_inner()))
     }
 
     /// Defines all exports of an instance under a first name.

@@ -1,6 +1,8 @@
 //! [`Module`]: bytes that were decoded, counted against the limits and validated, all of it, once.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -101,7 +103,11 @@ impl Module {
     /// [`ErrorKind::File`] if it cannot be read; [`ErrorKind::Module`] if it is no module.
     pub fn from_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path)
+        // One byte more than allowed is enough to be refused, however large the file is.
+        let most = engine.config().limits.module_bytes.saturating_add(1);
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(most).read_to_end(&mut bytes))
             .map_err(|source| Error::new(ErrorKind::File { path: path.to_owned(), source }))?;
         Self::new(engine, bytes).map_err(|error| {
             error.context(palisade_module::error::escape_name(path.as_os_str().as_encoded_bytes()))
@@ -200,6 +206,12 @@ impl Module {
     /// How many functions it defines.
     pub fn function_count(&self) -> usize {
         self.inner.info.bodies.len()
+    }
+
+    /// How many functions have been translated to the interpreter's code so far, and the bytes of
+    /// that code. Functions are translated when they are first called.
+    pub fn translated(&self) -> (usize, u64) {
+        self.inner.code.translated()
     }
 
     /// The description that it was decoded to.

@@ -14,8 +14,46 @@ pub(super) fn run(args: &Features) -> Result<Status, Failure> {
     Ok(Status::Success)
 }
 
+/// Proposals whose modules are decoded and validated, but whose own operators no engine runs. A test
+/// tries each proposal and compares.
+const CHECKED_ONLY: [&str; 5] = ["simd", "relaxed-simd", "gc", "exceptions", "threads"];
+
+/// How far a proposal goes.
+#[derive(Copy, Clone)]
+enum Support {
+    On,
+    CheckedOnly,
+    Off,
+}
+
+impl Support {
+    fn of(proposal: &str, on: bool) -> Self {
+        match (on, CHECKED_ONLY.contains(&proposal)) {
+            (false, _) => Self::Off,
+            (true, true) => Self::CheckedOnly,
+            (true, false) => Self::On,
+        }
+    }
+
+    fn as_text(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::CheckedOnly => "validated, not run",
+            Self::Off => "off",
+        }
+    }
+
+    fn as_json(self) -> Value {
+        match self {
+            Self::On => json!({ "validated": true, "runs": true }),
+            Self::CheckedOnly => json!({ "validated": true, "runs": false }),
+            Self::Off => json!({ "validated": false, "runs": false }),
+        }
+    }
+}
+
 struct Found {
-    proposals: Vec<(String, bool)>,
+    proposals: Vec<(String, Support)>,
     dispatcher: &'static str,
     kernel: String,
     /// `None` if it works, otherwise why it does not.
@@ -28,7 +66,14 @@ impl Found {
         let engine = outcome::engine(&config)?;
         let uname = rustix::system::uname();
         Ok(Self {
-            proposals: config.features().map(|(name, on)| (proposal(name), on)).collect(),
+            proposals: config
+                .features()
+                .map(|(switch, on)| {
+                    let name = proposal(switch);
+                    let support = Support::of(&name, on);
+                    (name, support)
+                })
+                .collect(),
             dispatcher: match engine.dispatcher() {
                 Dispatch::TailCall => "tail calls",
                 _ => "loop",
@@ -48,8 +93,8 @@ impl Found {
         out.push_str("\nEngines\n");
         out.push_str(&format!("  interpreter          on, dispatching by {}\n", self.dispatcher));
         out.push_str("\nProposals\n");
-        for (name, on) in &self.proposals {
-            out.push_str(&format!("  {name:20} {}\n", if *on { "on" } else { "off" }));
+        for (name, support) in &self.proposals {
+            out.push_str(&format!("  {name:20} {}\n", support.as_text()));
         }
         out.push_str("\nSystem\n");
         out.push_str(&format!("  kernel               {}\n", crate::escape::name(&self.kernel)));
@@ -74,8 +119,11 @@ impl Found {
     }
 
     fn as_json(&self) -> String {
-        let proposals: Map<String, Value> =
-            self.proposals.iter().map(|(name, on)| (name.clone(), json!(on))).collect();
+        let proposals: Map<String, Value> = self
+            .proposals
+            .iter()
+            .map(|(name, support)| (name.clone(), support.as_json()))
+            .collect();
         let (wide, strict) = (Limits::default(), Limits::strict());
         let limits: Map<String, Value> = LimitKind::ALL
             .iter()

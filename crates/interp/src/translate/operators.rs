@@ -334,9 +334,12 @@ impl Translator<'_> {
         if let Source::Imm(bits) = source
             && form.wide()
         {
-            // There are no such stores.
-            self.put_const(value.slot, bits);
-            source = Source::Slot(self.slot(value.slot));
+            // There are no such stores. The value's own slot may hold an operand of what has just
+            // been taken back: at most three of them stand from the index's slot on.
+            let free = value.slot + 4;
+            self.stack.max_cells = self.stack.max_cells.max(free + 1);
+            self.put_const(free, bits);
+            source = Source::Slot(self.slot(free));
         }
         let (kind, from, d, imm) = match source {
             Source::Slot(d) => (kind, SourceIdx::Slot, d, address.imm),
