@@ -52,7 +52,7 @@ macro_rules! loads {
                 }
             )*
         }
-        static LOADS: &[[DestPair; 7]] = &[$(load_row::<load::$name>(),)*];
+        static LOADS: &[[DestPair; 11]] = &[$(load_row::<load::$name>(),)*];
         static FAR_LOADS: &[[DestPair; 2]] = &[$(far_load_row::<load::$name>(),)*];
     };
 }
@@ -89,7 +89,7 @@ macro_rules! stores {
                 }
             )*
         }
-        static STORES: &[[[Handler; 3]; 7]] = &[$(store_row::<store::$name>(),)*];
+        static STORES: &[[[Handler; 3]; 11]] = &[$(store_row::<store::$name>(),)*];
         static FAR_STORES: &[[Handler; 2]] = &[$(far_store_row::<store::$name>(),)*];
     };
 }
@@ -166,14 +166,24 @@ addrs! {
     InAcc, MemOps, |s, o| s.acc as u32;
     /// A constant, which the offset holds.
     Fixed, MemOps, |s, o| 0;
+    /// A slot and a constant.
+    SlotImm, MemOpsWide, |s, o| (s.cell(o.b) as u32).wrapping_add(o.imm as u32);
+    /// The accumulator and a constant.
+    AccImm, MemOpsWide, |s, o| (s.acc as u32).wrapping_add(o.imm as u32);
+    /// Two slots.
+    Sum, MemOpsWide, |s, o| (s.cell(o.a) as u32).wrapping_add(s.cell(o.b) as u32);
+    /// A slot and the accumulator.
+    SumAcc, MemOpsWide, |s, o| (s.cell(o.a) as u32).wrapping_add(s.acc as u32);
     /// A slot, shifted, and a constant.
-    SlotImm, MemOpsWide, |s, o| scaled(s.cell(o.b), o.shift, o.imm);
+    Scaled, MemOpsWide, |s, o| scaled(s.cell(o.b), o.shift, o.imm);
     /// The accumulator, shifted, and a constant.
-    AccImm, MemOpsWide, |s, o| scaled(s.acc, o.shift, o.imm);
+    ScaledAcc, MemOpsWide, |s, o| scaled(s.acc, o.shift, o.imm);
     /// A slot, another one, shifted, and a constant.
-    Sum, MemOpsWide, |s, o| (s.cell(o.a) as u32).wrapping_add(scaled(s.cell(o.b), o.shift, o.imm));
+    SumScaled, MemOpsWide, |s, o| (s.cell(o.a) as u32)
+        .wrapping_add(scaled(s.cell(o.b), o.shift, o.imm));
     /// A slot, the accumulator, shifted, and a constant.
-    SumAcc, MemOpsWide, |s, o| (s.cell(o.a) as u32).wrapping_add(scaled(s.acc, o.shift, o.imm));
+    SumScaledAcc, MemOpsWide, |s, o| (s.cell(o.a) as u32)
+        .wrapping_add(scaled(s.acc, o.shift, o.imm));
 }
 
 /// Part of an index: wraps at 32 bits, as the operators that it stands for do.
@@ -192,6 +202,10 @@ pub(crate) enum AddrIdx {
     AccImm,
     Sum,
     SumAcc,
+    Scaled,
+    ScaledAcc,
+    SumScaled,
+    SumScaledAcc,
 }
 
 impl AddrIdx {
@@ -256,6 +270,15 @@ impl Source for FromAcc {
         V::get(s)
     }
 }
+/// An immediate of 16 bits, in the place of `d`, sign-extended.
+struct FromShort;
+impl Source for FromShort {
+    #[inline(always)]
+    unsafe fn value<V: Val>(s: &State) -> V {
+        // SAFETY: such a store is emitted with `MemOpsWide`.
+        unsafe { V::from_cell(i64::from(s.operands::<MemOpsWide>().d as i16) as u64) }
+    }
+}
 impl Source for FromImm {
     #[inline(always)]
     unsafe fn value<V: Val>(s: &State) -> V {
@@ -280,7 +303,7 @@ impl<S: Store, A: Addr, V: Source, const WIDE: bool> Op for StoreOp<S, A, V, WID
     }
 }
 
-const fn load_row<L: Load>() -> [DestPair; 7] {
+const fn load_row<L: Load>() -> [DestPair; 11] {
     macro_rules! pair {
         ($addr:ident) => {
             [handler::<LoadOp<L, $addr, R>>(), handler::<LoadOp<L, $addr, D>>()]
@@ -294,11 +317,15 @@ const fn load_row<L: Load>() -> [DestPair; 7] {
         pair!(AccImm),
         pair!(Sum),
         pair!(SumAcc),
+        pair!(Scaled),
+        pair!(ScaledAcc),
+        pair!(SumScaled),
+        pair!(SumScaledAcc),
     ]
 }
 
-/// By address form, then by source; immediates only go with the simple forms.
-const fn store_row<S: Store>() -> [[Handler; 3]; 7] {
+/// By address form, then by source. With the wide forms immediates have 16 bits.
+const fn store_row<S: Store>() -> [[Handler; 3]; 11] {
     macro_rules! simple {
         ($addr:ident) => {
             [
@@ -313,7 +340,7 @@ const fn store_row<S: Store>() -> [[Handler; 3]; 7] {
             [
                 handler::<StoreOp<S, $addr, FromSlot, true>>(),
                 handler::<StoreOp<S, $addr, FromAcc, true>>(),
-                handler::<StoreOp<S, $addr, FromSlot, true>>(),
+                handler::<StoreOp<S, $addr, FromShort, true>>(),
             ]
         };
     }
@@ -325,6 +352,10 @@ const fn store_row<S: Store>() -> [[Handler; 3]; 7] {
         wide!(AccImm),
         wide!(Sum),
         wide!(SumAcc),
+        wide!(Scaled),
+        wide!(ScaledAcc),
+        wide!(SumScaled),
+        wide!(SumScaledAcc),
     ]
 }
 
@@ -348,12 +379,9 @@ impl LoadIdx {
 }
 
 impl StoreIdx {
-    /// The handler of a fast store, where that combination exists.
-    pub(crate) fn handler(self, addr: AddrIdx, source: SourceIdx) -> Option<Handler> {
-        if addr.wide() && source == SourceIdx::Imm {
-            return None;
-        }
-        Some(STORES[self as usize][addr as usize][source as usize])
+    /// The handler of a fast store.
+    pub(crate) fn handler(self, addr: AddrIdx, source: SourceIdx) -> Handler {
+        STORES[self as usize][addr as usize][source as usize]
     }
     /// The handler of a store to any memory.
     pub(crate) fn far(self, memory64: bool) -> Handler {

@@ -36,6 +36,12 @@ fn memory_of(memarg: &MemArg) -> Result<MemoryIdx> {
     }
 }
 
+/// The immediate of a store with a wide address, if it fits: sign-extended to as much as is stored.
+fn short(kind: StoreIdx, bits: u64) -> Option<i16> {
+    let value = if kind == StoreIdx::B64 { bits as i64 } else { i64::from(bits as i32) };
+    i16::try_from(value).ok()
+}
+
 impl Translator<'_> {
     /// An operator with two operands, with the operands as they stand or swapped.
     pub(super) fn binary(&mut self, op: BinIdx, out: Ty, swap: bool) -> Result<()> {
@@ -255,15 +261,20 @@ impl Translator<'_> {
                 break;
             }
         }
-        let plain = shift == 0 && imm == 0;
-        let (form, a, b) = match (base, part) {
-            (None, Source::Slot(b)) if plain => (AddrIdx::InSlot, b, 0),
-            (None, _) if plain => (AddrIdx::InAcc, 0, 0),
-            (None, Source::Slot(b)) => (AddrIdx::SlotImm, 0, b),
-            (None, _) => (AddrIdx::AccImm, 0, 0),
-            (Some(a), Source::Slot(b)) => (AddrIdx::Sum, a, b),
-            (Some(a), _) => (AddrIdx::SumAcc, a, 0),
+        let form = match (base, part, shift, imm) {
+            (None, Source::Acc, 0, 0) => AddrIdx::InAcc,
+            (None, _, 0, 0) => AddrIdx::InSlot,
+            (None, Source::Acc, 0, _) => AddrIdx::AccImm,
+            (None, _, 0, _) => AddrIdx::SlotImm,
+            (None, Source::Acc, _, _) => AddrIdx::ScaledAcc,
+            (None, _, _, _) => AddrIdx::Scaled,
+            (Some(_), Source::Acc, 0, 0) => AddrIdx::SumAcc,
+            (Some(_), _, 0, 0) => AddrIdx::Sum,
+            (Some(_), Source::Acc, _, _) => AddrIdx::SumScaledAcc,
+            (Some(_), _, _, _) => AddrIdx::SumScaled,
         };
+        let part = if let Source::Slot(slot) = part { slot } else { 0 };
+        let (a, b) = if form == AddrIdx::InSlot { (part, 0) } else { (base.unwrap_or(0), part) };
         Address { form, a, b, shift, imm: imm as i32, offset }
     }
 
@@ -333,9 +344,10 @@ impl Translator<'_> {
         let (form, a) = (address.form, address.a);
         if let Source::Imm(bits) = source
             && form.wide()
+            && short(kind, bits).is_none()
         {
-            // There are no such stores. The value's own slot may hold an operand of what has just
-            // been taken back: at most three of them stand from the index's slot on.
+            // The value's own slot may hold an operand of what has just been taken back: at most
+            // three of them stand from the index's slot on.
             let free = value.slot + 4;
             self.stack.max_cells = self.stack.max_cells.max(free + 1);
             self.put_const(free, bits);
@@ -344,10 +356,14 @@ impl Translator<'_> {
         let (kind, from, d, imm) = match source {
             Source::Slot(d) => (kind, SourceIdx::Slot, d, address.imm),
             Source::Acc => (in_acc, SourceIdx::Acc, 0, address.imm),
+            Source::Imm(bits) if form.wide() => {
+                let d = short(kind, bits).unwrap_or_default();
+                (kind, SourceIdx::Imm, d as u16, address.imm)
+            }
             Source::Imm(bits) => (kind, SourceIdx::Imm, 0, bits as i32),
         };
         let Address { b, shift, offset, .. } = address;
-        let Some(handler) = kind.handler(form, from) else { return invalid() };
+        let handler = kind.handler(form, from);
         if form.wide() || from == SourceIdx::Imm {
             let operands = MemOpsWide { handler: 0, d, a, offset, b, shift, imm };
             self.emit_marked(handler, operands);
