@@ -55,7 +55,7 @@ fn s1_recursion_traps_whatever_the_frames_size_and_the_way_of_calling() {
                 assert!(trace.frames().len() <= 200, "{}", trace.frames().len());
                 let depth = instance.get_global(&store, "depth").expect("a global");
                 depths.push(depth.get(&store).expect("its value").i32().expect("an i32"));
-                assert_eq!(trace.frames().len() as u64 + trace.omitted() > 1, depths[0] > 1);
+                assert!(trace.frames().len() as u64 + trace.omitted() >= depths[0] as u64);
                 assert_eq!(invoke(&mut store, instance, "fine", &[]), Ok(vec![5]));
             }
             assert!(depths.iter().all(|d| *d == depths[0]), "{way} {frame}: {depths:?}");
@@ -509,7 +509,7 @@ fn s4_long_chains_of_objects_are_dropped_on_a_small_stack() {
             (elem (i32.const 0) func $f) (func $f (export "f") call $p))"#;
         let module = module(&engine, text);
         let mut previous = Func::wrap(&mut store, || {}).expect("a function");
-        for _ in 0..20_000 {
+        for _ in 0..40_000 {
             let instance =
                 Instance::new(&mut store, &module, &[previous.into()]).expect("instantiation");
             previous = instance.get_func(&store, "f").expect("an export");
@@ -517,7 +517,6 @@ fn s4_long_chains_of_objects_are_dropped_on_a_small_stack() {
         let mut results = [];
         let error = previous.call(&mut store, &[], &mut results).expect_err("too deep");
         assert_eq!(error.trap_code(), Some(TrapCode::StackOverflow));
-        drop(error);
         drop(store);
         let mut error = palisade::Error::msg("the innermost");
         for depth in 0..50_000 {
@@ -638,6 +637,9 @@ fn everything() -> String {
             (func $tail_host (param i32) (result i32) local.get 0 return_call $nothing)
             (func $tail_table i32.const 0 return_call_indirect (type $leaf))
             (func $tail_ref ref.func $leaf return_call_ref $leaf)
+            (table $funcs64 i64 2 funcref) (elem (table $funcs64) (i64.const 1) func $other)
+            (func $tail_other (type $other) local.get 0 i32.const 1 return_call_indirect (type $other))
+            (func $tail_other_ref (type $other) local.get 0 ref.func $other return_call_ref $other)
             (func $same (param externref) (result externref) (local externref)
                 local.get 0 local.tee 1 local.get 0 i32.const 1 select (result externref))
             (func (export "run") (param $n i32) (param $r externref)
@@ -654,6 +656,11 @@ fn everything() -> String {
                     local.get $i32a call $nothing drop local.get $i64a call $other drop
                     call $leaf i32.const 0 call_indirect (type $leaf)
                     local.get $i64a i32.const 1 call_indirect (type $other) drop
+                    local.get $i64a local.get $i32b i32.const 6 i32.sub
+                    call_indirect (type $other) drop
+                    local.get $i64a i64.const 1 call_indirect $funcs64 (type $other) drop
+                    local.get $i64a call $tail_other drop local.get $i64a call $tail_other_ref drop
+                    i64.const 0 table.get $funcs64 drop
                     ref.func $leaf call_ref $leaf ref.func $leaf ref.is_null drop
                     local.get $i64a ref.func $other call_ref $other drop
                     local.get $i32a local.get $i64a call $several drop drop
@@ -675,14 +682,13 @@ fn everything() -> String {
                     i32.const 0 i32.const 1 i32.const 9 memory.fill
                     i32.const 0 i32.const 0 i32.const 0 memory.init $data
                     (block (block (block local.get $k br_table 0 1 2 0)))
-                    (block (result i32) i32.const 3 i32.const 5 local.get $k br_table 0 0) drop drop
+                    (block (result i32) i32.const 3 i32.const 5 local.get $k br_table 0 0) drop
                     (loop (result i32) local.get $k i32.const 1 i32.add local.tee $k
                         i32.const 3 i32.rem_u br_if 0 i32.const 4) drop
                     local.get $n i32.const 1 i32.sub local.tee $n br_if $again
                 end
                 data.drop $data elem.drop $elem))"#
     )
-    .replace("i32.const 3 i32.const 5 local.get $k br_table 0 0) drop drop", "i32.const 5 local.get $k br_table 0 0) drop")
 }
 
 #[test]

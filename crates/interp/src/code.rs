@@ -14,7 +14,7 @@ use palisade_core::{TrapCode, TypeId, ValClass, ValType};
 use palisade_module::{FuncIdx, ModuleInfo, TypeRegistry};
 use palisade_vm::layout::{Cell, VmCtx, VmOffsets, VmRef};
 
-use crate::ops::call::{BRIDGE, TRANSLATE};
+use crate::ops::call::{BRIDGE, HEADER_CELLS, TRANSLATE};
 use crate::ops::control::HALT;
 use crate::state::Handler;
 use crate::val::Reg;
@@ -254,8 +254,10 @@ impl InterpModule {
         let mut stubs = Vec::with_capacity(defined * STUB_WORDS);
         for (index, id) in info.funcs.iter().skip(info.imported_funcs as usize).enumerate() {
             let signature = known.get(id).and_then(Option::as_ref);
+            // What the caller writes before the real size of the frame is known.
+            let cells = signature.map_or(0, |signature| signature.param_cells) + HEADER_CELLS;
             let signature = signature.map_or(std::ptr::null(), Arc::as_ptr);
-            stubs.extend([signature as u64, 0, translate, index as u64]);
+            stubs.extend([signature as u64, u64::from(cells) * 8, translate, index as u64]);
         }
         Arc::new(Self {
             info,

@@ -12,7 +12,9 @@
 //!
 //! Invariants: an `Op` keeps nothing alive that has a destructor and lets no address of a local escape
 //! (either would keep the compiler from making the sibling call); whatever is slow is an operation
-//! of its own, reached by [`Next::Jump`].
+//! of its own, reached by [`Next::Jump`]. A panic below an operation (a bug of ours) unwinds through the
+//! handlers to whoever entered: there is nothing in them to clean up. Every `exec` is `#[inline(always)]`, since it returns through
+//! memory otherwise; what it calls takes and returns scalars only.
 
 use palisade_core::TrapCode;
 use palisade_vm::layout::{Cell, VmCtx};
@@ -40,7 +42,7 @@ pub(crate) struct State {
 
 /// A handler of the tail-call dispatcher.
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Tail = unsafe extern "sysv64" fn(
+pub(crate) type Tail = unsafe extern "sysv64-unwind" fn(
     *const u8,
     *mut Cell,
     *mut u8,
@@ -52,7 +54,7 @@ pub(crate) type Tail = unsafe extern "sysv64" fn(
 ) -> u64;
 /// A handler of the tail-call dispatcher.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) type Tail = unsafe extern "C" fn(
+pub(crate) type Tail = unsafe extern "C-unwind" fn(
     *const u8,
     *mut Cell,
     *mut u8,
@@ -176,9 +178,9 @@ macro_rules! tail_handlers {
 }
 
 #[cfg(target_arch = "x86_64")]
-tail_handlers!("sysv64");
+tail_handlers!("sysv64-unwind");
 #[cfg(not(target_arch = "x86_64"))]
-tail_handlers!("C");
+tail_handlers!("C-unwind");
 
 /// An operation as a handler of the loop dispatcher.
 ///
@@ -230,6 +232,11 @@ pub(crate) unsafe fn run(mut state: State, tail_calls: bool) -> u64 {
 }
 
 impl State {
+    /// A state for work that is done outside of a handler.
+    pub(crate) fn without_accumulators(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> Self {
+        Self { ip, fp, mem: std::ptr::null_mut(), len: 0, vm, acc: 0, f32a: 0.0, f64a: 0.0 }
+    }
+
     /// The operands of the current instruction.
     ///
     /// # Safety

@@ -73,11 +73,11 @@ impl Report {
                 && run.file.as_ref().is_none_or(|file| *file == test.file)
                 && run.path.split("::").any(|part| part == test.name)
         };
-        let mut found = self.runs.iter().filter(matches).peekable();
-        match found.peek() {
-            None => Verdict::NotRun,
-            Some(_) if found.all(|run| run.passed) => Verdict::Passed,
-            Some(_) => Verdict::Failed,
+        let found: Vec<&Run> = self.runs.iter().filter(matches).collect();
+        match found.iter().all(|run| run.passed) {
+            _ if found.is_empty() => Verdict::NotRun,
+            true => Verdict::Passed,
+            false => Verdict::Failed,
         }
     }
 }

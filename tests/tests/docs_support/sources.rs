@@ -46,7 +46,8 @@ impl TestName {
         let is_row = |word: &&str| {
             let (letter, number) = word.split_at(1);
             let letter = letter.as_bytes()[0];
-            letter.is_ascii_lowercase() && (1..=2).contains(&number.len())
+            letter.is_ascii_lowercase()
+                && (1..=2).contains(&number.len())
                 && number.bytes().all(|b| b.is_ascii_digit())
         };
         let words = self.name.split('_').filter(|word| !word.is_empty());

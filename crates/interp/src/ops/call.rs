@@ -110,6 +110,8 @@ struct StackFull;
 impl Op for StackFull {
     #[inline(always)]
     unsafe fn exec(s: State) -> Next {
+        // Who interrupts writes the reason first, then the limit that brought us here.
+        std::sync::atomic::fence(Ordering::Acquire);
         // SAFETY: the interrupts live as long as the store.
         let reason = unsafe { (*(*s.vm).interrupts).reason.load(Ordering::Relaxed) };
         let code = u8::try_from(reason).ok().and_then(TrapCode::from_u8);
@@ -233,44 +235,47 @@ impl<const ACC: bool> Op for CallIndirect<ACC> {
 pub(crate) static CALL_INDIRECT: [Handler; 2] =
     [handler::<CallIndirect<false>>(), handler::<CallIndirect<true>>()];
 
-/// The callee of an indirect call, checked in every way.
-unsafe fn table_callee<const ACC: bool>(
-    s: &State,
-    o: IndirectOps,
-) -> Result<*mut VmFuncRef, TrapCode> {
+/// The callee of an indirect call, checked in every way: a pointer, or the number of a trap code.
+///
+/// In a frame of its own, so that handlers let no address escape.
+#[inline(never)]
+unsafe fn table_callee(ip: *const u8, vm: *mut VmCtx, index: Cell) -> usize {
     // SAFETY: as for `CallIndirect`.
     unsafe {
-        let cell = if ACC { s.acc } else { s.cell(o.index) };
-        let index = if o.table64 != 0 { cell } else { u64::from(cell as u32) };
-        let def = VmCtx::pointer::<VmTableDef>(s.vm, o.table);
+        let o = ip.cast::<IndirectOps>().read();
+        let index = if o.table64 != 0 { index } else { u64::from(index as u32) };
+        let def = VmCtx::pointer::<VmTableDef>(vm, o.table);
         if index >= (*def).len as u64 {
-            return Err(TrapCode::UndefinedElement);
+            return TrapCode::UndefinedElement as usize;
         }
         let func = (*def).base.cast::<*mut VmFuncRef>().add(index as usize).read();
         if func.is_null() {
-            return Err(TrapCode::UninitializedElement);
+            return TrapCode::UninitializedElement as usize;
         }
         let expected = TypeId(o.type_id);
-        if (*func).type_id != expected && !builtins::is_subtype(s.vm, (*func).type_id, expected) {
-            return Err(TrapCode::IndirectCallTypeMismatch);
+        if (*func).type_id != expected && !builtins::is_subtype(vm, (*func).type_id, expected) {
+            return TrapCode::IndirectCallTypeMismatch as usize;
         }
-        Ok(func)
+        func as usize
     }
 }
 
+/// What [`table_callee`] and [`translate`] return is a pointer if it is more than this.
+const LAST_CODE: usize = u8::MAX as usize;
+
 struct CallIndirectSlow<const ACC: bool>;
 impl<const ACC: bool> Op for CallIndirectSlow<ACC> {
+    #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: as for `CallIndirect`.
         unsafe {
             let o = s.operands::<IndirectOps>();
-            match table_callee::<ACC>(&s, o) {
-                Ok(func) => {
-                    let ret = s.ip.add(size_of::<IndirectOps>());
-                    call_any(s, func, o.base, o.params, ret)
-                }
-                Err(code) => Next::Trap(s, code),
+            let func = table_callee(s.ip, s.vm, if ACC { s.acc } else { s.cell(o.index) });
+            if func <= LAST_CODE {
+                return Next::Trap(s, trap_code(func as u32));
             }
+            let ret = s.ip.add(size_of::<IndirectOps>());
+            call_any(s, func as *mut VmFuncRef, o.base, o.params, ret)
         }
     }
 }
@@ -303,6 +308,7 @@ pub(crate) static CALL_REF: Handler = handler::<CallRef>();
 
 struct CallRefSlow;
 impl Op for CallRefSlow {
+    #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: as for `CallRef`, which found the reference not null.
         unsafe {
@@ -628,6 +634,7 @@ pub(crate) static TAIL_CALL: Handler = handler::<TailCall>();
 
 struct TailCallImport;
 impl Op for TailCallImport {
+    #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: the instruction was emitted with `TailOps`; the context holds an imported
         // function there.
@@ -643,14 +650,16 @@ pub(crate) static TAIL_CALL_IMPORT: Handler = handler::<TailCallImport>();
 
 struct TailCallIndirect;
 impl Op for TailCallIndirect {
+    #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: as for `CallIndirect`.
         unsafe {
             let o = s.operands::<IndirectOps>();
-            match table_callee::<false>(&s, o) {
-                Ok(func) => tail_call_any(s, func, o.base, o.params, o.header),
-                Err(code) => Next::Trap(s, code),
+            let func = table_callee(s.ip, s.vm, s.cell(o.index));
+            if func <= LAST_CODE {
+                return Next::Trap(s, trap_code(func as u32));
             }
+            tail_call_any(s, func as *mut VmFuncRef, o.base, o.params, o.header)
         }
     }
 }
@@ -659,6 +668,7 @@ pub(crate) static TAIL_CALL_INDIRECT: Handler = handler::<TailCallIndirect>();
 
 struct TailCallRef;
 impl Op for TailCallRef {
+    #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: as for `CallRef`.
         unsafe {
@@ -675,6 +685,7 @@ impl Op for TailCallRef {
 pub(crate) static TAIL_CALL_REF: Handler = handler::<TailCallRef>();
 
 /// Tail-calls a function of the host or of any instance.
+#[inline(always)]
 unsafe fn tail_call_any(
     mut s: State,
     func: *mut VmFuncRef,
@@ -740,22 +751,38 @@ pub(crate) struct StubOps {
     pub(crate) defined: u64,
 }
 
+/// Translates a function and lets the context point to its code: the address of that, or the number
+/// of a trap code.
+///
+/// In a frame of its own, so that handlers let no address escape.
+#[inline(never)]
+unsafe fn translate(vm: *mut VmCtx, defined: u32) -> usize {
+    // SAFETY: the context is that of a live instance of the module, which has a place for the code.
+    unsafe {
+        let Some(module) = InterpModule::of(vm) else { return TrapCode::Internal as usize };
+        match module.translate(defined) {
+            Ok(code) => {
+                let place = module.offsets().code(defined);
+                vm.byte_add(place as usize).cast::<*const u8>().write(code);
+                code as usize
+            }
+            Err(code) => code as usize,
+        }
+    }
+}
+
 /// Translates a function when it is called for the first time, and goes on in its code.
 struct Translate;
 impl Op for Translate {
+    #[inline(always)]
     unsafe fn exec(mut s: State) -> Next {
         // SAFETY: a stub is entered like code: frame, header and arguments stand as they should.
         unsafe {
-            let defined = s.operands::<StubOps>().defined as u32;
-            let Some(module) = InterpModule::of(s.vm) else {
-                return Next::Trap(s, TrapCode::Internal);
-            };
-            let code = match module.translate(defined) {
-                Ok(code) => code,
-                Err(code) => return Next::Trap(s, code),
-            };
-            let place = module.offsets().code(defined);
-            s.vm.byte_add(place as usize).cast::<*const u8>().write(code);
+            let code = translate(s.vm, s.operands::<StubOps>().defined as u32);
+            if code <= LAST_CODE {
+                return Next::Trap(s, trap_code(code as u32));
+            }
+            let code = code as *const u8;
             if !fits(s.vm, s.fp, frame_bytes(code)) {
                 return Next::Jump(s, STACK_FULL);
             }

@@ -284,6 +284,22 @@ impl<V: Val> Op for CopyAcc<V> {
 pub(crate) static COPY_ACC: [Handler; 3] =
     [handler::<CopyAcc<u64>>(), handler::<CopyAcc<f32>>(), handler::<CopyAcc<f64>>()];
 
+/// Copies `b` cells from slot `a` on to slot `d` on; the two may overlap.
+struct CopySpan;
+impl Op for CopySpan {
+    #[inline(always)]
+    unsafe fn exec(s: State) -> Next {
+        // SAFETY: both spans belong to the frame.
+        unsafe {
+            let o = s.operands::<Slots>();
+            let from = s.fp.add(o.a as usize);
+            std::ptr::copy(from, s.fp.add(o.d as usize), o.b as usize);
+        }
+        s.after::<Slots>()
+    }
+}
+pub(crate) static COPY_SPAN: Handler = handler::<CopySpan>();
+
 /// Zeroes `b` cells from slot `d` on.
 struct Zero;
 impl Op for Zero {

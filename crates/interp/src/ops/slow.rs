@@ -1,13 +1,18 @@
 //! Operations that call a built-in of the runtime: growing, bulk work on memories and tables, and
 //! everything about tables. Operands come from slots, wherever they are; references of the
 //! reference stack are copied to cells before, and back after.
+//!
+//! The built-ins give results that are passed in memory. A handler that calls one itself would have a
+//! local whose address escapes, and could not end in a sibling call any more: so each of these
+//! operations does its work in a function of its own that takes and returns nothing but scalars.
 
 use std::sync::atomic::Ordering;
 
 use palisade_core::{TrapCode, num};
 use palisade_vm::builtins;
-use palisade_vm::layout::{VmCtx, VmFuncRef, VmMemoryDef, VmTableDef};
+use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmMemoryDef, VmTableDef};
 
+use crate::ops::call::trap_code;
 use crate::state::{Handler, Next, Op, State, handler};
 
 /// Operands of a slow operation.
@@ -40,11 +45,14 @@ macro_rules! slow_ops {
     ($( $(#[$doc:meta])* $name:ident, $constant:ident,
         |$s:ident, $o:ident, $x:ident, $y:ident, $z:ident| $body:expr; )*) => {$(
         struct $name;
-        impl Op for $name {
-            unsafe fn exec(mut $s: State) -> Next {
+        impl $name {
+            /// The work, in a frame of its own. Returns 0 or the number of a trap code.
+            #[inline(never)]
+            unsafe fn work(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
                 // SAFETY: the instruction was emitted with `SlowOps`, whose slots belong to the
                 // frame and whose indices are those of the instance's module.
                 unsafe {
+                    let $s = State::without_accumulators(ip, fp, vm);
                     note_exit(&$s);
                     let $o = $s.operands::<SlowOps>();
                     let $x = number(&$s, $o.x, $o.wide & 1 != 0);
@@ -55,11 +63,24 @@ macro_rules! slow_ops {
                     match result {
                         Ok(Some(value)) => $s.set_cell($o.d, value),
                         Ok(None) => {}
-                        Err(code) => return Next::Trap($s, code),
+                        Err(code) => return code as u64,
                     }
-                    $s.reload_memory();
+                    0
                 }
-                $s.after::<SlowOps>()
+            }
+        }
+        impl Op for $name {
+            #[inline(always)]
+            unsafe fn exec(mut s: State) -> Next {
+                // SAFETY: as in `work`.
+                unsafe {
+                    let status = Self::work(s.ip, s.fp, s.vm);
+                    if status != 0 {
+                        return Next::Trap(s, trap_code(status as u32));
+                    }
+                    s.reload_memory();
+                }
+                s.after::<SlowOps>()
             }
         }
         $(#[$doc])*
@@ -148,6 +169,7 @@ macro_rules! wide_ops {
     ($( $name:ident, $constant:ident, |$a:ident| $value:expr; )*) => {$(
         struct $name;
         impl Op for $name {
+            #[inline(always)]
             unsafe fn exec(s: State) -> Next {
                 // SAFETY: the instruction was emitted with `WideOps`, whose slots belong to the
                 // frame.

@@ -6,12 +6,13 @@ use palisade_module::{FuncIdx, TableIdx};
 use crate::code::{Signature, Ty};
 use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, CountOps, FormIdx};
 use crate::ops::call::{
-    CALL, CALL_IMPORT, CALL_INDIRECT, CALL_INDIRECT_ANY, CALL_REF, CallOps, IndirectOps, RETURN_IMM,
+    CALL, CALL_IMPORT, CALL_INDIRECT, CALL_INDIRECT_ANY, CALL_REF, CallOps, HEADER_CELLS,
+    IndirectOps, RETURN_IMM,
     RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps, TAIL_CALL, TAIL_CALL_IMPORT,
     TAIL_CALL_INDIRECT, TAIL_CALL_REF, TailOps,
 };
-use crate::ops::control::{BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, TableOps};
-use crate::ops::refs;
+use crate::ops::control::{BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, COPY_SPAN, TableOps};
+use crate::ops::refs as ref_ops;
 use crate::translate::emit::{At, Fixup};
 use crate::translate::stack::{Loc, Stack};
 use crate::translate::values::Source;
@@ -42,8 +43,19 @@ pub(super) struct Frame<'m> {
     entries: usize,
     cells: u32,
     refs: u32,
+    /// Cells and references that a branch to this frame takes along.
+    label: (u32, u32),
     /// Branches to the block's end.
     fixups: Vec<Fixup>,
+}
+
+/// From how many values on a branch moves them with one instruction, so that code stays in
+/// proportion to the function's size.
+const MANY: usize = 6;
+
+/// Cells and references of values.
+fn sizes(types: &[Ty]) -> (u32, u32) {
+    (types.iter().map(|ty| ty.cells()).sum(), types.iter().map(|ty| ty.refs()).sum())
 }
 
 impl<'m> Frame<'m> {
@@ -55,6 +67,7 @@ impl<'m> Frame<'m> {
             entries: 0,
             cells: stack.cells,
             refs: stack.refs,
+            label: sizes(results),
             fixups: Vec::new(),
         }
     }
@@ -104,6 +117,7 @@ impl Translator<'_> {
                     entries: 0,
                     cells: 0,
                     refs: 0,
+                    label: (0, 0),
                     fixups: Vec::new(),
                 });
                 Ok(())
@@ -119,8 +133,8 @@ impl Translator<'_> {
         let Some(entries) = self.stack.entries.len().checked_sub(params.len()) else {
             return invalid();
         };
-        let cells: u32 = params.iter().map(|ty| ty.cells()).sum();
-        let refs: u32 = params.iter().map(|ty| ty.refs()).sum();
+        let (cells, refs) = sizes(&params);
+        let label = sizes(if matches!(kind, Kind::Loop(_)) { &params } else { &results });
         self.frames.push(Frame {
             kind,
             params,
@@ -128,6 +142,7 @@ impl Translator<'_> {
             entries,
             cells: self.stack.cells - cells,
             refs: self.stack.refs - refs,
+            label,
             fixups: Vec::new(),
         });
         Ok(())
@@ -255,6 +270,9 @@ impl Translator<'_> {
     /// put into place by the instruction that makes it.
     fn move_to(&mut self, index: usize, last_use: bool) -> Result<()> {
         let Some(frame) = self.frames.get(index) else { return invalid() };
+        if frame.label_types().len() >= MANY {
+            return self.move_many(index, last_use);
+        }
         let types = frame.label_types().to_vec();
         let (mut cell, mut reference) = (frame.cells, frame.refs);
         let Some(first) = self.stack.entries.len().checked_sub(types.len()) else {
@@ -288,12 +306,31 @@ impl Translator<'_> {
         Ok(())
     }
 
+    /// [`Self::move_to`] for many values. Unless `last_use`, they have been settled already.
+    fn move_many(&mut self, index: usize, last_use: bool) -> Result<()> {
+        let arity = self.label_arity(index);
+        if last_use {
+            self.settle_from(self.stack.entries.len().saturating_sub(arity))?;
+        }
+        let Some(frame) = self.frames.get(index) else { return invalid() };
+        let ((cells, refs), to_cell, to_ref) = (frame.label, frame.cells, frame.refs);
+        let (from_cell, from_ref) = (self.stack.cells - cells, self.stack.refs - refs);
+        if cells > 0 && from_cell != to_cell {
+            self.stack.forget_held();
+            let operands = self.slots(to_cell, from_cell, cells, 0);
+            self.emit(COPY_SPAN, operands);
+        }
+        if refs > 0 && from_ref != to_ref {
+            let operands = self.slots(to_ref, from_ref, refs, 0);
+            self.emit(ref_ops::COPY_SPAN, operands);
+        }
+        Ok(())
+    }
+
     /// Whether the values that a branch takes along are in place as soon as they are settled.
     fn in_place(&self, index: usize) -> Result<bool> {
         let Some(frame) = self.frames.get(index) else { return invalid() };
-        let types = frame.label_types();
-        let cells: u32 = types.iter().map(|ty| ty.cells()).sum();
-        let refs: u32 = types.iter().map(|ty| ty.refs()).sum();
+        let (cells, refs) = frame.label;
         Ok((cells == 0 || self.stack.cells - cells == frame.cells)
             && (refs == 0 || self.stack.refs - refs == frame.refs))
     }
@@ -339,7 +376,8 @@ impl Translator<'_> {
         let arity = self.label_arity(index);
         let top = self.stack.entries.len().saturating_sub(arity);
         let returns = self.is_function(index);
-        if arity > 0 && ((returns && arity > 1) || (!returns && self.in_place(index)?)) {
+        let early = if returns { arity > 1 } else { arity >= MANY || self.in_place(index)? };
+        if arity > 0 && early {
             self.settle_from(top)?;
         }
         if !returns && (arity == 0 || self.in_place(index)?) {
@@ -582,7 +620,7 @@ impl Translator<'_> {
         let (cell, reference) = (of(false), of(true));
         if signature.ref_results > 0 && reference != 0 {
             let operands = self.slots(0, reference, signature.ref_results, 0);
-            self.emit(refs::COPY_SPAN, operands);
+            self.emit(ref_ops::COPY_SPAN, operands);
         }
         if signature.result_cells > 0 {
             self.emit(RETURN_SPAN, operands(cell, signature.result_cells));
@@ -604,7 +642,8 @@ impl Translator<'_> {
         self.spill_all();
         self.settle_from(first)?;
         self.stack.truncate(first);
-        let cells = signature.param_cells.max(signature.result_cells).max(1);
+        // The callee's header is written before its own frame is known to fit.
+        let cells = (signature.param_cells + HEADER_CELLS).max(signature.result_cells);
         self.stack.reserve(cells, signature.ref_params.max(signature.ref_results));
         Ok((self.stack.cells, self.stack.refs))
     }
@@ -616,7 +655,7 @@ impl Translator<'_> {
         let push = self.with_refs && refs_base > 0;
         let window = self.slots(0, refs_base, 0, 0);
         if push {
-            self.emit(refs::PUSH, window);
+            self.emit(ref_ops::PUSH, window);
         }
         let base16 = self.slot(base);
         match callee {
@@ -642,7 +681,7 @@ impl Translator<'_> {
             }
         }
         if push {
-            self.emit(refs::POP, window);
+            self.emit(ref_ops::POP, window);
         }
         self.stack.forget();
         for &ty in &signature.results {
@@ -663,7 +702,7 @@ impl Translator<'_> {
         let header = self.signature.param_cells as u16;
         if signature.ref_params > 0 && refs_base > 0 {
             let operands = self.slots(0, refs_base, signature.ref_params, 0);
-            self.emit(refs::COPY_SPAN, operands);
+            self.emit(ref_ops::COPY_SPAN, operands);
         }
         let base = self.slot(base);
         match callee {

@@ -140,6 +140,13 @@ impl Stack {
         self.regs = [RegState::default(); 3];
     }
 
+    /// Notes that many slots were written: no accumulator is known to hold the same as any.
+    pub(super) fn forget_held(&mut self) {
+        for reg in &mut self.regs {
+            reg.holds = None;
+        }
+    }
+
     /// Makes room for `cells` cells and `refs` references above the current height.
     pub(super) fn reserve(&mut self, cells: u32, refs: u32) {
         self.max_cells = self.max_cells.max(self.cells + cells);

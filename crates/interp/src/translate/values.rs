@@ -11,7 +11,7 @@ use crate::ops::control::{
 use crate::ops::refs;
 use crate::translate::emit::At;
 use crate::translate::stack::{Entry, Loc, Pending};
-use crate::translate::{Result, Stop, Translator, invalid};
+use crate::translate::{MAX_FRAME_CELLS, Result, Stop, Translator, invalid};
 use crate::val::Reg;
 
 /// Where an instruction takes an operand from.
@@ -51,6 +51,9 @@ impl Translator<'_> {
     pub(super) fn push(&mut self, ty: Ty, loc: Loc) -> Result<usize> {
         if ty == Ty::Ref {
             self.need_refs()?;
+        }
+        if self.stack.cells.max(self.stack.refs) > MAX_FRAME_CELLS {
+            return Err(Stop::Trap(TrapCode::StackOverflow));
         }
         Ok(self.stack.push(ty, loc))
     }
