@@ -330,13 +330,14 @@ fn loading_can_be_cancelled_and_limits_are_named() {
 fn features_can_be_switched_off() {
     for (off, text) in [
         (
-            Config::wasm_simd as fn(&mut Config, bool) -> &mut Config,
-            "(func (result v128) unreachable)",
+            Config::wasm_multi_memory as fn(&mut Config, bool) -> &mut Config,
+            "(memory 1) (memory 1)",
         ),
-        (Config::wasm_multi_memory, "(memory 1) (memory 1)"),
         (Config::wasm_memory64, "(memory i64 1)"),
         (Config::wasm_tail_call, "(func $f return_call $f)"),
         (Config::wasm_threads, "(memory 1 1 shared)"),
+        (Config::wasm_gc, "(rec (type (func)) (type (func)))"),
+        (Config::wasm_exceptions, "(tag)"),
         (Config::wasm_multi_value, "(func (result i32 i32) unreachable)"),
         (Config::wasm_extended_const, "(global i32 (i32.add (i32.const 1) (i32.const 2)))"),
         (Config::wasm_custom_page_sizes, "(memory 1 (pagesize 1))"),
@@ -350,3 +351,100 @@ fn features_can_be_switched_off() {
     let features: Vec<_> = Config::new().features().collect();
     assert!(features.contains(&("wasm_tail_call", true)));
 }
+
+#[test]
+fn what_is_not_executed_is_refused_when_it_is_loaded() {
+    for (switch, name, text, what) in [
+        (
+            Config::wasm_simd as fn(&mut Config, bool) -> &mut Config,
+            "simd",
+            "(func (local v128))",
+            "v128 at offset 0x",
+        ),
+        (
+            Config::wasm_relaxed_simd,
+            "relaxed_simd",
+            "(func (unreachable) (i8x16.relaxed_swizzle) (unreachable))",
+            "i8x16.relaxed_swizzle at offset 0x",
+        ),
+        (Config::wasm_gc, "gc", "(global i31ref (ref.i31 (i32.const 1)))", "ref.i31 at offset 0x"),
+        (Config::wasm_exceptions, "exceptions", "(tag $t) (func throw $t)", "throw at offset 0x"),
+        (Config::wasm_threads, "threads", "(func atomic.fence)", "atomic.fence at offset 0x"),
+    ] {
+        let error = Module::new(&Engine::default(), text).expect_err(text);
+        let decode: &palisade::DecodeError = error.downcast_ref().expect("of the decoder");
+        assert_eq!(decode.kind(), palisade::DecodeErrorKind::NotExecuted, "{error}");
+        let message = error.to_string();
+        let feature = name.replace('_', "-");
+        assert!(message.contains(&format!("`{feature}`")) && message.contains(what), "{message}");
+        assert!(Module::validate(&Engine::default(), text).is_err());
+
+        let mut config = Config::new();
+        assert!(config.features().any(|feature| feature == (&*format!("wasm_{name}"), false)));
+        switch(&mut config, true);
+        let error = Engine::new(&config).expect_err("it cannot be switched on");
+        assert!(error.to_string().contains(&format!("wasm_{name}(true)")), "{error}");
+        switch(&mut config, false);
+        Engine::new(&config).expect("it can be switched off");
+
+        // For looking it may stand in a module, which then does not run.
+        let engine = Engine::new(switch(&mut config, true).inspect_only(true)).unwrap();
+        let looked_at = Module::new(&engine, text).expect("it is valid");
+        let error = Linker::new(&engine).instantiate(&mut Store::new(&engine, ()), &looked_at);
+        assert!(error.unwrap_err().to_string().contains("inspect_only"));
+    }
+}
+
+#[test]
+fn translated_code_is_charged_to_the_store() {
+    let functions: String = (0..100)
+        .map(|i| format!("(func (export \"{i}\") (param i32) (result i32) {ADDS})"))
+        .collect();
+    for dispatch in DISPATCHERS {
+        let engine = engine(dispatch);
+        let module = module(&engine, &format!("(module {functions})"));
+        let mut uses = Vec::new();
+        // The second store pays for what the first had translated, as does the second instance.
+        for _ in 0..2 {
+            let linker = Linker::new(&engine);
+            let mut store = Store::new(&engine, ());
+            for _ in 0..2 {
+                let instance = linker.instantiate(&mut store, &module).unwrap();
+                let before = store.resource_use(Resource::HostBytes);
+                for _ in 0..2 {
+                    let one = instance.get_typed_func::<i32, i32>(&store, "0").unwrap();
+                    assert_eq!(one.call(&mut store, 1).unwrap(), 9);
+                    uses.push(store.resource_use(Resource::HostBytes) - before);
+                }
+            }
+        }
+        assert!(uses[0] > 16 && uses.iter().all(|&bytes| bytes == uses[0]), "{uses:?}");
+
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new(&engine).instantiate(&mut store, &module).unwrap();
+        let limit = store.resource_use(Resource::HostBytes) + 10 * uses[0] + 1;
+        store.set_resource_limit(Resource::HostBytes, Some(limit));
+        let call = |store: &mut Store<()>, i: u32| {
+            let func = instance.get_typed_func::<i32, i32>(&*store, &i.to_string()).unwrap();
+            func.call(store, 1)
+        };
+        for i in 0..10 {
+            assert_eq!(call(&mut store, i).unwrap(), 9, "{i}");
+        }
+        for i in 10..100 {
+            let error = call(&mut store, i).unwrap_err();
+            assert_eq!(error.trap_code(), Some(TrapCode::LimitExceeded), "{error}");
+        }
+        let refusal = store.last_refusal().unwrap();
+        let expected = (Resource::HostBytes, uses[0], limit - 1, limit);
+        assert_eq!((refusal.what, refusal.asked, refusal.in_use, refusal.limit), expected);
+        assert_eq!(module.translated().0, 10, "what was refused is not kept");
+        assert_eq!(call(&mut store, 9).unwrap(), 9, "what is there goes on");
+        store.set_resource_limit(Resource::HostBytes, None);
+        assert_eq!(call(&mut store, 99).unwrap(), 9);
+    }
+}
+
+/// Adds its parameter to itself and to numbers in ways that give several instructions.
+const ADDS: &str =
+    "(i32.add (i32.mul (local.get 0) (local.get 0)) (i32.shl (local.get 0) (i32.const 3)))";

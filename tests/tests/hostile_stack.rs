@@ -713,7 +713,11 @@ fn tail_calls_do_not_grow_the_stack() {
         assert_eq!(call(&mut store, run, &args(1)), Ok(vec![]));
         // Eight bytes for each instruction would be more than a gigabyte.
         let rounds = if fuel { 20_000 } else { 100_000 };
-        let outcome = on_small_stack(128, move || call(&mut store, run, &args(rounds)));
+        let (outcome, fuel_used) = on_small_stack(128, move || {
+            (call(&mut store, run, &args(rounds)), store.fuel_consumed())
+        });
         assert_eq!(outcome, Ok(vec![]));
+        // It really went round.
+        assert!(fuel_used.is_none_or(|units| units > rounds as u64 * 1_000), "{fuel_used:?}");
     }
 }

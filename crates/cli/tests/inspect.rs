@@ -103,7 +103,7 @@ fn features_as_text_and_json() {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     let found = json(&place, "features --json");
-    assert_eq!(found["proposals"]["tail-call"]["runs"], true);
+    assert_eq!(found["proposals"]["tail-call"]["executed"], true);
     assert_eq!(found["limits"]["nesting"]["sandbox"], 500);
     assert!(found["engines"]["interpreter"]["dispatcher"].is_string());
     assert!(found["system"]["openat2"].is_boolean());
@@ -144,9 +144,16 @@ fn features_tells_the_truth() {
     for (name, body) in SAMPLES {
         place.file("sample.wat", format!(r#"(module {body} (export "f" (func $f)))"#));
         let validated = place.line("validate sample.wat").code == Some(0);
-        let runs = place.line("sample.wat --invoke f").code == Some(0);
-        let tried = serde_json::json!({ "validated": validated, "runs": runs });
+        let ended = place.line("sample.wat --invoke f");
+        let executed = ended.code == Some(0);
+        let tried = serde_json::json!({ "validated": validated, "executed": executed });
         assert_eq!(proposals[name], tried, "{name}");
+        if validated && !executed {
+            assert_eq!(ended.code, Some(126), "{name}: {ended:#?}");
+            let said = "this version of Palisade validates but does not execute";
+            assert!(ended.stderr.contains(said), "{name}: {ended:#?}");
+            place.line("inspect sample.wat").code(0).quietly();
+        }
     }
 }
 

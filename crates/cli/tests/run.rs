@@ -156,6 +156,8 @@ fn the_environment() {
     assert_eq!(run(""), "0 variables\n");
     assert_eq!(run("--env B=2 --env A=1=x --env C="), "3 variables\nA=1=x\nB=2\nC=\n");
     assert_eq!(run("--allow-env"), "1 variables\nSECRET=hidden\n");
+    assert_eq!(run("--allow-all"), "1 variables\nSECRET=hidden\n");
+    assert_eq!(run("--sandbox --allow-all"), "1 variables\nSECRET=hidden\n");
     assert_eq!(run("--env SECRET=mine --allow-env"), "1 variables\nSECRET=mine\n");
     assert_eq!(run("--sandbox --env A=1"), "1 variables\nA=1\n");
 }

@@ -109,7 +109,11 @@ unsafe fn enter(
         let limit = (*interrupts).stack_limit.load(std::sync::atomic::Ordering::Relaxed);
         if fp as usize + frame > limit {
             let reason = (*interrupts).reason.load(std::sync::atomic::Ordering::Relaxed);
-            return Err(bare(if reason != 0 { trap_code(reason) } else { TrapCode::StackOverflow }));
+            return Err(bare(if reason != 0 {
+                trap_code(reason)
+            } else {
+                TrapCode::StackOverflow
+            }));
         }
         if (*ctx).depth_left <= 0 {
             return Err(bare(TrapCode::CallDepthExceeded));
@@ -183,12 +187,8 @@ pub fn tail_calls_work() -> bool {
         /// What the loop may move the stack by: far less than a byte for each instruction.
         const SLACK: u64 = 1_024;
         // Probe, then a branch back to it while the accumulator is not zero, then the end.
-        let branch = BranchOps {
-            handler: code_word(BR_TEST[1][1][0], true),
-            offset: -8,
-            a: 0,
-            pad: 0,
-        };
+        let branch =
+            BranchOps { handler: code_word(BR_TEST[1][1][0], true), offset: -8, a: 0, pad: 0 };
         let code = [
             code_word(handler::<Probe>(), true),
             branch.handler,

@@ -97,9 +97,8 @@ pub(crate) struct Signature {
 impl Signature {
     fn new(types: &TypeRegistry, id: TypeId) -> Option<Self> {
         let func = types.func_type(id)?;
-        let classes = |list: &[ValType]| -> Box<[Ty]> {
-            list.iter().map(|&ty| Ty::of(ty, types)).collect()
-        };
+        let classes =
+            |list: &[ValType]| -> Box<[Ty]> { list.iter().map(|&ty| Ty::of(ty, types)).collect() };
         let (params, results) = (classes(&func.params), classes(&func.results));
         Some(Self {
             param_cells: params.iter().map(|ty| ty.cells()).sum(),
@@ -197,6 +196,11 @@ impl FuncCode {
     pub(crate) fn entry(&self) -> *const u8 {
         self.words.as_ptr().wrapping_add(PREFIX_WORDS).cast()
     }
+
+    /// The bytes that it takes.
+    fn bytes(&self) -> u64 {
+        (size_of::<Self>() + size_of_val(&*self.words) + size_of_val(&*self.marks)) as u64
+    }
 }
 
 /// A module as the interpreter runs it: its code, translated as functions are first called.
@@ -275,16 +279,12 @@ impl InterpModule {
         })
     }
 
-    /// Where a function is entered: its code, or the stub that translates it.
+    /// Where a new instance enters a function: the stub that translates it, unless another instance
+    /// had that done, and charges the instance's store for the code.
     pub fn code_entry(&self, defined: u32) -> *const u8 {
-        let index = defined as usize;
-        match self.code.get(index).and_then(OnceLock::get) {
-            Some(code) => code.entry(),
-            None => self
-                .stubs
-                .get(index * STUB_WORDS + PREFIX_WORDS..)
-                .map_or(std::ptr::null(), |words| words.as_ptr().cast()),
-        }
+        self.stubs
+            .get(defined as usize * STUB_WORDS + PREFIX_WORDS..)
+            .map_or(std::ptr::null(), |words| words.as_ptr().cast())
     }
 
     /// The module that a context's instance belongs to.
@@ -347,19 +347,25 @@ impl InterpModule {
         Some(made)
     }
 
-    /// Translates a function, if that has not been done, and returns where it is entered.
-    pub(crate) fn translate(&self, defined: u32) -> Result<*const u8, TrapCode> {
+    /// Translates a function, if that has not been done, and returns where it is entered. `charge`
+    /// is asked whether the code's bytes may be kept; if not, none are.
+    pub(crate) fn translate(
+        &self,
+        defined: u32,
+        charge: impl FnOnce(u64) -> Result<(), TrapCode>,
+    ) -> Result<*const u8, TrapCode> {
         let cell = self.code.get(defined as usize).ok_or(TrapCode::Internal)?;
         if let Some(code) = cell.get() {
+            charge(code.bytes())?;
             return Ok(code.entry());
         }
         let code = Box::new(translate::function(self, defined)?);
+        charge(code.bytes())?;
         // Another thread may have been faster; then its code is used.
         let code = cell.get_or_init(|| code);
         let mut addresses = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         if addresses.insert(code.entry() as usize, defined).is_none() {
-            let bytes = code.words.len() * 8 + code.marks.len() * 8;
-            self.code_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.code_bytes.fetch_add(code.bytes(), Ordering::Relaxed);
         }
         Ok(code.entry())
     }

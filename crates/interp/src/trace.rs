@@ -76,7 +76,8 @@ pub(crate) unsafe fn frames(
                 vm = caller.add(2).read() as *mut VmCtx;
                 caller = caller.add(1).read() as *mut Cell;
             }
-            if ret == Glue::get(false).halt_code() as u64 || ret == Glue::get(true).halt_code() as u64
+            if ret == Glue::get(false).halt_code() as u64
+                || ret == Glue::get(true).halt_code() as u64
             {
                 break;
             }

@@ -16,6 +16,7 @@ use wasmparser::{
 
 use crate::describe;
 use crate::error::{DecodeError, DecodeErrorKind};
+use crate::gate::{self, Need};
 use crate::info::{FuncBody, ModuleInfo};
 use crate::text;
 use crate::types::TypeRegistry;
@@ -41,7 +42,20 @@ impl ModuleInfo {
         types: &Arc<TypeRegistry>,
         cancel: Option<&AtomicU32>,
     ) -> Result<Self, DecodeError> {
-        decode(bytes.into(), limits, features & supported_features(), types, cancel)
+        decode(bytes.into(), limits, features & supported_features(), types, cancel, false)
+    }
+
+    /// As [`ModuleInfo::decode`], for a module that is going to run: a valid module that needs what no
+    /// engine executes ([`crate::executable_features`]) is refused with
+    /// [`DecodeErrorKind::NotExecuted`].
+    pub fn decode_executable(
+        bytes: impl Into<Arc<[u8]>>,
+        limits: &Limits,
+        features: WasmFeatures,
+        types: &Arc<TypeRegistry>,
+        cancel: Option<&AtomicU32>,
+    ) -> Result<Self, DecodeError> {
+        decode(bytes.into(), limits, features & supported_features(), types, cancel, true)
     }
 }
 
@@ -59,6 +73,7 @@ fn decode(
     features: WasmFeatures,
     types: &Arc<TypeRegistry>,
     cancel: Option<&AtomicU32>,
+    executable: bool,
 ) -> Result<ModuleInfo, DecodeError> {
     poll(cancel)?;
     check_size(&bytes, limits)?;
@@ -70,11 +85,16 @@ fn decode(
         return Err(text::component());
     }
     let mut outline = Outline::read(&bytes, limits, features, cancel)?;
+    let mut need = None;
     if let Some(FuncToValidate { resources, .. }) = outline.first_func.take() {
         let imported_funcs = outline.imported_funcs;
         let bodies = &outline.bodies;
-        Bodies { bytes: &bytes, bodies, imported_funcs, resources, features, limits, cancel }
-            .validate()?;
+        need =
+            Bodies { bytes: &bytes, bodies, imported_funcs, resources, features, limits, cancel }
+                .validate()?;
+    }
+    if executable && let Some(need) = Need::first(gate::structure(&outline)?, need) {
+        return Err(need.error(&bytes));
     }
     let parts = describe::describe(outline, types, cancel)?;
     Ok(parts.into_info(bytes))

@@ -58,6 +58,8 @@ pub enum DecodeErrorKind {
         /// Bytes that there may be.
         limit: u64,
     },
+    /// The module is valid, and needs something that no engine executes.
+    NotExecuted,
     /// The cancellation flag was set to this value.
     Cancelled {
         /// What the flag held.
@@ -118,6 +120,14 @@ impl DecodeError {
         error
     }
 
+    pub(crate) fn not_executed(offset: u64, feature: &str, what: &str) -> Self {
+        let message = format!(
+            "the module needs the feature `{feature}` ({what} at offset {offset:#x}), which this \
+             version of Palisade validates but does not execute"
+        );
+        Self::new(DecodeErrorKind::NotExecuted, Some(offset), message)
+    }
+
     pub(crate) fn cancelled(reason: u32) -> Self {
         Self::new(DecodeErrorKind::Cancelled { reason }, None, "stopped while loading the module")
     }
@@ -132,7 +142,7 @@ impl DecodeError {
         self.inner.offset
     }
 
-    /// What is wrong, without the place.
+    /// What is wrong; without the place, where the kind's own words do not need it.
     pub fn message(&self) -> &str {
         &self.inner.message
     }
@@ -150,6 +160,7 @@ impl DecodeError {
             }
             DecodeErrorKind::Component
             | DecodeErrorKind::NotWasm
+            | DecodeErrorKind::NotExecuted
             | DecodeErrorKind::Cancelled { .. } => return message.clone(),
         };
         match self.inner.offset {
@@ -273,6 +284,7 @@ impl fmt::Display for DecodeErrorKind {
             Self::Component => "component",
             Self::NotWasm => "not WebAssembly",
             Self::TooLarge { .. } => "too large",
+            Self::NotExecuted => "not executed",
             Self::Cancelled { .. } => "cancelled",
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! The one way in is [`ModuleInfo::decode`]: limits are checked while reading, then the whole
 //! module is validated to WebAssembly 3.0, and only then is a description handed out. Whoever
-//! holds a [`ModuleInfo`] may rely on its bodies being valid.
+//! holds a [`ModuleInfo`] may rely on its bodies being valid. [`ModuleInfo::decode_executable`] refuses, too,
+//! what is valid and cannot be executed.
 #![forbid(unsafe_code)]
 
 pub mod const_expr;
@@ -15,11 +16,13 @@ pub mod types;
 mod convert;
 mod decode;
 mod describe;
+mod gate;
 mod text;
 mod validate;
 
 pub use const_expr::{ConstExpr, ConstOp};
 pub use error::{DecodeError, DecodeErrorKind};
+pub use gate::executable_features;
 pub use info::*;
 pub use types::{
     CompositeType, FieldType, RegisteredTypes, RegistryError, StorageType, SubType, TypeRegistry,

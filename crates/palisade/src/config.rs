@@ -13,7 +13,11 @@ pub struct Config {
     pub(crate) consume_fuel: bool,
     pub(crate) dispatch: Dispatch,
     pub(crate) limits: Limits,
+    /// What is validated.
     pub(crate) features: WasmFeatures,
+    /// What was switched on by name.
+    asked: WasmFeatures,
+    pub(crate) inspect_only: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) call_depth: Option<u64>,
     pub(crate) memory_guard_size: Option<u64>,
@@ -34,18 +38,15 @@ macro_rules! feature_switches {
                 $(#[$doc])*
                 pub fn $name(&mut self, enable: bool) -> &mut Self {
                     self.features.set(WasmFeatures::$flag, enable);
+                    self.asked.set(WasmFeatures::$flag, enable);
                     self
                 }
             )*
-
-            /// Every proposal with a switch, by the switch's name, and whether it is on.
-            pub fn features(&self) -> impl Iterator<Item = (&'static str, bool)> + use<> {
-                let features = self.features;
-                [$((stringify!($name), WasmFeatures::$flag),)*]
-                    .into_iter()
-                    .map(move |(name, flag)| (name, features.contains(flag)))
-            }
         }
+
+        /// Every switch with its feature.
+        const SWITCHES: &[(&str, WasmFeatures)] =
+            &[$((stringify!($name), WasmFeatures::$flag),)*];
     };
 }
 
@@ -83,20 +84,49 @@ feature_switches! {
 }
 
 impl Config {
-    /// Everything in WebAssembly 3.0 and the finished proposals after it, no fuel, the wide
-    /// decoder limits, 1 MiB of guest stack.
+    /// All proposals that are executed, no fuel, the wide decoder limits, 1 MiB of guest stack.
+    ///
+    /// The proposals whose operators are not executed (SIMD, relaxed SIMD, garbage collection, exceptions,
+    /// threads) are validated all the same: their types may stand in a module, and a module that
+    /// needs more of them is refused when it is loaded, with an error that says what for. Their
+    /// switches can only be set to `false`, which takes the types away, too.
     pub fn new() -> Self {
         Self {
             consume_fuel: false,
             dispatch: Dispatch::Auto,
             limits: Limits::default(),
             features: palisade_module::default_features(),
+            asked: WasmFeatures::empty(),
+            inspect_only: false,
             max_wasm_stack: 1 << 20,
             call_depth: None,
             memory_guard_size: None,
             memory_guard_before: None,
             memory_growable: None,
         }
+    }
+
+    /// Every proposal with a switch, by the switch's name, and whether modules may need it.
+    pub fn features(&self) -> impl Iterator<Item = (&'static str, bool)> + use<> {
+        let mut features = self.features;
+        if !self.inspect_only {
+            features &= palisade_module::executable_features();
+        }
+        SWITCHES.iter().map(move |&(name, flag)| (name, features.contains(flag)))
+    }
+
+    /// The first switch that asks for what is not executed.
+    pub(crate) fn impossible(&self) -> Option<&'static str> {
+        let asked = self.asked.difference(palisade_module::executable_features());
+        let switch = SWITCHES.iter().find(|&&(_, flag)| asked.contains(flag));
+        switch.filter(|_| !self.inspect_only).map(|&(name, _)| name)
+    }
+
+    /// Makes an engine that only looks at modules: they may need anything that is validated, executed or
+    /// not, and cannot be instantiated. Off by default.
+    pub fn inspect_only(&mut self, enable: bool) -> &mut Self {
+        self.inspect_only = enable;
+        self
     }
 
     /// Whether guests consume fuel. Off by default. With it, a new store has none: see

@@ -77,7 +77,8 @@ impl Module {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Module`]: what is wrong and where.
+    /// [`ErrorKind::Module`]: what is wrong and where, or what the module needs that is not executed
+    /// (see [`Config::new`](crate::Config::new)).
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
         Self::load(engine, bytes.as_ref(), None)
     }
@@ -139,7 +140,9 @@ impl Module {
 
     fn decode(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<ModuleInfo> {
         let config = engine.config();
-        ModuleInfo::decode(bytes, &config.limits, config.features, engine.types(), cancel)
+        let decode =
+            if config.inspect_only { ModuleInfo::decode } else { ModuleInfo::decode_executable };
+        decode(bytes, &config.limits, config.features, engine.types(), cancel)
             .map_err(|error| Error::new(ErrorKind::Module(error)))
     }
 

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use palisade::{
-    Config, Engine, Error, ErrorKind, Extern, Instance, Linker, Module, Store, TrapCode, Val,
+    Config, DecodeError, DecodeErrorKind, Engine, Error, ErrorKind, Extern, Instance, Linker,
+    Module, Store, TrapCode, Val,
 };
 use wast::lexer::Lexer;
 use wast::parser::{self, ParseBuffer};
@@ -269,9 +270,11 @@ impl<'a> Runner<'a> {
         Err(format!("expected {}; found {}", describe_expected(expected), describe_found(&found)))
     }
 
-    fn rejected(&self, module: QuoteWat<'_>, message: &str) -> Verdict {
-        match self.load(module) {
-            Err(_) => Ok(()),
+    fn rejected(&self, mut module: QuoteWat<'_>, message: &str) -> Verdict {
+        let Ok(bytes) = module.encode() else { return Ok(()) };
+        match Module::from_binary(&self.engine, &bytes) {
+            Err(error) if !is_valid_though(&error) => Ok(()),
+            Err(error) => Err(format!("expected `{message}`; found a valid module: {error}")),
             Ok(_) => Err(format!("expected the module to be refused: {message}")),
         }
     }
@@ -289,6 +292,12 @@ impl<'a> Runner<'a> {
             Ok(_) => Err(format!("expected a link error `{message}`; found an instance")),
         }
     }
+}
+
+/// Whether a module was refused for no other reason than that it cannot be executed.
+fn is_valid_though(error: &Error) -> bool {
+    let decode = error.downcast_ref::<DecodeError>();
+    decode.is_some_and(|error| error.kind() == DecodeErrorKind::NotExecuted)
 }
 
 /// Judges the outcome of something that must trap.

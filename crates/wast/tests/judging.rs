@@ -166,6 +166,18 @@ fn the_directives_of_threads_are_judged_in_their_own_scope() {
 }
 
 #[test]
+fn a_module_that_is_not_executed_is_no_invalid_one() {
+    let script = r#"
+        (assert_invalid (module (func (result i32))) "type mismatch")
+        (assert_invalid (module (func (local v128))) "type mismatch")
+        (module (func (local v128)))"#;
+    let report = run_script("test", script, &Config::new());
+    assert_eq!((report.found, report.passed, report.failed.len()), (3, 1, 2), "{report}");
+    assert!(report.failed[0].message.contains("found a valid module"), "{report}");
+    assert!(report.failed[1].message.contains("`simd`"), "{report}");
+}
+
+#[test]
 fn a_broken_script_is_a_failure_and_no_success() {
     let cut_off = "(module) (assert_return (invoke))";
     for script in ["", "(module", "(assert_return", cut_off, "\"", "(;"] {

@@ -14,46 +14,15 @@ pub(super) fn run(args: &Features) -> Result<Status, Failure> {
     Ok(Status::Success)
 }
 
-/// Proposals whose modules are decoded and validated, but whose own operators no engine runs. A test
-/// tries each proposal and compares.
-const CHECKED_ONLY: [&str; 5] = ["simd", "relaxed-simd", "gc", "exceptions", "threads"];
-
-/// How far a proposal goes.
-#[derive(Copy, Clone)]
-enum Support {
-    On,
-    CheckedOnly,
-    Off,
-}
-
-impl Support {
-    fn of(proposal: &str, on: bool) -> Self {
-        match (on, CHECKED_ONLY.contains(&proposal)) {
-            (false, _) => Self::Off,
-            (true, true) => Self::CheckedOnly,
-            (true, false) => Self::On,
-        }
-    }
-
-    fn as_text(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::CheckedOnly => "validated, not run",
-            Self::Off => "off",
-        }
-    }
-
-    fn as_json(self) -> Value {
-        match self {
-            Self::On => json!({ "validated": true, "runs": true }),
-            Self::CheckedOnly => json!({ "validated": true, "runs": false }),
-            Self::Off => json!({ "validated": false, "runs": false }),
-        }
-    }
+/// How far a proposal goes. A test tries each and compares.
+struct Proposal {
+    name: String,
+    validated: bool,
+    executed: bool,
 }
 
 struct Found {
-    proposals: Vec<(String, Support)>,
+    proposals: Vec<Proposal>,
     dispatcher: &'static str,
     kernel: String,
     /// `None` if it works, otherwise why it does not.
@@ -67,11 +36,14 @@ impl Found {
         let uname = rustix::system::uname();
         Ok(Self {
             proposals: config
+                .clone()
+                .inspect_only(true)
                 .features()
-                .map(|(switch, on)| {
-                    let name = proposal(switch);
-                    let support = Support::of(&name, on);
-                    (name, support)
+                .zip(config.features())
+                .map(|((switch, validated), (_, executed))| Proposal {
+                    name: proposal(switch),
+                    validated,
+                    executed,
                 })
                 .collect(),
             dispatcher: match engine.dispatcher() {
@@ -92,9 +64,10 @@ impl Found {
         let mut out = format!("palisade {}\n", env!("CARGO_PKG_VERSION"));
         out.push_str("\nEngines\n");
         out.push_str(&format!("  interpreter          on, dispatching by {}\n", self.dispatcher));
-        out.push_str("\nProposals\n");
-        for (name, support) in &self.proposals {
-            out.push_str(&format!("  {name:20} {}\n", support.as_text()));
+        out.push_str("\nProposals             validated  executed\n");
+        let yes = |on| if on { "yes" } else { "no" };
+        for Proposal { name, validated, executed } in &self.proposals {
+            out.push_str(&format!("  {name:20} {:10} {}\n", yes(*validated), yes(*executed)));
         }
         out.push_str("\nSystem\n");
         out.push_str(&format!("  kernel               {}\n", crate::escape::name(&self.kernel)));
@@ -122,7 +95,9 @@ impl Found {
         let proposals: Map<String, Value> = self
             .proposals
             .iter()
-            .map(|(name, support)| (name.clone(), support.as_json()))
+            .map(|Proposal { name, validated, executed }| {
+                (name.clone(), json!({ "validated": validated, "executed": executed }))
+            })
             .collect();
         let (wide, strict) = (Limits::default(), Limits::strict());
         let limits: Map<String, Value> = LimitKind::ALL

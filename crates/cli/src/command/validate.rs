@@ -1,4 +1,4 @@
-//! `palisade validate`: whether files are modules that could be run. Runs nothing.
+//! `palisade validate`: whether files are valid modules of WebAssembly 3.0. Runs nothing.
 
 use palisade::{Config, Engine, Limits, Module};
 
@@ -41,7 +41,7 @@ impl Look {
         let signals = Signals::install()?;
         signals.limit_loading(looking.timeout.and_then(|bound| bound.limit()))?;
         let mut config = Config::new();
-        config.limits(limits.clone());
+        config.limits(limits.clone()).inspect_only(true);
         Ok(Self { engine: outcome::engine(&config)?, limits, _signals: signals })
     }
 

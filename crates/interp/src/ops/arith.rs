@@ -286,10 +286,7 @@ impl<B: Bin<Out = bool>, F: Form, T: Dest, O: Copy> Op for SelectOn<B, F, T, O> 
 const fn select_row<B: Bin<Out = bool>>() -> [DestPair; 7] {
     macro_rules! pair {
         ($form:ident, $ops:ty) => {
-            [
-                handler::<SelectOn<B, $form, R, $ops>>(),
-                handler::<SelectOn<B, $form, D, $ops>>(),
-            ]
+            [handler::<SelectOn<B, $form, R, $ops>>(), handler::<SelectOn<B, $form, D, $ops>>()]
         };
     }
     [

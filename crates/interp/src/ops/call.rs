@@ -16,8 +16,8 @@ use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 
 use palisade_core::{TrapCode, TypeId};
-use palisade_vm::builtins;
 use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmTableDef};
+use palisade_vm::{Resource, builtins};
 
 use crate::code::{Glue, InterpModule, Signature};
 use crate::state::{Handler, Next, Op, State, handler};
@@ -486,8 +486,7 @@ unsafe fn call_host_with_refs(vm: *mut VmCtx, func: *const VmFuncRef, cells: *mu
         };
         let mut buffer = vec![0; (*host).param_cells.max((*host).result_cells) as usize];
         let window = (*store).ref_fp;
-        if window.add(signature.ref_params.max(signature.ref_results) as usize)
-            > (*store).ref_limit
+        if window.add(signature.ref_params.max(signature.ref_results) as usize) > (*store).ref_limit
         {
             return TrapCode::StackOverflow as u32;
         }
@@ -751,16 +750,22 @@ pub(crate) struct StubOps {
     pub(crate) defined: u64,
 }
 
-/// Translates a function and lets the context point to its code: the address of that, or the number
-/// of a trap code.
+/// Translates a function, charges the store for its code, and lets the context point to it: its
+/// address, or the number of a trap code.
 ///
 /// In a frame of its own, so that handlers let no address escape.
 #[inline(never)]
 unsafe fn translate(vm: *mut VmCtx, defined: u32) -> usize {
     // SAFETY: the context is that of a live instance of the module, which has a place for the code.
+    // It points to its store, and nothing else refers into that while the ledger is written to.
     unsafe {
         let Some(module) = InterpModule::of(vm) else { return TrapCode::Internal as usize };
-        match module.translate(defined) {
+        let store = (*(*vm).store).store;
+        let charge = |bytes| {
+            let charged = (*store).ledger().charge(Resource::HostBytes, bytes);
+            charged.map_err(|_| TrapCode::LimitExceeded)
+        };
+        match module.translate(defined, charge) {
             Ok(code) => {
                 let place = module.offsets().code(defined);
                 vm.byte_add(place as usize).cast::<*const u8>().write(code);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use palisade_core::TrapCode;
 use palisade_vm::layout::{Cell, VmCtx, VmGlobalDef};
 
-use crate::ops::arith::{D, DestPair, Dest, R, Slots, jump, put};
+use crate::ops::arith::{D, Dest, DestPair, R, Slots, jump, put};
 use crate::state::{Handler, Next, Op, State, handler};
 use crate::val::Val;
 
@@ -56,10 +56,7 @@ impl<const ACC: bool, const NONZERO: bool, const BACK: bool> Op for BrTest<ACC, 
 
 macro_rules! test_pair {
     ($acc:literal, $nonzero:literal) => {
-        [
-            handler::<BrTest<$acc, $nonzero, false>>(),
-            handler::<BrTest<$acc, $nonzero, true>>(),
-        ]
+        [handler::<BrTest<$acc, $nonzero, false>>(), handler::<BrTest<$acc, $nonzero, true>>()]
     };
 }
 
@@ -90,8 +87,7 @@ impl<const ACC: bool> Op for BrTable<ACC> {
             let o = s.operands::<TableOps>();
             let index = if ACC { s.acc as u32 } else { s.cell(o.a) as u32 };
             let index = index.min(o.count.wrapping_sub(1));
-            let offset =
-                s.ip.add(size_of::<TableOps>()).cast::<i32>().add(index as usize).read();
+            let offset = s.ip.add(size_of::<TableOps>()).cast::<i32>().add(index as usize).read();
             jump::<true>(s, offset)
         }
     }

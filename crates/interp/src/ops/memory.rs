@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use palisade_core::TrapCode;
 use palisade_vm::layout::{VmCtx, VmMemoryDef};
 
-use crate::ops::arith::{D, DestPair, Dest, R, put};
+use crate::ops::arith::{D, Dest, DestPair, R, put};
 use crate::state::{Handler, Next, Op, State, handler};
 use crate::val::Val;
 

@@ -7,9 +7,8 @@ use crate::code::{Signature, Ty};
 use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, CountOps, FormIdx};
 use crate::ops::call::{
     CALL, CALL_IMPORT, CALL_INDIRECT, CALL_INDIRECT_ANY, CALL_REF, CallOps, HEADER_CELLS,
-    IndirectOps, RETURN_IMM,
-    RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps, TAIL_CALL, TAIL_CALL_IMPORT,
-    TAIL_CALL_INDIRECT, TAIL_CALL_REF, TailOps,
+    IndirectOps, RETURN_IMM, RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps, TAIL_CALL,
+    TAIL_CALL_IMPORT, TAIL_CALL_INDIRECT, TAIL_CALL_REF, TailOps,
 };
 use crate::ops::control::{BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, COPY_SPAN, TableOps};
 use crate::ops::refs as ref_ops;
@@ -81,7 +80,13 @@ impl<'m> Frame<'m> {
 /// A condition that a branch is about to test.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum Cond {
-    Compare { op: BinIdx, form: FormIdx, a: u16, b: u16, imm: u64 },
+    Compare {
+        op: BinIdx,
+        form: FormIdx,
+        a: u16,
+        b: u16,
+        imm: u64,
+    },
     Value(Source),
     /// Whether the function reference in a cell, a 64-bit number, is null.
     NullCell(u16),
@@ -559,8 +564,7 @@ impl Translator<'_> {
         let (add, imm) = (short(last.imm)?, short(imm)?);
         self.take_back(last);
         self.stack.wrote(u32::from(d));
-        let operands =
-            CountOps { handler: 0, offset: 0, d, a: last.a, add, imm, b, pad: [0; 3] };
+        let operands = CountOps { handler: 0, offset: 0, d, a: last.a, add, imm, b, pad: [0; 3] };
         let at = self.emit(handler, operands);
         self.stack.reg(crate::val::Reg::Int).holds = Some(u32::from(d));
         Some(at)
@@ -577,8 +581,13 @@ impl Translator<'_> {
     fn emit_return(&mut self, last_use: bool) -> Result<()> {
         let signature = self.signature;
         let header = signature.param_cells as u16;
-        let operands =
-            |a: u32, count: u32| ReturnOps { handler: 0, header, a: a as u16, count: count as u16, pad: 0 };
+        let operands = |a: u32, count: u32| ReturnOps {
+            handler: 0,
+            header,
+            a: a as u16,
+            count: count as u16,
+            pad: 0,
+        };
         let count = signature.results.len();
         let Some(first) = self.stack.entries.len().checked_sub(count) else { return invalid() };
         match *signature.results {

@@ -85,7 +85,11 @@ impl Emitter {
     }
 
     /// The finished words, with their prefix.
-    pub(super) fn finish(mut self, signature: u64, frame_bytes: u64) -> (Box<[Word]>, Vec<(u32, u32)>) {
+    pub(super) fn finish(
+        mut self,
+        signature: u64,
+        frame_bytes: u64,
+    ) -> (Box<[Word]>, Vec<(u32, u32)>) {
         self.words[0] = Word::new(signature);
         self.words[1] = Word::new(frame_bytes);
         (self.words.into_boxed_slice(), self.marks)

@@ -221,11 +221,7 @@ impl<'m> Translator<'m> {
         }
         let signature: *const Signature = self.signature;
         let (words, marks) = self.emitter.finish(signature as u64, u64::from(cells) * 8);
-        Ok(FuncCode {
-            words,
-            marks: marks.into_boxed_slice(),
-            header: self.signature.param_cells,
-        })
+        Ok(FuncCode { words, marks: marks.into_boxed_slice(), header: self.signature.param_cells })
     }
 
     /// Translates one operator.

@@ -4,13 +4,9 @@ use palisade_module::wasmparser::{MemArg, MemArgTarget};
 use palisade_module::{GlobalIdx, MemoryIdx, TableIdx};
 
 use crate::code::Ty;
-use crate::ops::arith::{
-    BinIdx, FormIdx, SelectImm, SelectSlots, Slots, UnIdx, WithImm,
-};
+use crate::ops::arith::{BinIdx, FormIdx, SelectImm, SelectSlots, Slots, UnIdx, WithImm};
 use crate::ops::control::{GLOBAL_GET, GLOBAL_SET, GlobalOps, SELECT, SelectOps};
-use crate::ops::memory::{
-    AddrIdx, FarOps, LoadIdx, MemOps, MemOpsWide, SourceIdx, StoreIdx,
-};
+use crate::ops::memory::{AddrIdx, FarOps, LoadIdx, MemOps, MemOpsWide, SourceIdx, StoreIdx};
 use crate::ops::refs;
 use crate::ops::slow::{SlowOps, WideOps};
 use crate::state::Handler;
@@ -97,7 +93,8 @@ impl Translator<'_> {
         // If the newest instruction made the operand in the accumulator, and this one is taken
         // back, that one may be taken back, too.
         let before = self.last[0].filter(|last| last.end == self.emitter.here());
-        let before2 = before.and(self.last[1]).filter(|last| Some(last.end) == before.map(|b| b.at));
+        let before2 =
+            before.and(self.last[1]).filter(|last| Some(last.end) == before.map(|b| b.at));
         self.emitter.mark(self.offset);
         let handlers = op.handlers(form);
         let at = match form {
@@ -111,7 +108,8 @@ impl Translator<'_> {
             }
         };
         let end = self.emitter.here();
-        self.last = [Some(Last { at, end, op, form, a, b, imm, stored: None, regs }), before, before2];
+        self.last =
+            [Some(Last { at, end, op, form, a, b, imm, stored: None, regs }), before, before2];
         Ok(())
     }
 
@@ -543,9 +541,7 @@ impl Translator<'_> {
     /// The kind of reference that a table holds.
     pub(super) fn table_ty(&self, table: u32) -> Result<Ty> {
         match self.module.info().tables.get(table as usize) {
-            Some(table) => {
-                Ok(self.module.ty_of(palisade_core::ValType::Ref(table.ty.element)))
-            }
+            Some(table) => Ok(self.module.ty_of(palisade_core::ValType::Ref(table.ty.element))),
             None => invalid(),
         }
     }
@@ -589,7 +585,8 @@ impl Translator<'_> {
             self.stack.wrote(cell);
             self.emit_marked(handler, operands);
             let index = self.push(ty, Loc::Slot)?;
-            let operands = Slots { handler: 0, d: self.entry_slot(index), a: operands.d, b: 0, c: 0 };
+            let operands =
+                Slots { handler: 0, d: self.entry_slot(index), a: operands.d, b: 0, c: 0 };
             self.emit(refs::FROM_CELL, operands);
             return Ok(());
         }

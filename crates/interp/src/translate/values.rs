@@ -181,13 +181,7 @@ impl Translator<'_> {
     }
 
     pub(super) fn slots(&self, d: u32, a: u32, b: u32, c: u32) -> Slots {
-        Slots {
-            handler: 0,
-            d: self.slot(d),
-            a: self.slot(a),
-            b: self.slot(b),
-            c: self.slot(c),
-        }
+        Slots { handler: 0, d: self.slot(d), a: self.slot(a), b: self.slot(b), c: self.slot(c) }
     }
 
     /// Emits a copy between slots of the part of the frame that a type belongs to.
@@ -330,10 +324,7 @@ impl Translator<'_> {
     }
 
     /// The parameters and results of a block.
-    pub(super) fn block_types(
-        &self,
-        ty: wasmparser::BlockType,
-    ) -> Result<(Vec<Ty>, Vec<Ty>)> {
+    pub(super) fn block_types(&self, ty: wasmparser::BlockType) -> Result<(Vec<Ty>, Vec<Ty>)> {
         Ok(match ty {
             wasmparser::BlockType::Empty => (Vec::new(), Vec::new()),
             wasmparser::BlockType::Type(ty) => (Vec::new(), vec![self.ty(ty)]),

@@ -62,8 +62,7 @@ impl Translator<'_> {
             let id = module.info().funcs.get(index as usize);
             id.and_then(|&id| module.signature_of(id)).ok_or(Stop::Trap(TrapCode::Internal))
         };
-        let of_type =
-            |index: u32| module.signature_at(index).ok_or(Stop::Trap(TrapCode::Internal));
+        let of_type = |index: u32| module.signature_at(index).ok_or(Stop::Trap(TrapCode::Internal));
         match op {
             O::Call { function_index } => {
                 let callee = Callee::Func(FuncIdx(*function_index));
@@ -79,14 +78,12 @@ impl Translator<'_> {
                 } else {
                     self.pop_int()?
                 };
-                let callee =
-                    Callee::Table { table: *table_index, type_index: *type_index, index };
+                let callee = Callee::Table { table: *table_index, type_index: *type_index, index };
                 self.call(of_type(*type_index)?, callee)
             }
             O::ReturnCallIndirect { type_index, table_index } => {
                 let index = Source::Slot(self.pop_slot()?);
-                let callee =
-                    Callee::Table { table: *table_index, type_index: *type_index, index };
+                let callee = Callee::Table { table: *table_index, type_index: *type_index, index };
                 self.tail_call(of_type(*type_index)?, callee)
             }
             O::CallRef { type_index } => {

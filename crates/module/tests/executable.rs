@@ -1,0 +1,166 @@
+//! Valid modules that need what no engine executes, and such as only look like it.
+
+mod common;
+
+use palisade_core::Limits;
+use palisade_module::{
+    DecodeError, DecodeErrorKind, ModuleInfo, TypeRegistry, default_features, executable_features,
+};
+
+fn to_run(bytes: &[u8]) -> Result<ModuleInfo, DecodeError> {
+    let registry = TypeRegistry::new();
+    let limits = Limits::default();
+    let result = ModuleInfo::decode_executable(bytes, &limits, default_features(), &registry, None);
+    assert!(result.is_ok() || registry.is_empty(), "types are left behind");
+    result
+}
+
+const STRUCT: &str = "(type $s (struct (field i32))) (type $a (array i32)) ";
+
+/// What is refused: the feature, what of it, the module.
+const REFUSED: &[(&str, &str, &str)] = &[
+    // Vectors, wherever a type can stand.
+    ("simd", "v128", "(type (func (param i32 v128)))"),
+    ("simd", "v128", "(type (func (result v128)))"),
+    ("simd", "v128", r#"(import "" "" (func (param v128)))"#),
+    ("simd", "v128", r#"(import "" "" (global v128))"#),
+    ("simd", "v128", "(global v128 (v128.const i64x2 1 2))"),
+    ("simd", "v128", "(func (local i32 v128))"),
+    ("simd", "v128", "(tag (param v128))"),
+    ("simd", "v128", "(func (block (result v128) unreachable) drop)"),
+    ("simd", "v128", "(func (loop (result v128) unreachable) drop)"),
+    (
+        "simd",
+        "v128",
+        "(func (if (result v128) (i32.const 1) (then unreachable) (else unreachable)) drop)",
+    ),
+    ("simd", "v128", "(func unreachable (select (result v128)) drop)"),
+    ("simd", "v128.const", "(func (drop (v128.const i64x2 1 2)))"),
+    ("simd", "i8x16.add", "(func unreachable i8x16.add drop)"),
+    ("simd", "v128.load8x8_s", "(memory 1) (func unreachable v128.load8x8_s drop)"),
+    ("relaxed-simd", "i8x16.relaxed_swizzle", "(func unreachable i8x16.relaxed_swizzle drop)"),
+    // Objects.
+    ("gc", "struct.new_default", "(func (drop (struct.new_default $s)))"),
+    ("gc", "array.len", "(func (param (ref $a)) (drop (array.len (local.get 0))))"),
+    ("gc", "ref.eq", "(func (drop (ref.eq (ref.null eq) (ref.null eq))))"),
+    ("gc", "ref.test", "(func (drop (ref.test (ref func) (ref.null func))))"),
+    ("gc", "ref.cast", "(func (drop (ref.cast funcref (ref.null func))))"),
+    (
+        "gc",
+        "br_on_cast",
+        "(func (result funcref) (br_on_cast 0 funcref (ref func) (ref.null func)))",
+    ),
+    ("gc", "any.convert_extern", "(func (drop (any.convert_extern (ref.null extern))))"),
+    ("gc", "ref.i31", "(func unreachable ref.i31 drop)"),
+    // Objects that constant expressions make.
+    ("gc", "struct.new", "(global (ref $s) (struct.new $s (i32.const 1)))"),
+    ("gc", "array.new", "(table 1 (ref $a) (array.new $a (i32.const 1) (i32.const 2)))"),
+    ("gc", "ref.i31", "(elem i31ref (ref.null i31) (ref.i31 (i32.const 1)))"),
+    ("gc", "extern.convert_any", "(global externref (extern.convert_any (ref.null any)))"),
+    // Exceptions.
+    ("exceptions", "throw", "(tag $t) (func (throw $t))"),
+    ("exceptions", "throw_ref", "(func (throw_ref (ref.null exn)))"),
+    ("exceptions", "try_table", "(func (block (try_table (catch_all 0))))"),
+    // Atomic operators, shared memory or not.
+    ("threads", "i32.atomic.load", "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))"),
+    (
+        "threads",
+        "i64.atomic.rmw32.add_u",
+        "(memory 1 1 shared) (func unreachable i64.atomic.rmw32.add_u drop)",
+    ),
+    ("threads", "memory.atomic.notify", "(memory 1) (func unreachable memory.atomic.notify drop)"),
+    ("threads", "atomic.fence", "(func atomic.fence)"),
+];
+
+#[test]
+fn what_is_not_executed_is_named_with_its_place() {
+    for (feature, what, fields) in REFUSED {
+        let wat = format!("(module {STRUCT}{fields})");
+        common::text(&wat).unwrap_or_else(|error| panic!("it is valid: {wat}: {error}"));
+        let error = to_run(wat.as_bytes()).expect_err(&wat);
+        assert_eq!(error.kind(), DecodeErrorKind::NotExecuted, "{wat}: {error}");
+        let offset = error.offset().expect("a place");
+        let said = format!("the feature `{feature}` ({what} at offset {offset:#x})");
+        assert!(error.to_string().contains(&said), "{wat}: {error}");
+        assert_eq!(error.to_string(), error.message());
+    }
+}
+
+#[test]
+fn types_alone_need_no_execution() {
+    for fields in [
+        "(rec (type $f (func)) (type (func (param (ref $f)))))",
+        "(type $open (sub (func))) (type (sub $open (func)))",
+        "(func (param anyref eqref i31ref (ref null $s) exnref) (result nullref) (ref.null none))",
+        "(global anyref (ref.null any)) (global $g i32 (i32.const 1)) (global i32 (global.get $g))",
+        "(table 1 arrayref) (elem structref (ref.null $s))",
+        r#"(tag (export "t") (param i32)) (import "" "" (tag))"#,
+        "(memory 1 1 shared) (func (drop (i32.load (i32.const 0))))",
+    ] {
+        // Imports stand first.
+        let (first, rest) = match fields.find("(import") {
+            Some(at) => (&fields[at..], &fields[..at]),
+            None => ("", fields),
+        };
+        let types = if rest.contains("$f") || rest.contains("$open") { "" } else { STRUCT };
+        let wat = format!("(module {types}{first}{rest})");
+        to_run(wat.as_bytes()).unwrap_or_else(|error| panic!("{wat}: {error}"));
+    }
+}
+
+#[test]
+fn the_first_of_several_is_named() {
+    // The second function's vector stands behind the first one's object.
+    let wat =
+        "(module (func) (func unreachable ref.i31 drop) (func (local v128)) (func throw_ref))";
+    let error = to_run(wat.replace("throw_ref", "unreachable throw_ref").as_bytes()).unwrap_err();
+    assert!(error.message().contains("`gc` (ref.i31"), "{error}");
+    // What stands between the bodies and the types comes before the bodies.
+    let wat = "(module (func (local v128)) (global i31ref (ref.i31 (i32.const 0))))";
+    let error = to_run(wat.as_bytes()).unwrap_err();
+    assert!(error.message().contains("`gc` (ref.i31"), "{error}");
+}
+
+#[test]
+fn an_invalid_module_is_called_that() {
+    for wat in [
+        "(module (func (local v128) (i32.add)))",
+        "(module (func throw_ref) (func unreachable ref.i31 drop))",
+        "(module (global i31ref (ref.i31 (i64.const 1))))",
+    ] {
+        let error = to_run(wat.as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), DecodeErrorKind::Invalid, "{wat}: {error}");
+    }
+    // A limit is named first, too.
+    let mut limits = Limits::default();
+    limits.locals = 1;
+    let wat = "(module (func (local v128 i32)))";
+    let types = TypeRegistry::new();
+    let result =
+        ModuleInfo::decode_executable(wat.as_bytes(), &limits, default_features(), &types, None);
+    common::limit(result);
+}
+
+#[test]
+fn a_feature_that_is_off_is_invalid_rather_than_not_executed() {
+    let types = TypeRegistry::new();
+    let result = ModuleInfo::decode_executable(
+        b"(module (func (local v128)))".as_slice(),
+        &Limits::default(),
+        executable_features(),
+        &types,
+        None,
+    );
+    assert_eq!(result.unwrap_err().kind(), DecodeErrorKind::Invalid);
+}
+
+/// Many functions, on several threads: the one that stands first is found.
+#[test]
+fn large_modules_are_looked_at_as_a_whole() {
+    let padding = "(drop (i32.add (i32.const 1000) (i32.const 2000))) ".repeat(100);
+    let mut functions = vec![format!("(func {padding})"); 600];
+    functions[571] = "(func atomic.fence)".to_owned();
+    functions[599] = "(func (local v128))".to_owned();
+    let error = to_run(format!("(module {})", functions.concat()).as_bytes()).unwrap_err();
+    assert!(error.message().contains("`threads` (atomic.fence"), "{error}");
+}

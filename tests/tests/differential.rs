@@ -1,0 +1,303 @@
+//! Generated modules: both dispatchers, with and without fuel, must do the same.
+//!
+//! `wasm-smith` makes valid modules from seeded bytes. Every export is called with the same arguments
+//! on each configuration; results, traps, memories, globals and the fuel that is left are compared.
+//! Fuel ends what would not end by itself; where it did, the configurations without fuel are not run.
+
+mod hostile_support;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use hostile_support::{Rng, bits};
+use palisade::{
+    Config, Dispatch, Engine, Extern, ExternType, Func, Global, Instance, Memory, Module,
+    Mutability, Ref, Resource, Store, Table, TrapCode, Val, ValType,
+};
+use palisade_tests::DISPATCHERS;
+use wasm_smith::{Config as SmithConfig, Module as SmithModule};
+
+/// Fuel for one call: enough for what ends, little for what does not.
+const FUEL: u64 = 50_000;
+
+/// What a module may contain: what the interpreter executes, without what may differ between runs.
+fn smith(rng: &mut Rng) -> SmithConfig {
+    let allow = |rng: &mut Rng| rng.chance(60);
+    SmithConfig {
+        min_funcs: 6,
+        max_funcs: 12,
+        max_instructions: 300,
+        max_types: 15,
+        max_globals: 12,
+        max_element_segments: 6,
+        max_data_segments: 6,
+        max_memories: 1 + rng.below(3) as usize,
+        max_tables: 1 + rng.below(3) as usize,
+        min_memories: u32::from(allow(rng)),
+        min_tables: u32::from(allow(rng)),
+        max_memory32_bytes: 1 << 20,
+        max_memory64_bytes: 1 << 20,
+        max_table_elements: 1_000,
+        memory64_enabled: allow(rng),
+        tail_call_enabled: allow(rng),
+        bulk_memory_enabled: true,
+        reference_types_enabled: true,
+        multi_value_enabled: true,
+        extended_const_enabled: allow(rng),
+        custom_page_sizes_enabled: allow(rng),
+        wide_arithmetic_enabled: allow(rng),
+        sign_extension_ops_enabled: true,
+        saturating_float_to_int_enabled: true,
+        simd_enabled: false,
+        relaxed_simd_enabled: false,
+        // With references to functions; modules that need objects are left out.
+        gc_enabled: rng.chance(20),
+        compact_imports_enabled: false,
+        exceptions_enabled: false,
+        threads_enabled: false,
+        shared_everything_threads_enabled: false,
+        canonicalize_nans: true,
+        export_everything: true,
+        disallow_traps: allow(rng),
+        allow_start_export: rng.chance(15),
+        max_imports: 4,
+        max_nesting_depth: 40,
+        ..SmithConfig::default()
+    }
+}
+
+/// A generated module, if the bytes are enough for one.
+fn generate(seed: u64) -> Option<Vec<u8>> {
+    let mut rng = Rng::new(seed);
+    let config = smith(&mut rng);
+    let length = 3_000 + rng.below(20_000) as usize;
+    let bytes = rng.bytes(length);
+    let mut unstructured = arbitrary::Unstructured::new(&bytes);
+    let objects = config.gc_enabled;
+    let bytes = SmithModule::new(config, &mut unstructured).ok()?.to_bytes();
+    match Module::new(&engine(Dispatch::Loop, false), &bytes) {
+        Ok(_) => Some(bytes),
+        Err(_) if objects => None,
+        Err(error) => panic!("seed {seed}: {error}"),
+    }
+}
+
+fn engine(dispatch: Dispatch, fuel: bool) -> Engine {
+    let mut config = Config::new();
+    config
+        .dispatch(dispatch)
+        .consume_fuel(fuel)
+        .max_wasm_stack(256 << 10)
+        .call_depth(Some(100))
+        .wasm_custom_page_sizes(true)
+        .wasm_wide_arithmetic(true);
+    Engine::new(&config).expect("both dispatchers work")
+}
+
+/// A value for a parameter or an import; the same on every configuration.
+fn argument(rng: &mut Rng, ty: &ValType) -> Val {
+    let int = |rng: &mut Rng| match rng.below(3) {
+        0 => rng.below(16),
+        1 => rng.next(),
+        _ => *rng.pick(&[u64::MAX, 1 << 31, 1 << 32, 1 << 63, 65_535, 65_536]),
+    };
+    let float = |rng: &mut Rng| *rng.pick(&[0.0, -0.0, 1.5, -1e9, f64::NAN, f64::INFINITY, 4e9]);
+    match ty {
+        ValType::I32 => Val::I32(int(rng) as i32),
+        ValType::I64 => Val::I64(int(rng) as i64),
+        ValType::F32 => Val::F32((float(rng) as f32).to_bits()),
+        ValType::F64 => Val::F64(float(rng).to_bits()),
+        other => Val::default_for(other).unwrap_or(Val::I32(0)),
+    }
+}
+
+/// Something for each import: functions that give fixed values, and objects of the type asked for.
+fn imports(store: &mut Store<()>, module: &Module, rng: &mut Rng) -> palisade::Result<Vec<Extern>> {
+    let mut made = Vec::new();
+    for import in module.imports() {
+        made.push(match import.ty() {
+            ExternType::Func(ty) => {
+                let results: Vec<_> = ty.results().iter().map(|ty| argument(rng, ty)).collect();
+                let func = Func::new(&mut *store, ty.clone(), move |_, args, out| {
+                    // What comes in shows in what goes out, where that is a number.
+                    let sum = args.iter().fold(0u64, |sum, arg| sum.wrapping_mul(31) ^ bits(arg));
+                    for (to, from) in out.iter_mut().zip(&results) {
+                        *to = match *from {
+                            Val::I32(x) => Val::I32(x ^ sum as i32),
+                            Val::I64(x) => Val::I64(x ^ sum as i64),
+                            other => other,
+                        };
+                    }
+                    Ok(())
+                })?;
+                func.into()
+            }
+            ExternType::Global(ty) => {
+                let value = argument(rng, ty.content());
+                Global::new(&mut *store, ty.clone(), value)?.into()
+            }
+            ExternType::Memory(ty) => Memory::new(&mut *store, ty.clone())?.into(),
+            ExternType::Table(ty) => {
+                let null = match ty.element().heap_type().clone() {
+                    palisade::HeapType::Extern => Ref::Extern(None),
+                    _ => Ref::Func(None),
+                };
+                Table::new(&mut *store, ty.clone(), null)?.into()
+            }
+            other => return Err(palisade::Error::msg(format!("no {other:?} here"))),
+        });
+    }
+    Ok(made)
+}
+
+/// What can be seen of a run.
+#[derive(PartialEq, Eq, Debug, Default)]
+struct Trace {
+    /// For each call: results or trap, and the state after it.
+    calls: Vec<(Result<Vec<u64>, String>, u64)>,
+    /// What was left of the fuel, where it is metered.
+    fuel: Vec<u64>,
+    starved: bool,
+}
+
+fn state(store: &mut Store<()>, instance: Instance) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for export in instance.exports(&*store) {
+        match export.into_extern() {
+            Extern::Memory(memory) => memory.data(&*store).hash(&mut hasher),
+            Extern::Global(global) => {
+                bits(&global.get(&*store).expect("a value")).hash(&mut hasher);
+            }
+            Extern::Table(table) => {
+                let size = table.size(&*store);
+                size.hash(&mut hasher);
+                for at in 0..size {
+                    table.get(&*store, at).map(|r| r.is_null()).hash(&mut hasher);
+                }
+            }
+            _ => {}
+        }
+    }
+    hasher.finish()
+}
+
+fn ended(error: &palisade::Error) -> String {
+    match error.trap_code() {
+        // Where it happened, too.
+        Some(code) => {
+            let frames = error.backtrace().map(|b| {
+                let frame = |f: &palisade::FrameInfo| (f.func_index(), f.module_offset());
+                b.frames().iter().map(frame).collect::<Vec<_>>()
+            });
+            format!("{code:?} {frames:?}")
+        }
+        None => error.to_string(),
+    }
+}
+
+fn run(engine: &Engine, bytes: &[u8], seed: u64) -> Option<Trace> {
+    let module = match Module::new(engine, bytes) {
+        Ok(module) => module,
+        Err(error) => panic!("seed {seed}: {error}"),
+    };
+    let metered = engine.config().metered();
+    let mut store = Store::new(engine, ());
+    store.set_resource_limit(Resource::MemoryBytes, Some(4 << 20));
+    store.set_resource_limit(Resource::TableElements, Some(10_000));
+    let mut rng = Rng::new(seed ^ 0xABCD);
+    let imports = imports(&mut store, &module, &mut rng).ok()?;
+    let mut trace = Trace::default();
+    let fuel = |store: &mut Store<()>| {
+        if metered {
+            store.set_fuel(FUEL).expect("metered");
+        }
+    };
+    fuel(&mut store);
+    let instance = match Instance::new(&mut store, &module, &imports) {
+        Ok(instance) => instance,
+        // The host cannot make functions of types that have supertypes.
+        Err(error) if matches!(error.kind(), palisade::ErrorKind::Link(_)) => return None,
+        Err(error) => {
+            trace.starved = error.trap_code() == Some(TrapCode::OutOfFuel);
+            trace.calls.push((Err(ended(&error)), 0));
+            trace.fuel.extend(store.get_fuel().ok());
+            return Some(trace);
+        }
+    };
+    let exports: Vec<_> = instance.exports(&store).map(|export| export.into_extern()).collect();
+    for export in exports.iter().chain(&exports) {
+        match export {
+            Extern::Func(func) => {
+                let ty = func.ty(&store).expect("of this store");
+                let args: Vec<_> = ty.params().iter().map(|ty| argument(&mut rng, ty)).collect();
+                let mut results = vec![Val::I32(0); ty.results().len()];
+                fuel(&mut store);
+                let outcome = func.call(&mut store, &args, &mut results);
+                let outcome = match outcome {
+                    Ok(()) => Ok(results.iter().map(bits).collect()),
+                    Err(error) => {
+                        trace.starved |= error.trap_code() == Some(TrapCode::OutOfFuel);
+                        Err(ended(&error))
+                    }
+                };
+                trace.calls.push((outcome, state(&mut store, instance)));
+                trace.fuel.extend(store.get_fuel().ok());
+            }
+            Extern::Global(global) => {
+                // The host writes, too.
+                if let Ok(ty) = global.ty(&store)
+                    && ty.mutability() == Mutability::Var
+                {
+                    let value = argument(&mut rng, ty.content());
+                    let _ = global.set(&mut store, value);
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(trace)
+}
+
+/// Runs modules from a range of seeds; tells how many calls there were, and how many ended well.
+fn range(from: u64, to: u64) {
+    let metered = DISPATCHERS.map(|dispatch| engine(dispatch, true));
+    let plain = DISPATCHERS.map(|dispatch| engine(dispatch, false));
+    let (mut modules, mut calls, mut complete, mut compared) = (0, 0, 0, 0);
+    for seed in from..to {
+        let Some(bytes) = generate(seed) else { continue };
+        let Some(first) = run(&metered[0], &bytes, seed) else { continue };
+        let second = run(&metered[1], &bytes, seed).expect("as the first");
+        assert_eq!(first, second, "seed {seed}: the dispatchers differ");
+        modules += 1;
+        calls += first.calls.len();
+        complete += first.calls.iter().filter(|call| call.0.is_ok()).count();
+        if first.starved {
+            continue;
+        }
+        compared += 1;
+        for engine in &plain {
+            let third = run(engine, &bytes, seed).expect("as the first");
+            assert_eq!(first.calls, third.calls, "seed {seed}: metering makes a difference");
+        }
+    }
+    // The generator must not degenerate.
+    let seeds = (to - from) as usize;
+    assert!(modules * 2 > seeds, "only {modules} modules of {seeds} seeds");
+    assert!(complete * 5 > calls, "only {complete} of {calls} calls came to an end");
+    assert!(compared * 4 > modules, "only {compared} of {modules} ran without fuel");
+    println!("{modules} modules, {calls} calls, {complete} without a trap, {compared} without fuel");
+}
+
+#[test]
+fn generated_modules_do_the_same_everywhere_1() {
+    range(0, 1_500);
+}
+
+#[test]
+fn generated_modules_do_the_same_everywhere_2() {
+    range(1_000_000, 1_001_500);
+}
+
+#[test]
+fn generated_modules_do_the_same_everywhere_3() {
+    range(2_000_000, 2_001_500);
+}
