@@ -284,7 +284,9 @@ fn range(from: u64, to: u64) {
     assert!(modules * 2 > seeds, "only {modules} modules of {seeds} seeds");
     assert!(complete * 5 > calls, "only {complete} of {calls} calls came to an end");
     assert!(compared * 4 > modules, "only {compared} of {modules} ran without fuel");
-    println!("{modules} modules, {calls} calls, {complete} without a trap, {compared} without fuel");
+    println!(
+        "{modules} modules, {calls} calls, {complete} without a trap, {compared} without fuel"
+    );
 }
 
 #[test]

@@ -20,7 +20,12 @@ const CASES: &[Case] = &[
     ("(local i32 i32 i32 i32 i32 i32 i32)", 0, 1, Ok(())),
     ("(local i32 i32 i32 i32 i32 i32 i32 i64)", 0, 2, Ok(())),
     ("(local i32 f32 i64 i64 externref i32 funcref i32 i32 i32 i32 i32 i32 i32 i32)", 0, 2, Ok(())),
-    ("(local i32 f32 i64 i64 externref i32 funcref i32 i32 i32 i32 i32 i32 i32 i32 i32)", 0, 3, Ok(())),
+    (
+        "(local i32 f32 i64 i64 externref i32 funcref i32 i32 i32 i32 i32 i32 i32 i32 i32)",
+        0,
+        3,
+        Ok(()),
+    ),
     // Five a turn.
     ("loop local.get 0 i32.const 1 i32.sub local.tee 0 br_if 0 end", 1, 6, Ok(())),
     ("loop local.get 0 i32.const 1 i32.sub local.tee 0 br_if 0 end", 10, 51, Ok(())),
@@ -32,9 +37,24 @@ const CASES: &[Case] = &[
     ("local.get 0 if i32.const 1 drop end i32.const 1 drop", 7, 5, Ok(())),
     ("block local.get 0 br_if 0 i32.const 1 drop end", 1, 3, Ok(())),
     ("block local.get 0 br_if 0 i32.const 1 drop end", 0, 4, Ok(())),
-    ("block block block local.get 0 br_table 0 1 2 end i32.const 1 drop end i32.const 1 drop end", 0, 5, Ok(())),
-    ("block block block local.get 0 br_table 0 1 2 end i32.const 1 drop end i32.const 1 drop end", 1, 4, Ok(())),
-    ("block block block local.get 0 br_table 0 1 2 end i32.const 1 drop end i32.const 1 drop end", -1, 3, Ok(())),
+    (
+        "block block block local.get 0 br_table 0 1 2 end i32.const 1 drop end i32.const 1 drop end",
+        0,
+        5,
+        Ok(()),
+    ),
+    (
+        "block block block local.get 0 br_table 0 1 2 end i32.const 1 drop end i32.const 1 drop end",
+        1,
+        4,
+        Ok(()),
+    ),
+    (
+        "block block block local.get 0 br_table 0 1 2 end i32.const 1 drop end i32.const 1 drop end",
+        -1,
+        3,
+        Ok(()),
+    ),
     // What cannot be reached costs nothing.
     ("return i32.const 1 drop i32.const 1 drop", 0, 2, Ok(())),
     ("block br 0 i32.const 1 drop i32.const 1 drop end i32.const 1 drop", 0, 3, Ok(())),
@@ -59,12 +79,27 @@ const CASES: &[Case] = &[
     ("(drop (memory.grow (i32.const 3)))", 0, 6, Ok(())),
     ("(drop (memory.grow (i32.const 0)))", 0, 3, Ok(())),
     // Out of bounds: the operators, and nothing for work that is not done.
-    ("(memory.fill (i32.const 1) (i32.const 0) (i32.const 65536))", 0, 5, Err(TrapCode::MemoryOutOfBounds)),
+    (
+        "(memory.fill (i32.const 1) (i32.const 0) (i32.const 65536))",
+        0,
+        5,
+        Err(TrapCode::MemoryOutOfBounds),
+    ),
     // The block that a trap interrupts is paid for.
-    ("(drop (i32.div_s (i32.const 1) (local.get 0))) i32.const 1 drop", 0, 5, Err(TrapCode::IntegerDivideByZero)),
+    (
+        "(drop (i32.div_s (i32.const 1) (local.get 0))) i32.const 1 drop",
+        0,
+        5,
+        Err(TrapCode::IntegerDivideByZero),
+    ),
     ("unreachable", 0, 2, Err(TrapCode::Unreachable)),
     ("i32.const 1 drop unreachable i32.const 1 drop", 0, 3, Err(TrapCode::Unreachable)),
-    ("(drop (i32.load (i32.const -1))) block end i32.const 1 drop", 0, 3, Err(TrapCode::MemoryOutOfBounds)),
+    (
+        "(drop (i32.load (i32.const -1))) block end i32.const 1 drop",
+        0,
+        3,
+        Err(TrapCode::MemoryOutOfBounds),
+    ),
 ];
 
 fn text(body: &str) -> String {

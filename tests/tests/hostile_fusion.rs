@@ -34,7 +34,9 @@ fn val(ty: Ty, bits: u64) -> Val {
 /// NaNs are all the same; which one an operator gives is not laid down.
 fn alike(ty: Ty, a: u64, b: u64) -> bool {
     match ty {
-        Ty::F32 => a == b || (f32::from_bits(a as u32).is_nan() && f32::from_bits(b as u32).is_nan()),
+        Ty::F32 => {
+            a == b || (f32::from_bits(a as u32).is_nan() && f32::from_bits(b as u32).is_nan())
+        }
         Ty::F64 => a == b || (f64::from_bits(a).is_nan() && f64::from_bits(b).is_nan()),
         _ => a == b,
     }
@@ -170,14 +172,15 @@ fn c8_negated_comparisons_of_floats_keep_nans_apart() {
                 format!("block {compare} i32.eqz br_if 0 i32.const 1 return end i32.const 0"),
                 format!("i32.const 1 i32.const 0 {compare} select"),
                 format!("i32.const 0 i32.const 1 {compare} i32.eqz select"),
-                format!("(block (result i32) i32.const 9 i32.const 1 {compare} br_if 0 drop drop i32.const 0)"),
+                format!(
+                    "(block (result i32) i32.const 9 i32.const 1 {compare} br_if 0 drop drop i32.const 0)"
+                ),
                 format!("{compare} {folded} i32.eqz i32.and {folded} i32.or"),
             ];
             for (number, body) in consumers.iter().enumerate() {
                 let name = format!("{ty}.{op}.{number}");
-                text += &format!(
-                    "(func (export \"{name}\") (param {ty} {ty}) (result i32) {body})\n"
-                );
+                text +=
+                    &format!("(func (export \"{name}\") (param {ty} {ty}) (result i32) {body})\n");
             }
         }
     }
@@ -207,7 +210,8 @@ fn c8_negated_comparisons_of_floats_keep_nans_apart() {
                         // The last consumer compares with a constant NaN besides.
                         let expected = if consumer == 9 { holds || op == "ne" } else { holds };
                         let outcome = invoke(&mut store, instance, &name, &args);
-                        let expected = if consumer == 9 && op == "ne" { 1 } else { u64::from(expected) };
+                        let expected =
+                            if consumer == 9 && op == "ne" { 1 } else { u64::from(expected) };
                         assert_eq!(outcome, Ok(vec![expected]), "{name} {a} {b}");
                     }
                 }

@@ -8,16 +8,17 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use hostile_support::{engine_with, engines, invoke, store};
-use palisade::{
-    Engine, Instance, InterruptHandle, Linker, Module, Resource, Store, TrapCode, Val,
-};
+use palisade::{Engine, Instance, InterruptHandle, Linker, Module, Resource, Store, TrapCode, Val};
 use palisade_tests::{DISPATCHERS, link, module};
 
 /// Bodies of functions that never end by themselves; `$leaf` does nothing and gives nothing.
 const ENDLESS: [(&str, &str); 20] = [
     ("br", "loop br 0 end"),
     ("br_if", "loop i32.const 1 br_if 0 end"),
-    ("compare", "loop local.get 0 i32.const 1 i32.add local.tee 0 i32.const 0 i32.ne br_if 0 br 0 end"),
+    (
+        "compare",
+        "loop local.get 0 i32.const 1 i32.add local.tee 0 i32.const 0 i32.ne br_if 0 br 0 end",
+    ),
     ("count", "loop local.get 1 i64.const 1 i64.add local.tee 1 i64.const -1 i64.ne br_if 0 end"),
     ("br_table", "loop i32.const 5 br_table 0 0 end"),
     ("br_on_null", "loop ref.null func br_on_null 0 drop end"),
@@ -84,7 +85,11 @@ fn x1_fuel_ends_every_endless_program() {
             });
             let (mut store, instance) = prepare(&engine, body);
             store.set_fuel(3_000_000).expect("metered");
-            assert_eq!(invoke(&mut store, instance, "run", &[]), Err(TrapCode::OutOfFuel), "{name}");
+            assert_eq!(
+                invoke(&mut store, instance, "run", &[]),
+                Err(TrapCode::OutOfFuel),
+                "{name}"
+            );
             left.push(store.get_fuel().expect("metered"));
             assert_eq!(invoke(&mut store, instance, "fine", &[]), Err(TrapCode::OutOfFuel));
             store.set_fuel(100).expect("metered");
@@ -213,7 +218,9 @@ fn x2_bulk_work_is_paid_for_by_length_before_it_starts() {
             let memory = instance.get_memory(&store, "m").expect("a memory");
             memory.write(&mut store, 0, &[3]).expect("room");
             // 4 GiB are 2^26 pieces of 64 bytes, 10^8 elements 12,500,000 pieces of 8.
-            store.set_fuel(if name.contains("table") { 12_499_000 } else { (1 << 26) - 1 }).expect("metered");
+            store
+                .set_fuel(if name.contains("table") { 12_499_000 } else { (1 << 26) - 1 })
+                .expect("metered");
             let outcome = invoke(&mut store, instance, name, &[]);
             let refused = outcome == Ok(vec![]) && name == "table_grow";
             assert!(outcome == Err(TrapCode::OutOfFuel) || refused, "{name}: {outcome:?}");

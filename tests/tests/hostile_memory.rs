@@ -58,7 +58,8 @@ struct Border {
 }
 
 const OFFSETS_32: &[u64] = &[0, 1, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF];
-const ADDRESSES_32: &[u64] = &[0, 1, 0x7FFF_FFFF, 0x8000_0000, 0x8000_0001, 0xFFFF_FFF8, 0xFFFF_FFFF];
+const ADDRESSES_32: &[u64] =
+    &[0, 1, 0x7FFF_FFFF, 0x8000_0000, 0x8000_0001, 0xFFFF_FFF8, 0xFFFF_FFFF];
 const OFFSETS_64: &[u64] = &[
     0,
     1,
@@ -205,7 +206,8 @@ fn check_border(border: &Border, store: &mut Store<()>, instance: Instance) {
                     let outcome = hostile_support::call(&mut *store, func, &args);
                     let at = u128::from(address) + u128::from(offset);
                     let inside = at + u128::from(width) <= u128::from(border.size);
-                    let what = format!("{} {name} {address:#x}+{offset:#x} {form}", border.declaration);
+                    let what =
+                        format!("{} {name} {address:#x}+{offset:#x} {form}", border.declaration);
                     let at = at as usize;
                     let range = at..at.wrapping_add(width as usize);
                     match outcome {
@@ -377,8 +379,14 @@ fn m2_tables_grow_by_nothing_by_everything_and_by_too_much() {
         let mut run = |name: &str, arg: Val| invoke(&mut store, instance, name, &[arg]);
         assert_eq!(run("call", Val::I32(0)), Err(TrapCode::UninitializedElement));
         assert_eq!(run("call", Val::I32(1)), Err(TrapCode::UndefinedElement));
-        for (delta, expected) in [(0, 1), (10, -1), (-1, -1), (i32::MIN, -1), (9, 1), (1, -1), (0, 10)] {
-            assert_eq!(run("f_grow", Val::I32(delta)), Ok(vec![u64::from(expected as u32)]), "{delta}");
+        for (delta, expected) in
+            [(0, 1), (10, -1), (-1, -1), (i32::MIN, -1), (9, 1), (1, -1), (0, 10)]
+        {
+            assert_eq!(
+                run("f_grow", Val::I32(delta)),
+                Ok(vec![u64::from(expected as u32)]),
+                "{delta}"
+            );
         }
         assert_eq!(run("call", Val::I32(9)), Ok(vec![3]));
         assert_eq!(run("call", Val::I32(10)), Err(TrapCode::UndefinedElement));
@@ -391,7 +399,11 @@ fn m2_tables_grow_by_nothing_by_everything_and_by_too_much() {
         assert_eq!(run("w_grow", Val::I64(7)), Ok(vec![1]));
         assert_eq!(run("wide_call", Val::I64(7)), Ok(vec![3]));
         for far in [8, 1 << 32, (1 << 32) + 1, -1, i64::MIN] {
-            assert_eq!(run("wide_call", Val::I64(far)), Err(TrapCode::UndefinedElement), "{far:#x}");
+            assert_eq!(
+                run("wide_call", Val::I64(far)),
+                Err(TrapCode::UndefinedElement),
+                "{far:#x}"
+            );
         }
     }
 }
@@ -430,12 +442,15 @@ fn m3_sizes_that_no_machine_has_are_errors_and_limits_hold_for_minimums() {
                 let error = Instance::new(&mut store, &module, &[]).expect_err(declaration);
                 assert!(error.to_string().len() < 500, "{error}");
                 // What was refused is not held.
-                let fits = palisade_tests::module(&engine, "(module (memory 16) (table 1000 funcref))");
-                Instance::new(&mut store, &fits, &[]).unwrap_or_else(|e| panic!("{declaration}: {e}"));
+                let fits =
+                    palisade_tests::module(&engine, "(module (memory 16) (table 1000 funcref))");
+                Instance::new(&mut store, &fits, &[])
+                    .unwrap_or_else(|e| panic!("{declaration}: {e}"));
             }
         }
         for declaration in over {
-            let limits = StoreLimitsBuilder::new().memory_size(512 << 10).table_elements(400).build();
+            let limits =
+                StoreLimitsBuilder::new().memory_size(512 << 10).table_elements(400).build();
             let mut store = Store::<StoreLimits>::new(&engine, limits);
             store.limiter(|limits| limits);
             let module = palisade_tests::module(&engine, &format!("(module {declaration})"));
@@ -491,7 +506,12 @@ fn m7_bulk_operations_on_memories_do_as_moves_do() {
     }
 }
 
-fn model(name: &str, images: &mut [Vec<u8>; 2], segment: &[u8], [to, from, len]: [u32; 3]) -> Outcome {
+fn model(
+    name: &str,
+    images: &mut [Vec<u8>; 2],
+    segment: &[u8],
+    [to, from, len]: [u32; 3],
+) -> Outcome {
     let range = |start: u32, size: usize| {
         let end = u64::from(start) + u64::from(len);
         if end > size as u64 {
@@ -553,8 +573,9 @@ fn m7_bulk_operations_on_tables_do_as_moves_do() {
                 assert_eq!(invoke(&mut store, instance, "drop", &[]), Ok(vec![]));
                 segment.clear();
             }
-            let number =
-                |rng: &mut Rng| if rng.chance(30) { *rng.pick(&borders) } else { rng.below(12) as u32 };
+            let number = |rng: &mut Rng| {
+                if rng.chance(30) { *rng.pick(&borders) } else { rng.below(12) as u32 }
+            };
             let [to, from, len] = [(); 3].map(|()| number(&mut rng));
             let name = *rng.pick(&["fill", "copy", "across", "init"]);
             let args = [to, from, len].map(|x| Val::I32(x as i32));
@@ -573,7 +594,12 @@ fn m7_bulk_operations_on_tables_do_as_moves_do() {
     }
 }
 
-fn table_model(name: &str, tables: &mut [Vec<i32>; 2], segment: &[i32], [to, from, len]: [u32; 3]) -> Outcome {
+fn table_model(
+    name: &str,
+    tables: &mut [Vec<i32>; 2],
+    segment: &[i32],
+    [to, from, len]: [u32; 3],
+) -> Outcome {
     let range = |start: u32, size: usize| {
         let end = u64::from(start) + u64::from(len);
         if end > size as u64 {

@@ -7,15 +7,16 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use palisade_core::{TrapCode, TypeId, ValClass, ValType};
 use palisade_module::{FuncIdx, ModuleInfo, TypeRegistry};
 use palisade_vm::layout::{Cell, VmCtx, VmOffsets, VmRef};
 
-use crate::ops::call::{BRIDGE, HEADER_CELLS, TRANSLATE};
+use crate::ops::call::{BRIDGE, HEADER_CELLS};
 use crate::ops::control::HALT;
+use crate::ops::stub::TRANSLATE;
 use crate::state::Handler;
 use crate::val::Reg;
 use crate::{InterpConfig, translate};
@@ -352,6 +353,7 @@ impl InterpModule {
     pub(crate) fn translate(
         &self,
         defined: u32,
+        reason: &AtomicU32,
         charge: impl FnOnce(u64) -> Result<(), TrapCode>,
     ) -> Result<*const u8, TrapCode> {
         let cell = self.code.get(defined as usize).ok_or(TrapCode::Internal)?;
@@ -359,7 +361,7 @@ impl InterpModule {
             charge(code.bytes())?;
             return Ok(code.entry());
         }
-        let code = Box::new(translate::function(self, defined)?);
+        let code = Box::new(translate::function(self, defined, reason)?);
         charge(code.bytes())?;
         // Another thread may have been faster; then its code is used.
         let code = cell.get_or_init(|| code);

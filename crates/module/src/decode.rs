@@ -17,7 +17,7 @@ use wasmparser::{
 use crate::describe;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::gate::{self, Need};
-use crate::info::{FuncBody, ModuleInfo};
+use crate::info::{FuncBody, ModuleBytes, ModuleInfo};
 use crate::text;
 use crate::types::TypeRegistry;
 use crate::validate::{Bodies, supported_features};
@@ -33,10 +33,9 @@ impl ModuleInfo {
     /// holds anything but 0, loading ends with [`DecodeErrorKind::Cancelled`]. Features that are not in
     /// [`crate::supported_features`] are taken to be off.
     ///
-    /// The bytes are kept in the description. Turning a `Vec` into an `Arc<[u8]>` copies it once;
-    /// to load a large file without that, read it into an `Arc<[u8]>`.
+    /// The bytes are kept in the description; a `Vec` is taken over without copying it.
     pub fn decode(
-        bytes: impl Into<Arc<[u8]>>,
+        bytes: impl Into<ModuleBytes>,
         limits: &Limits,
         features: WasmFeatures,
         types: &Arc<TypeRegistry>,
@@ -49,7 +48,7 @@ impl ModuleInfo {
     /// engine executes ([`crate::executable_features`]) is refused with
     /// [`DecodeErrorKind::NotExecuted`].
     pub fn decode_executable(
-        bytes: impl Into<Arc<[u8]>>,
+        bytes: impl Into<ModuleBytes>,
         limits: &Limits,
         features: WasmFeatures,
         types: &Arc<TypeRegistry>,
@@ -68,7 +67,7 @@ pub(crate) fn poll(cancel: Option<&AtomicU32>) -> Result<(), DecodeError> {
 }
 
 fn decode(
-    mut bytes: Arc<[u8]>,
+    mut bytes: ModuleBytes,
     limits: &Limits,
     features: WasmFeatures,
     types: &Arc<TypeRegistry>,

@@ -299,7 +299,7 @@ impl Parts {
     }
 
     /// Adds the bytes.
-    pub(crate) fn into_info(self, bytes: Arc<[u8]>) -> ModuleInfo {
+    pub(crate) fn into_info(self, bytes: ModuleBytes) -> ModuleInfo {
         ModuleInfo {
             bytes,
             types: self.types,

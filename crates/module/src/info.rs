@@ -45,11 +45,41 @@ indices! {
     DataIdx;
 }
 
+/// The bytes of a module, shared and not copied: large ones are taken over as they were read.
+#[derive(Clone)]
+pub struct ModuleBytes(Arc<Vec<u8>>);
+
+impl std::ops::Deref for ModuleBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ModuleBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ModuleBytes({} bytes)", self.0.len())
+    }
+}
+
+impl From<Vec<u8>> for ModuleBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(bytes))
+    }
+}
+
+impl From<&[u8]> for ModuleBytes {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Arc::new(bytes.to_vec()))
+    }
+}
+
 /// A validated module, described.
 #[derive(Debug)]
 pub struct ModuleInfo {
     /// The binary module. All ranges below are offsets into it.
-    pub bytes: Arc<[u8]>,
+    pub bytes: ModuleBytes,
     /// The canonical type of each type index.
     pub types: Vec<TypeId>,
     /// Keeps the types of this module alive in the registry.

@@ -73,7 +73,15 @@ pub enum Expr {
     /// values for when it does not hold; the second result goes to a local.
     Two(usize, Box<[Expr; 6]>, usize),
     /// A loop with two values going round; the second goes to a local in the end.
-    Loop2 { label: usize, counter: usize, turns: u32, ty: Ty, op: Op, start: Box<[Expr; 2]>, into: usize },
+    Loop2 {
+        label: usize,
+        counter: usize,
+        turns: u32,
+        ty: Ty,
+        op: Op,
+        start: Box<[Expr; 2]>,
+        into: usize,
+    },
     /// A call of a function that takes two values and gives twice the second less the first.
     Call(Ty, Box<[Expr; 2]>),
     /// A call of a function that swaps two values; the second result goes to a local.
@@ -195,13 +203,20 @@ impl Expr {
                 line!(out, "br_if $l{label}");
             }
             Self::Table(label, of, ops) => {
-                line!(out, "block $l{label} (result {t})\nblock $b{label} (result {t})\n\
-                     block $a{label} (result {t})");
+                line!(
+                    out,
+                    "block $l{label} (result {t})\nblock $b{label} (result {t})\n\
+                     block $a{label} (result {t})"
+                );
                 of[2].write(out);
                 of[0].write(out);
                 of[1].write(out);
-                line!(out, "br_table $a{label} $b{label} $l{label}\nend\n{t}.{0}\nbr $l{label}\nend\n{t}.{1}\nend",
-                    ops[0], ops[1]);
+                line!(
+                    out,
+                    "br_table $a{label} $b{label} $l{label}\nend\n{t}.{0}\nbr $l{label}\nend\n{t}.{1}\nend",
+                    ops[0],
+                    ops[1]
+                );
             }
             Self::Two(label, of, into) => {
                 let second = of[2].ty().name();
@@ -215,9 +230,12 @@ impl Expr {
                 let [x, y] = scratch(*ty);
                 line!(out, "i32.const {turns}\nlocal.set {counter}");
                 start.iter().for_each(|e| e.write(out));
-                line!(out, "loop $l{label} (param {t} {t}) (result {t} {t})\nlocal.set {y}\nlocal.tee {x}\n\
+                line!(
+                    out,
+                    "loop $l{label} (param {t} {t}) (result {t} {t})\nlocal.set {y}\nlocal.tee {x}\n\
                      local.get {y}\n{t}.{op}\nlocal.get {x}\nlocal.get {counter}\ni32.const -1\n\
-                     i32.add\nlocal.tee {counter}\nbr_if $l{label}\nend\nlocal.set {into}");
+                     i32.add\nlocal.tee {counter}\nbr_if $l{label}\nend\nlocal.set {into}"
+                );
             }
             Self::Call(_, of) => {
                 of.iter().for_each(|e| e.write(out));
@@ -230,7 +248,10 @@ impl Expr {
             Self::Sane(ty, e) => {
                 let [x, _] = scratch(*ty);
                 e.write(out);
-                line!(out, "local.tee {x}\n{t}.const 1.5\nlocal.get {x}\nlocal.get {x}\n{t}.eq\nselect");
+                line!(
+                    out,
+                    "local.tee {x}\n{t}.const 1.5\nlocal.get {x}\nlocal.get {x}\n{t}.eq\nselect"
+                );
             }
         }
     }
@@ -303,7 +324,10 @@ impl Stmt {
             Self::Loop { label, counter, turns, body } => {
                 line!(out, "i32.const {turns}\nlocal.set {counter}\nloop $l{label}");
                 body.iter().for_each(|s| s.write(out));
-                line!(out, "local.get {counter}\ni32.const 1\ni32.sub\nlocal.tee {counter}\nbr_if $l{label}\nend");
+                line!(
+                    out,
+                    "local.get {counter}\ni32.const 1\ni32.sub\nlocal.tee {counter}\nbr_if $l{label}\nend"
+                );
             }
         }
     }
@@ -314,10 +338,13 @@ pub fn prelude() -> String {
     let mut out = String::from("(memory (export \"memory\") 1)\n");
     for ty in TYPES {
         let t = ty.name();
-        line!(out, "(global ${t} (export \"{t}\") (mut {t}) ({t}.const 7))\n\
+        line!(
+            out,
+            "(global ${t} (export \"{t}\") (mut {t}) ({t}.const 7))\n\
              (func $twice_{t} (param {t} {t}) (result {t})\n\
              local.get 1 local.get 1 {t}.add local.get 0 {t}.sub)\n\
-             (func $swap_{t} (param {t} {t}) (result {t} {t}) local.get 1 local.get 0)");
+             (func $swap_{t} (param {t} {t}) (result {t} {t}) local.get 1 local.get 0)"
+        );
     }
     out
 }

@@ -38,10 +38,8 @@ fn f64_of(bits: u64) -> f64 {
 impl Machine {
     /// A machine whose parameters are set, everything else as at start.
     pub fn new(params: &[u64], memory: Vec<u8>) -> Self {
-        let locals = (0..LOCALS).map(|i| Value {
-            ty: local_ty(i),
-            bits: if i < PARAMS { params[i] } else { 0 },
-        });
+        let locals = (0..LOCALS)
+            .map(|i| Value { ty: local_ty(i), bits: if i < PARAMS { params[i] } else { 0 } });
         let globals = [7, 7, u64::from(7f32.to_bits()), 7f64.to_bits()];
         Self { locals: locals.collect(), globals, memory, steps: 0 }
     }
@@ -261,8 +259,20 @@ macro_rules! integer {
                 "shl" => a << count,
                 "shr_u" => a >> count,
                 "shr_s" => (sa >> count) as $unsigned,
-                "rotl" => if count == 0 { a } else { (a << count) | (a >> (width - count)) },
-                "rotr" => if count == 0 { a } else { (a >> count) | (a << (width - count)) },
+                "rotl" => {
+                    if count == 0 {
+                        a
+                    } else {
+                        (a << count) | (a >> (width - count))
+                    }
+                }
+                "rotr" => {
+                    if count == 0 {
+                        a
+                    } else {
+                        (a >> count) | (a << (width - count))
+                    }
+                }
                 "div_u" | "rem_u" | "div_s" | "rem_s" if b == 0 => {
                     return trap(TrapCode::IntegerDivideByZero);
                 }
@@ -304,10 +314,34 @@ macro_rules! float {
                 "mul" => a * b,
                 "div" => a / b,
                 "min" | "max" if a.is_nan() || b.is_nan() => <$ty>::NAN,
-                "min" if a == b => if a.is_sign_negative() { a } else { b },
-                "max" if a == b => if a.is_sign_negative() { b } else { a },
-                "min" => if a < b { a } else { b },
-                "max" => if a > b { a } else { b },
+                "min" if a == b => {
+                    if a.is_sign_negative() {
+                        a
+                    } else {
+                        b
+                    }
+                }
+                "max" if a == b => {
+                    if a.is_sign_negative() {
+                        b
+                    } else {
+                        a
+                    }
+                }
+                "min" => {
+                    if a < b {
+                        a
+                    } else {
+                        b
+                    }
+                }
+                "max" => {
+                    if a > b {
+                        a
+                    } else {
+                        b
+                    }
+                }
                 "copysign" => {
                     let sign = (1 as $bits).rotate_right(1);
                     <$ty>::from_bits((a.to_bits() & !sign) | (b.to_bits() & sign))
@@ -408,9 +442,7 @@ fn unary(name: &str, x: u64) -> Result<u64> {
         "i32.trunc_f32_s" => {
             from_i32(truncate(f64::from(f), -2_147_483_649.0, 2_147_483_648.0)? as i32)
         }
-        "i32.trunc_f32_u" => {
-            u64::from(truncate(f64::from(f), -1.0, 4_294_967_296.0)? as u32)
-        }
+        "i32.trunc_f32_u" => u64::from(truncate(f64::from(f), -1.0, 4_294_967_296.0)? as u32),
         "i32.trunc_f64_s" => from_i32(truncate(d, -2_147_483_649.0, 2_147_483_648.0)? as i32),
         "i32.trunc_f64_u" => u64::from(truncate(d, -1.0, 4_294_967_296.0)? as u32),
         "i64.trunc_f32_s" => {

@@ -47,9 +47,11 @@ impl Rng {
 /// Runs a test once for each dispatcher, with and without fuel.
 pub fn engines() -> impl Iterator<Item = Engine> {
     DISPATCHERS.into_iter().flat_map(|dispatch| {
-        [false, true].map(|fuel| engine_with(dispatch, |config| {
-            config.consume_fuel(fuel);
-        }))
+        [false, true].map(|fuel| {
+            engine_with(dispatch, |config| {
+                config.consume_fuel(fuel);
+            })
+        })
     })
 }
 
@@ -94,13 +96,21 @@ pub fn call(store: impl AsContextMut, func: Func, args: &[Val]) -> Outcome {
 }
 
 /// Calls an export.
-pub fn invoke(mut store: impl AsContextMut, instance: Instance, name: &str, args: &[Val]) -> Outcome {
+pub fn invoke(
+    mut store: impl AsContextMut,
+    instance: Instance,
+    name: &str,
+    args: &[Val],
+) -> Outcome {
     let func = instance.get_func(&store, name).unwrap_or_else(|| panic!("no export {name}"));
     call(&mut store, func, args)
 }
 
 /// Runs something on a thread with a stack of `kib` KiB; a panic there is one here.
-pub fn on_small_stack<R: Send + 'static>(kib: usize, run: impl FnOnce() -> R + Send + 'static) -> R {
+pub fn on_small_stack<R: Send + 'static>(
+    kib: usize,
+    run: impl FnOnce() -> R + Send + 'static,
+) -> R {
     let thread = std::thread::Builder::new().stack_size(kib << 10).spawn(run);
     match thread.expect("a thread").join() {
         Ok(result) => result,

@@ -520,12 +520,14 @@ binary_operators! {
 }
 
 /// The negation of `lt`: true for NaNs.
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "the negation holds for NaNs")]
 #[inline(always)]
 fn not_lt<T: PartialOrd>(a: T, b: T) -> bool {
     !(a < b)
 }
 
 /// The negation of `le`: true for NaNs.
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "the negation holds for NaNs")]
 #[inline(always)]
 fn not_le<T: PartialOrd>(a: T, b: T) -> bool {
     !(a <= b)

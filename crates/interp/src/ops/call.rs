@@ -16,8 +16,8 @@ use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 
 use palisade_core::{TrapCode, TypeId};
+use palisade_vm::builtins;
 use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmTableDef};
-use palisade_vm::{Resource, builtins};
 
 use crate::code::{Glue, InterpModule, Signature};
 use crate::state::{Handler, Next, Op, State, handler};
@@ -118,7 +118,7 @@ impl Op for StackFull {
         Next::Trap(s, code.unwrap_or(TrapCode::StackOverflow))
     }
 }
-const STACK_FULL: Handler = handler::<StackFull>();
+pub(crate) const STACK_FULL: Handler = handler::<StackFull>();
 
 /// Too many calls are nested.
 struct TooDeep;
@@ -132,7 +132,7 @@ const TOO_DEEP: Handler = handler::<TooDeep>();
 
 /// Whether a frame of `bytes` bytes from `fp` on fits the stack and nobody asked us to stop.
 #[inline(always)]
-unsafe fn fits(vm: *mut VmCtx, fp: *mut Cell, bytes: usize) -> bool {
+pub(crate) unsafe fn fits(vm: *mut VmCtx, fp: *mut Cell, bytes: usize) -> bool {
     // SAFETY: the interrupts live as long as the store.
     unsafe {
         (fp as usize).wrapping_add(bytes) <= (*(*vm).interrupts).stack_limit.load(Ordering::Relaxed)
@@ -141,7 +141,7 @@ unsafe fn fits(vm: *mut VmCtx, fp: *mut Cell, bytes: usize) -> bool {
 
 /// The size of the frame of the function that `code` belongs to.
 #[inline(always)]
-unsafe fn frame_bytes(code: *const u8) -> usize {
+pub(crate) unsafe fn frame_bytes(code: *const u8) -> usize {
     // SAFETY: every entry address is preceded by this word.
     unsafe { code.cast::<usize>().sub(1).read() }
 }
@@ -260,8 +260,8 @@ unsafe fn table_callee(ip: *const u8, vm: *mut VmCtx, index: Cell) -> usize {
     }
 }
 
-/// What [`table_callee`] and [`translate`] return is a pointer if it is more than this.
-const LAST_CODE: usize = u8::MAX as usize;
+/// What [`table_callee`] and the translation of a stub return is a pointer if it is more than this.
+pub(crate) const LAST_CODE: usize = u8::MAX as usize;
 
 struct CallIndirectSlow<const ACC: bool>;
 impl<const ACC: bool> Op for CallIndirectSlow<ACC> {
@@ -741,59 +741,3 @@ unsafe fn tail_call_any(
     }
     Next::Go(s)
 }
-
-/// Operands of a function that is not translated yet.
-#[derive(Copy, Clone)]
-#[repr(C)]
-pub(crate) struct StubOps {
-    pub(crate) handler: u64,
-    pub(crate) defined: u64,
-}
-
-/// Translates a function, charges the store for its code, and lets the context point to it: its
-/// address, or the number of a trap code.
-///
-/// In a frame of its own, so that handlers let no address escape.
-#[inline(never)]
-unsafe fn translate(vm: *mut VmCtx, defined: u32) -> usize {
-    // SAFETY: the context is that of a live instance of the module, which has a place for the code.
-    // It points to its store, and nothing else refers into that while the ledger is written to.
-    unsafe {
-        let Some(module) = InterpModule::of(vm) else { return TrapCode::Internal as usize };
-        let store = (*(*vm).store).store;
-        let charge = |bytes| {
-            let charged = (*store).ledger().charge(Resource::HostBytes, bytes);
-            charged.map_err(|_| TrapCode::LimitExceeded)
-        };
-        match module.translate(defined, charge) {
-            Ok(code) => {
-                let place = module.offsets().code(defined);
-                vm.byte_add(place as usize).cast::<*const u8>().write(code);
-                code as usize
-            }
-            Err(code) => code as usize,
-        }
-    }
-}
-
-/// Translates a function when it is called for the first time, and goes on in its code.
-struct Translate;
-impl Op for Translate {
-    #[inline(always)]
-    unsafe fn exec(mut s: State) -> Next {
-        // SAFETY: a stub is entered like code: frame, header and arguments stand as they should.
-        unsafe {
-            let code = translate(s.vm, s.operands::<StubOps>().defined as u32);
-            if code <= LAST_CODE {
-                return Next::Trap(s, trap_code(code as u32));
-            }
-            let code = code as *const u8;
-            if !fits(s.vm, s.fp, frame_bytes(code)) {
-                return Next::Jump(s, STACK_FULL);
-            }
-            s.ip = code;
-        }
-        Next::Go(s)
-    }
-}
-pub(crate) static TRANSLATE: Handler = handler::<Translate>();

@@ -6,3 +6,4 @@ pub(crate) mod control;
 pub(crate) mod memory;
 pub(crate) mod refs;
 pub(crate) mod slow;
+pub(crate) mod stub;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use palisade_core::{TrapCode, num};
 use palisade_vm::builtins;
-use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmMemoryDef, VmTableDef};
+use palisade_vm::layout::{Cell, VmCtx, VmMemoryDef, VmTableDef};
 
 use crate::ops::call::trap_code;
 use crate::state::{Handler, Next, Op, State, handler};
@@ -150,7 +150,7 @@ slow_ops! {
     };
     /// `ref.func`: function `a`.
     RefFunc, REF_FUNC, |s, o, x, y, z| {
-        Ok(Some(builtins::ref_func(s.vm, o.a) as *mut VmFuncRef as u64))
+        Ok(Some(builtins::ref_func(s.vm, o.a) as u64))
     };
 }
 

@@ -35,7 +35,7 @@ impl Emitter {
 
     /// Adds an instruction.
     pub(super) fn push<T: Copy>(&mut self, instruction: T) -> At {
-        const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8) };
         let at = self.here();
         let from = (&raw const instruction).cast::<Word>();
         for i in 0..size_of::<T>() / 8 {

@@ -16,6 +16,8 @@ mod stack;
 mod values;
 mod visit;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use palisade_core::TrapCode;
 use palisade_module::fuel::BlockCosts;
 use palisade_module::wasmparser::{self, BinaryReader, FunctionBody, Operator};
@@ -57,13 +59,20 @@ fn invalid<T>() -> Result<T> {
 /// (half a megabyte) exhausts the stack when it is called.
 const MAX_FRAME_CELLS: u32 = 65_000;
 
+/// Operators between two looks at whether the guest is to be stopped. One may take microseconds: it can
+/// move a thousand values.
+const POLL_INTERVAL: u32 = 256;
+
 /// Translates the function with a given index among those that its module defines.
+///
+/// `reason` is polled: a number of a trap code in it ends the translation of a huge function.
 pub(crate) fn function(
     module: &InterpModule,
     defined: u32,
+    reason: &AtomicU32,
 ) -> std::result::Result<FuncCode, TrapCode> {
-    let result = match Translator::run(module, defined, false) {
-        Err(Stop::NeedsRefs) => Translator::run(module, defined, true),
+    let result = match Translator::run(module, defined, reason, false) {
+        Err(Stop::NeedsRefs) => Translator::run(module, defined, reason, true),
         other => other,
     };
     result.map_err(|stop| match stop {
@@ -115,7 +124,12 @@ struct Translator<'m> {
 }
 
 impl<'m> Translator<'m> {
-    fn run(module: &'m InterpModule, defined: u32, with_refs: bool) -> Result<FuncCode> {
+    fn run(
+        module: &'m InterpModule,
+        defined: u32,
+        reason: &AtomicU32,
+        with_refs: bool,
+    ) -> Result<FuncCode> {
         let info = module.info();
         let range = match info.bodies.get(defined as usize) {
             Some(body) => body.range.clone(),
@@ -144,7 +158,15 @@ impl<'m> Translator<'m> {
         };
         this.prologue(&body)?;
         let mut reader = body.get_operators_reader()?;
+        let mut operators = 0u32;
         while !reader.eof() {
+            operators = operators.wrapping_add(1);
+            if operators.is_multiple_of(POLL_INTERVAL) {
+                let reason = u8::try_from(reason.load(Ordering::Relaxed)).unwrap_or_default();
+                if let Some(code) = TrapCode::from_u8(reason) {
+                    return Err(Stop::Trap(code));
+                }
+            }
             let (op, offset) = reader.read_with_offset()?;
             this.offset = offset as u32;
             this.operator(&op)?;
