@@ -272,3 +272,19 @@ fn l1_locals_are_zero_on_a_stack_that_was_used() {
         }
     }
 }
+
+/// Two bytes of a call push a thousand operands: 200 KB of them are 1.6 GB for whoever keeps a stack of
+/// types, and 7 MB are more than the machine has. They are refused when the module is loaded.
+#[test]
+fn v4_operands_that_pile_up_are_refused_before_memory_is() {
+    let _alone = alone();
+    let text = format!(
+        "(module (func $g (result{}) {}) (func (export \"f\") {} unreachable))",
+        " i64".repeat(1_000),
+        "i64.const 0 ".repeat(1_000),
+        "call $g ".repeat(20_000)
+    );
+    let engine = engine_with(DISPATCHERS[0], |_| {});
+    let error = Module::new(&engine, &text).expect_err("20,000,000 operands").to_string();
+    assert!(error.contains("limit") && error.contains("operands"), "{error}");
+}

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     report_panics();
     // Without it closed pipes end in errors instead: worse, but no reason not to start.
     let _ = signals::end_quietly_on_closed_pipes();
+    let _ = signals::take_full_files_as_errors();
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let status = match std::panic::catch_unwind(|| command::dispatch(&words)) {
         Ok(Ok(status)) => status,

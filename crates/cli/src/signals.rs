@@ -2,8 +2,8 @@
 //!
 //! While files are read and modules checked there is nothing to clean up, so a signal or the
 //! timeout ends the process on the spot, even if the main thread sits in a read that never returns.
-//! Once the guest runs, its store is told to stop, and the main thread reports how that went. A
-//! second signal ends the process at once, whatever is going on.
+//! Once the guest runs, its store is told to stop, and the main thread reports how that went; after
+//! its end a signal ends the process on the spot again. A second signal ends the process at once, whatever is going on.
 //!
 //! A closed pipe ends the process by SIGPIPE, as it does other tools: quietly.
 
@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use palisade::{InterruptHandle, TrapCode};
-use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 
 use crate::failure::{Failure, Status};
 
@@ -23,6 +23,8 @@ enum Phase {
     Loading,
     /// The guest runs, and this stops it.
     Running(InterruptHandle),
+    /// The guest has ended; what is left is saying so.
+    Over,
 }
 
 struct Shared {
@@ -104,6 +106,12 @@ impl Signals {
         self.shared.changed.notify_all();
     }
 
+    /// The guest has ended: from now on signals end the process on the spot again, since whoever should read the
+    /// results may never do so.
+    pub(crate) fn over(&self) {
+        *self.shared.phase() = Phase::Over;
+    }
+
     /// The signal that asked the guest to stop, if there was one.
     pub(crate) fn received(&self) -> Option<i32> {
         match self.shared.signal.load(Ordering::SeqCst) {
@@ -111,6 +119,13 @@ impl Signals {
             signal => Some(signal),
         }
     }
+}
+
+/// Without this a guest that writes beyond the process's own limit on the size of files ends the process; with it
+/// the write fails.
+pub(crate) fn take_full_files_as_errors() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
 }
 
 /// Rust programs start with SIGPIPE ignored; this makes it deadly again.

@@ -101,6 +101,9 @@ limits! {
     results, Results, "results", 1_000, 1_000, 1_000;
     /// Blocks nested in one function.
     nesting, Nesting, "nesting", 100_000, 500, 7_654_321;
+    /// Operands that stand on the stack of one function at once. One call of two bytes pushes up to a
+    /// thousand, so this is what bounds the memory that checking a function takes.
+    operands, Operands, "operands", MILLION, STRICT, 100_000_000;
     /// Targets of one `br_table`.
     br_table, BrTable, "br-table", MILLION, 65_520, 7_654_321;
     /// How deep a chain of subtypes may be.

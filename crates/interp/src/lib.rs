@@ -29,7 +29,7 @@ pub enum Dispatch {
     Auto,
     /// A loop that calls one operation after the other: right on every compiler.
     Loop,
-    /// Each operation ends in a sibling call of the next one. Falls back to the loop where the
+    /// Each operation ends in a sibling call of the next one. Here, the loop is used where the
     /// self-test finds that the compiler did not make such calls.
     TailCall,
 }

@@ -188,6 +188,10 @@ impl Bodies<'_> {
             if nesting > self.limits.nesting {
                 return self.limit(LimitKind::Nesting, offset, nesting);
             }
+            let operands = u64::from(validator.operand_stack_height());
+            if operands > self.limits.operands {
+                return self.limit(LimitKind::Operands, offset, operands);
+            }
         }
         reader.finish_expression(&validator.visitor(reader.original_position())).map_err(malformed)
     }

@@ -17,7 +17,7 @@ pub enum Denial {
     Descriptor,
     /// The path leaves the directory that it was named through.
     Outside,
-    /// The object is neither a regular file nor a directory.
+    /// The object is neither a regular file nor a directory, or a file of `/proc`.
     Special,
     /// The object would move to where the guest may do more with it.
     Stronger,

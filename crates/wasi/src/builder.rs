@@ -405,6 +405,8 @@ fn environment(
     let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     if inherit && caps.contains(Caps::ENV) {
         all.extend(std::env::vars_os().map(|(k, v)| (k.into_vec(), v.into_vec())));
+        // Anything can stand in a host's environment; what has no name that a guest could ask for is left out.
+        all.retain(|(k, _)| !k.is_empty() && !k.contains(&b'='));
     }
     let given: std::collections::HashSet<Vec<u8>> = pairs.iter().map(|(k, _)| k.clone()).collect();
     all.retain(|(k, _)| !given.contains(k));

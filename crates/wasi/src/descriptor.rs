@@ -120,6 +120,11 @@ impl Table {
         self.slots.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::BADF)
     }
 
+    /// All that are open.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Descriptor> {
+        self.slots.iter().flatten()
+    }
+
     pub(crate) fn remove(&mut self, fd: u32) -> Result<Descriptor, Errno> {
         let d = self.slots.get_mut(fd as usize).and_then(Option::take).ok_or(Errno::BADF)?;
         self.free.insert(fd);

@@ -2,13 +2,17 @@
 //!
 //! A stream of the host is a duplicate that shares its position and its flags with everybody who inherited it, so
 //! nothing here ever changes those flags or moves that position but by reading and writing. A write to a file that
-//! standard output was redirected to lands where the next write belongs, never at its start.
+//! standard output was redirected to lands where the next write belongs, never at its start. A terminal is opened once
+//! more where the host allows it, since only its own flags can keep it from blocking.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{FileType as HostType, fstat};
+use rustix::fs::{
+    CWD, FileType as HostType, Mode, OFlags, fcntl_getfl, fstat, major, minor, openat,
+};
 
+use crate::path::identity;
 use crate::{Errno, FileType, Rights};
 
 /// Where a standard stream comes from or goes to.
@@ -107,8 +111,31 @@ impl HostFd {
             HostType::CharacterDevice if rustix::termios::isatty(fd.as_fd()) => HostKind::Terminal,
             _ => HostKind::Device,
         };
+        let fd = match kind {
+            HostKind::Terminal => own_terminal(&fd).unwrap_or(fd),
+            _ => fd,
+        };
         Ok(HostFd { fd, kind })
     }
+}
+
+/// The major and minor number of the device that makes a new terminal whenever it is opened.
+const TERMINAL_MAKER: (u32, u32) = (5, 2);
+
+/// The same terminal, opened once more, so that it can be made non-blocking without anybody else's noticing. One that
+/// blocks says that it is ready as soon as one byte fits, and then keeps whoever writes two: no deadline would hold.
+/// `None` where the host does not allow it; then a terminal that nobody reads can keep a guest beyond its deadline.
+fn own_terminal(fd: &OwnedFd) -> Option<OwnedFd> {
+    let stat = fstat(fd).ok()?;
+    if (major(stat.st_rdev), minor(stat.st_rdev)) == TERMINAL_MAKER {
+        return None;
+    }
+    let access = fcntl_getfl(fd).ok()? & (OFlags::RDWR | OFlags::WRONLY);
+    let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let own = openat(CWD, path.as_str(), flags, Mode::empty()).ok()?;
+    let same = fstat(&own).ok()?;
+    (identity(&same) == identity(&stat) && same.st_rdev == stat.st_rdev).then_some(own)
 }
 
 /// The readable end.

@@ -222,6 +222,7 @@ impl Session<'_> {
             .set_timeout(settings.timeout)
             .map_err(|error| (self.file.to_owned(), error))
             .and_then(|()| self.guest(linked, module, entry));
+        self.signals.over();
         match results {
             Ok(lines) => {
                 failure::print(&lines)?;

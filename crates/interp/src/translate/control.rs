@@ -13,7 +13,7 @@ use crate::ops::call::{
 use crate::ops::control::{BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, COPY_SPAN, TableOps};
 use crate::ops::refs as ref_ops;
 use crate::translate::emit::{At, Fixup};
-use crate::translate::stack::{Loc, Stack};
+use crate::translate::stack::{Loc, RegState, Stack};
 use crate::translate::values::Source;
 use crate::translate::{Last, Result, Translator, invalid};
 
@@ -295,8 +295,15 @@ impl Translator<'_> {
                 Loc::Const(bits) => self.put_const(to, bits),
                 Loc::Acc => {
                     let Some(reg) = entry.ty.reg() else { return invalid() };
+                    let here = self.emitter.here();
                     match self.stack.reg(reg).pending {
-                        Some(pending) if last_use && types.len() == 1 => {
+                        // The producer may store to a slot that is not the value's own only if
+                        // nothing stands behind it that may read what was there.
+                        Some(pending)
+                            if last_use
+                                && types.len() == 1
+                                && (to == entry.slot || pending.end == here) =>
+                        {
                             self.store_result(pending, to);
                         }
                         _ => {
@@ -453,9 +460,12 @@ impl Translator<'_> {
     }
 
     /// Takes back the newest instruction, which must be `last`.
+    ///
+    /// Its own accumulator is as it was before; the others stay as they are: values in them may have
+    /// been spilled since, by a patch of older instructions, which must not be forgotten.
     pub(super) fn take_back(&mut self, last: Last) {
         self.emitter.truncate(last.at);
-        self.stack.regs = last.regs;
+        *self.stack.reg(last.op.out_reg()) = RegState { holds: last.held, pending: None };
         self.last = [self.last[1], self.last[2], None];
     }
 

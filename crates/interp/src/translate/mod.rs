@@ -31,7 +31,7 @@ use crate::state::Handler;
 
 use control::Frame;
 use emit::{At, Emitter};
-use stack::{RegState, Stack};
+use stack::Stack;
 
 /// Why a translation stopped.
 enum Stop {
@@ -93,8 +93,8 @@ struct Last {
     imm: u64,
     /// The slot that it stores its result to, if that was asked for since.
     stored: Option<u16>,
-    /// The accumulators before it, with nothing pending in the one that it wrote.
-    regs: [RegState; 3],
+    /// The slot that had the same value as its accumulator before it. (Nothing was pending there.)
+    held: Option<u32>,
 }
 
 struct Local {

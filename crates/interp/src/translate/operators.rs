@@ -89,7 +89,7 @@ impl Translator<'_> {
         out: Ty,
     ) -> Result<()> {
         self.spill(op.out_reg());
-        let regs = self.stack.regs;
+        let held = self.stack.reg(op.out_reg()).holds;
         // If the newest instruction made the operand in the accumulator, and this one is taken
         // back, that one may be taken back, too.
         let before = self.last[0].filter(|last| last.end == self.emitter.here());
@@ -109,7 +109,7 @@ impl Translator<'_> {
         };
         let end = self.emitter.here();
         self.last =
-            [Some(Last { at, end, op, form, a, b, imm, stored: None, regs }), before, before2];
+            [Some(Last { at, end, op, form, a, b, imm, stored: None, held }), before, before2];
         Ok(())
     }
 

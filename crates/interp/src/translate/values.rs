@@ -131,6 +131,11 @@ impl Translator<'_> {
             if last.at == pending.at {
                 last.stored = Some(short);
             }
+            // Written before `last`, so that its accumulator does not hold the same any more if it is
+            // taken back.
+            if last.held == Some(slot) {
+                last.held = None;
+            }
         }
     }
 

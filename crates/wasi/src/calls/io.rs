@@ -6,6 +6,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io::{Errno as HostErrno, ReadWriteFlags, preadv2, pwritev, pwritev2, readv, writev};
@@ -13,7 +14,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::{Answer, Call};
 use crate::descriptor::{Object, Table};
-use crate::host::{Fail, Halt, check_stop, wait};
+use crate::host::{Fail, Halt, after, check_stop, wait};
 use crate::stream::{HostKind, Input, Output};
 use crate::{Errno, FdFlags, GuestMemory};
 
@@ -35,6 +36,9 @@ const COPY: u64 = 64 << 10;
 
 /// Bytes that a pipe or terminal surely takes without waiting, once it is ready.
 const ATOMIC: u64 = 4096;
+
+/// How long to leave a stream alone that said that it is ready and was not.
+const UNREADY: Duration = Duration::from_millis(1);
 
 /// "At the current position, and move it".
 const CURRENT: u64 = u64::MAX;
@@ -231,8 +235,12 @@ impl Call<'_> {
                 Err(Fail::Errno(Errno::NOTSUP | Errno::INVAL | Errno::NOSYS)) if nowait => {
                     nowait = false
                 }
-                Err(Fail::Errno(Errno::AGAIN)) if !nonblocking => {
+                Err(Fail::Errno(Errno::AGAIN)) if !nonblocking && nowait => {
                     wait(self.host, &[(stream, PollFlags::IN)], None)?;
+                }
+                // Ready a moment ago: somebody else was faster, or a terminal has room, but not for this.
+                Err(Fail::Errno(Errno::AGAIN)) if !nonblocking => {
+                    wait(self.host, &[], after(UNREADY))?;
                 }
                 Err(e) => return Err(e),
             }
@@ -277,10 +285,20 @@ impl Call<'_> {
     fn write_file(&mut self, fd: u32, list: &[Buffer], offset: Option<u64>) -> Result<u64, Fail> {
         let place = match offset {
             Some(o) => Place::At(o),
-            // The position matters only where there is a ceiling to compare it with; asking always keeps one path.
-            None => Place::Here(rustix::fs::tell(regular(&self.ctx.table, fd)?).unwrap_or(0)),
+            None => self.next_place(fd)?,
         };
         self.write_bytes(fd, list, place)
+    }
+
+    /// Where the next write to a file lands, which matters only where there is a ceiling to compare it with; asking
+    /// always keeps one path. A stream that was redirected to the end of a file (`>>`) stands elsewhere than it writes.
+    fn next_place(&self, fd: u32) -> Result<Place, Errno> {
+        let file = regular(&self.ctx.table, fd)?;
+        if rustix::fs::fcntl_getfl(file)?.contains(rustix::fs::OFlags::APPEND) {
+            let size = rustix::fs::fstat(file)?.st_size;
+            return Ok(Place::End(u64::try_from(size).unwrap_or(0)));
+        }
+        Ok(Place::Here(rustix::fs::tell(file).unwrap_or(0)))
     }
 
     fn write_bytes(&mut self, fd: u32, list: &[Buffer], place: Place) -> Result<u64, Fail> {
@@ -361,8 +379,12 @@ impl Call<'_> {
                 {
                     nowait = false
                 }
-                Err(Fail::Errno(Errno::AGAIN)) if !nonblocking => {
+                Err(Fail::Errno(Errno::AGAIN)) if !nonblocking && nowait => {
                     wait(self.host, &[(stream, PollFlags::OUT)], None)?;
+                }
+                // Ready a moment ago: somebody else was faster, or a terminal has room, but not for this.
+                Err(Fail::Errno(Errno::AGAIN)) if !nonblocking => {
+                    wait(self.host, &[], after(UNREADY))?;
                 }
                 Err(Fail::Errno(_)) if done > 0 => return Ok(done),
                 Err(e) => return Err(e),

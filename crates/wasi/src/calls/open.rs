@@ -1,12 +1,12 @@
 //! `path_open`.
 //!
 //! What a path leads to is found out with a handle that has no effect on the object, then opened, then compared with
-//! what was found: only regular files and directories open, a FIFO or a device is never touched, and a path that
-//! changes in between is looked at again. A file is truncated only after all that, never by the opening itself.
+//! what was found: only regular files (none of `/proc`) and directories open, a FIFO or a device is never touched, and
+//! a path that changes in between is looked at again. A file is truncated only after all that, never by the opening itself.
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType as HostType, Mode, OFlags, fstat};
+use rustix::fs::{FileType as HostType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs};
 
 use super::{Answer, Call};
 use crate::audit::Denial;
@@ -219,9 +219,17 @@ fn attempt(
         HostType::Symlink if r.wants_dir() => Err(Errno::NOTDIR.into()),
         HostType::Symlink => Err(Errno::LOOP.into()),
         _ if r.wants_dir() => Err(Errno::NOTDIR.into()),
+        HostType::RegularFile if of_processes(&found)? => Err(Miss::Special),
         HostType::RegularFile => open_regular(root, r, &found),
         _ => Err(Miss::Special),
     }
+}
+
+/// Whether a file is one of `/proc`. Such files are regular in name only: they are memory and environment of
+/// processes, the one that runs the guest among them, and switches of the kernel.
+#[allow(clippy::unnecessary_cast)] // the types differ between machines
+fn of_processes(file: &OwnedFd) -> Result<bool, Errno> {
+    Ok(fstatfs(file)?.f_type as u64 == PROC_SUPER_MAGIC as u64)
 }
 
 fn open_directory(root: &Root<'_>, r: &Request, found: OwnedFd) -> Result<Opened, Miss> {
@@ -301,7 +309,9 @@ fn create(
         flags |= OFlags::EXCL;
     }
     let object = root.open(r.path.trimmed(), flags, Mode::from_raw_mode(0o666))?;
-    if HostType::from_raw_mode(fstat(&object)?.st_mode) != HostType::RegularFile {
+    if HostType::from_raw_mode(fstat(&object)?.st_mode) != HostType::RegularFile
+        || of_processes(&object)?
+    {
         return Err(Miss::Changed);
     }
     *created = true;

@@ -10,8 +10,9 @@ use rustix::fs::{AtFlags, FileType as HostType, Mode};
 
 use super::{Answer, Call};
 use crate::audit::Denial;
+use crate::descriptor::Object;
 use crate::host::Fail;
-use crate::path::{Entry, GuestPath, Last, PATH_MAX, ancestors};
+use crate::path::{Entry, GuestPath, Last, PATH_MAX, ancestors, identity};
 use crate::types::{FromCell, LookupFlags};
 use crate::{Errno, Rights};
 
@@ -170,7 +171,8 @@ impl Call<'_> {
     }
 
     /// Denies unless whatever can be done with an object in the directory `new` could be done where it comes from.
-    /// The grant that the target is named through counts, and each grant that the target lies within.
+    /// The grant that the target is named through counts, and each grant that the target lies within; and each open
+    /// directory that it lies within, since a directory keeps its descriptor's rights wherever it is moved.
     fn no_stronger(
         &mut self,
         old_fd: u32,
@@ -185,7 +187,13 @@ impl Call<'_> {
         for g in self.ctx.grants.iter().filter(|g| !source.contains(g.strength())) {
             roots.push(g.identity);
         }
+        // Where no grant is stronger, no descriptor is either.
         if !stronger && !roots.is_empty() {
+            for d in self.ctx.table.iter().filter(|d| !source.contains(d.base | d.inheriting)) {
+                if let Object::Dir(dir) = &d.object {
+                    roots.push(identity(&rustix::fs::fstat(&dir.fd)?));
+                }
+            }
             let mut steps = 0u64;
             let met = ancestors(new.parent.as_fd(), |id| {
                 steps += 1;
