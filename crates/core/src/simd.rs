@@ -51,7 +51,7 @@ macro_rules! lanes {
             #[inline(always)]
             pub fn $shape(self) -> [$ty; $count] {
                 let (lanes, _) = self.0.as_chunks::<$bytes>();
-                std::array::from_fn(|i| <$ty>::from_le_bytes(lanes[i]))
+                make(|i| <$ty>::from_le_bytes(lanes[i]))
             }
             #[doc = concat!("From lanes of `", stringify!($ty), "`, the lowest first.")]
             #[inline(always)]
@@ -79,16 +79,52 @@ lanes! {
     f64x2 from_f64x2 f64, 2, 8;
 }
 
+/// As many lanes as a vector can have. They are made one by one without a loop or a call: the
+/// compiler sees all of them, whatever it thinks of inlining.
+trait Make<T> {
+    fn make(f: impl Fn(usize) -> T) -> Self;
+}
+
+macro_rules! make {
+    ($($count:literal: $($i:literal)*;)*) => {$(
+        impl<T> Make<T> for [T; $count] {
+            #[inline(always)]
+            fn make(f: impl Fn(usize) -> T) -> Self {
+                [$(f($i)),*]
+            }
+        }
+    )*};
+}
+
+make! {
+    2: 0 1;
+    4: 0 1 2 3;
+    8: 0 1 2 3 4 5 6 7;
+    16: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15;
+}
+
+/// Lanes by their numbers.
+#[inline(always)]
+fn make<T, M: Make<T>>(f: impl Fn(usize) -> T) -> M {
+    M::make(f)
+}
+
 /// A function of two lanes, on each pair of them.
 #[inline(always)]
-fn zip<T: Copy, U, const N: usize>(a: [T; N], b: [T; N], f: impl Fn(T, T) -> U) -> [U; N] {
-    std::array::from_fn(|i| f(a[i], b[i]))
+fn zip<T: Copy, U, const N: usize>(a: [T; N], b: [T; N], f: impl Fn(T, T) -> U) -> [U; N]
+where
+    [U; N]: Make<U>,
+{
+    make(|i| f(a[i], b[i]))
 }
 
 /// A function of one lane, on each of them.
 #[inline(always)]
-fn map<T: Copy, U, const N: usize>(a: [T; N], f: impl Fn(T) -> U) -> [U; N] {
-    std::array::from_fn(|i| f(a[i]))
+fn map<T: Copy, U, const N: usize>(a: [T; N], f: impl Fn(T) -> U) -> [U; N]
+where
+    [U; N]: Make<U>,
+{
+    make(|i| f(a[i]))
 }
 
 /// Operators that work lane by lane on two vectors: from lanes of one kind to lanes of another.
@@ -130,7 +166,7 @@ unary! {
 #[inline(always)]
 pub fn v128_bitselect(a: V128, b: V128, mask: V128) -> V128 {
     let (a, b, mask) = (a.u64x2(), b.u64x2(), mask.u64x2());
-    V128::from_u64x2(std::array::from_fn(|i| (a[i] & mask[i]) | (b[i] & !mask[i])))
+    V128::from_u64x2(make(|i| (a[i] & mask[i]) | (b[i] & !mask[i])))
 }
 
 /// `v128.any_true`
@@ -204,3 +240,7 @@ extracts! {
     f32x4_extract_lane "f32x4.extract_lane", f32, f32x4;
     f64x2_extract_lane "f64x2.extract_lane", f64, f64x2;
 }
+
+#[cfg(test)]
+#[path = "simd_tests.rs"]
+mod tests;

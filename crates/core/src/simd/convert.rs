@@ -52,22 +52,20 @@ pub fn f64x2_promote_low_f32x4(a: V128) -> V128 {
 }
 
 macro_rules! extending {
-    ($( $name:ident $text:literal: $narrow:ty, $bytes:literal => $from:ident $wide:ty; )*) => {$(
+    ($( $name:ident $text:literal $extend:ident; )*) => {$(
         #[doc = concat!("What `", $text, "` makes of the eight bytes that it loads.")]
         #[inline(always)]
         pub fn $name(loaded: u64) -> V128 {
-            let bytes = loaded.to_le_bytes();
-            let (lanes, _) = bytes.as_chunks::<$bytes>();
-            V128::$from(std::array::from_fn(|i| <$wide>::from(<$narrow>::from_le_bytes(lanes[i]))))
+            super::$extend(V128::from_u64x2([loaded, 0]))
         }
     )*};
 }
 
 extending! {
-    v128_load8x8_s "v128.load8x8_s": i8, 1 => from_i16x8 i16;
-    v128_load8x8_u "v128.load8x8_u": u8, 1 => from_u16x8 u16;
-    v128_load16x4_s "v128.load16x4_s": i16, 2 => from_i32x4 i32;
-    v128_load16x4_u "v128.load16x4_u": u16, 2 => from_u32x4 u32;
-    v128_load32x2_s "v128.load32x2_s": i32, 4 => from_i64x2 i64;
-    v128_load32x2_u "v128.load32x2_u": u32, 4 => from_u64x2 u64;
+    v128_load8x8_s "v128.load8x8_s" i16x8_extend_low_i8x16_s;
+    v128_load8x8_u "v128.load8x8_u" i16x8_extend_low_i8x16_u;
+    v128_load16x4_s "v128.load16x4_s" i32x4_extend_low_i16x8_s;
+    v128_load16x4_u "v128.load16x4_u" i32x4_extend_low_i16x8_u;
+    v128_load32x2_s "v128.load32x2_s" i64x2_extend_low_i32x4_s;
+    v128_load32x2_u "v128.load32x2_u" i64x2_extend_low_i32x4_u;
 }

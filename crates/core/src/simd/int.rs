@@ -1,6 +1,6 @@
 //! Operators on integer lanes.
 
-use super::{V128, binary, map, unary, zip};
+use super::{V128, binary, make, map, unary, zip};
 
 /// The lane of a comparison: all ones if it holds.
 macro_rules! mask {
@@ -213,7 +213,7 @@ pub fn i64x2_bitmask(a: V128) -> u32 {
 pub fn i32x4_dot_i16x8_s(a: V128, b: V128) -> V128 {
     let (a, b) = (a.i16x8(), b.i16x8());
     let product = |i: usize| i32::from(a[i]).wrapping_mul(i32::from(b[i]));
-    V128::from_i32x4(std::array::from_fn(|i| product(2 * i).wrapping_add(product(2 * i + 1))))
+    V128::from_i32x4(make(|i| product(2 * i).wrapping_add(product(2 * i + 1))))
 }
 
 /// Operators that make wider lanes out of half of the lanes of one vector or of two, or out of pairs.
@@ -225,25 +225,25 @@ macro_rules! widening {
         #[inline(always)]
         pub fn $low(a: V128) -> V128 {
             let a = a.$get();
-            V128::$from(std::array::from_fn(|i| <$wide>::from(a[i])))
+            V128::$from(make(|i| <$wide>::from(a[i])))
         }
         #[doc = concat!("`", $high_text, "`")]
         #[inline(always)]
         pub fn $high(a: V128) -> V128 {
             let a = a.$get();
-            V128::$from(std::array::from_fn(|i| <$wide>::from(a[$half + i])))
+            V128::$from(make(|i| <$wide>::from(a[$half + i])))
         }
         #[doc = concat!("`", $mul_low_text, "`")]
         #[inline(always)]
         pub fn $mul_low(a: V128, b: V128) -> V128 {
             let (a, b) = (a.$get(), b.$get());
-            V128::$from(std::array::from_fn(|i| <$wide>::from(a[i]).wrapping_mul(<$wide>::from(b[i]))))
+            V128::$from(make(|i| <$wide>::from(a[i]).wrapping_mul(<$wide>::from(b[i]))))
         }
         #[doc = concat!("`", $mul_high_text, "`")]
         #[inline(always)]
         pub fn $mul_high(a: V128, b: V128) -> V128 {
             let (a, b) = (a.$get(), b.$get());
-            V128::$from(std::array::from_fn(|i| {
+            V128::$from(make(|i| {
                 <$wide>::from(a[$half + i]).wrapping_mul(<$wide>::from(b[$half + i]))
             }))
         }
@@ -277,7 +277,7 @@ macro_rules! pairwise {
         #[inline(always)]
         pub fn $name(a: V128) -> V128 {
             let a = a.$get();
-            V128::$from(std::array::from_fn(|i| {
+            V128::$from(make(|i| {
                 <$wide>::from(a[2 * i]).wrapping_add(<$wide>::from(a[2 * i + 1]))
             }))
         }
@@ -297,7 +297,7 @@ macro_rules! narrowing {
         #[inline(always)]
         pub fn $name(a: V128, b: V128) -> V128 {
             let (a, b) = (a.$get(), b.$get());
-            V128::$from(std::array::from_fn(|i| {
+            V128::$from(make(|i| {
                 let lane = if i < $half { a[i] } else { b[i - $half] };
                 lane.clamp($min, $max) as $to
             }))

@@ -11,7 +11,7 @@
 //! | `i16x8.relaxed_q15mulr_s` | `i16x8.q15mulr_sat_s`: saturates |
 //! | `relaxed_dot_i8x16_i7x16*` | both operands are signed in all eight bits; sums wrap |
 
-use super::V128;
+use super::{V128, make};
 
 macro_rules! same_as {
     ($( $name:ident $text:literal ($($arg:ident),*) $same:ident; )*) => {$(
@@ -48,7 +48,7 @@ macro_rules! multiply_add {
         #[inline(always)]
         pub fn $name(a: V128, b: V128, c: V128) -> V128 {
             let (a, b, c) = (a.$get(), b.$get(), c.$get());
-            V128::$from(std::array::from_fn(|i| {
+            V128::$from(make(|i| {
                 let ($a, $b, $c) = (a[i], b[i], c[i]);
                 $e
             }))
@@ -68,7 +68,7 @@ multiply_add! {
 pub fn i16x8_relaxed_dot_i8x16_i7x16_s(a: V128, b: V128) -> V128 {
     let (a, b) = (a.i8x16(), b.i8x16());
     let product = |i: usize| i16::from(a[i]).wrapping_mul(i16::from(b[i]));
-    V128::from_i16x8(std::array::from_fn(|i| product(2 * i).wrapping_add(product(2 * i + 1))))
+    V128::from_i16x8(make(|i| product(2 * i).wrapping_add(product(2 * i + 1))))
 }
 
 /// `i32x4.relaxed_dot_i8x16_i7x16_add_s`: [`i16x8_relaxed_dot_i8x16_i7x16_s`], then pairs of its

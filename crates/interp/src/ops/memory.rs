@@ -404,7 +404,11 @@ pub(crate) struct FarOps {
 
 /// The host address of an access to any memory, if all of it lies inside.
 #[inline(always)]
-pub(crate) unsafe fn far_address<const M64: bool>(s: &State, o: FarOps, size: usize) -> Option<*mut u8> {
+pub(crate) unsafe fn far_address<const M64: bool>(
+    s: &State,
+    o: FarOps,
+    size: usize,
+) -> Option<*mut u8> {
     // SAFETY: the slot belongs to the frame, and the context holds a live definition there.
     unsafe {
         let index = if M64 { s.cell(o.a) } else { u64::from(s.cell(o.a) as u32) };

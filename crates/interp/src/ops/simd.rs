@@ -235,16 +235,16 @@ to_vec! {
         F64x2Sqrt simd::f64x2_sqrt;
         F32x4ConvertI32x4S simd::f32x4_convert_i32x4_s;
         F32x4ConvertI32x4U simd::f32x4_convert_i32x4_u;
-        I32x4TruncSatF32x4S simd::i32x4_trunc_sat_f32x4_s;
-        I32x4TruncSatF32x4U simd::i32x4_trunc_sat_f32x4_u;
+        I32x4TruncSatF32x4S simd::i32x4_trunc_sat_f32x4_s, i32x4_trunc_sat_f32x4_s;
+        I32x4TruncSatF32x4U simd::i32x4_trunc_sat_f32x4_u, i32x4_trunc_sat_f32x4_u;
         I32x4TruncSatF64x2SZero simd::i32x4_trunc_sat_f64x2_s_zero;
         I32x4TruncSatF64x2UZero simd::i32x4_trunc_sat_f64x2_u_zero;
         F64x2ConvertLowI32x4S simd::f64x2_convert_low_i32x4_s;
         F64x2ConvertLowI32x4U simd::f64x2_convert_low_i32x4_u;
         F32x4DemoteF64x2Zero simd::f32x4_demote_f64x2_zero;
         F64x2PromoteLowF32x4 simd::f64x2_promote_low_f32x4;
-        I32x4RelaxedTruncF32x4S relaxed::i32x4_relaxed_trunc_f32x4_s;
-        I32x4RelaxedTruncF32x4U relaxed::i32x4_relaxed_trunc_f32x4_u;
+        I32x4RelaxedTruncF32x4S relaxed::i32x4_relaxed_trunc_f32x4_s, i32x4_trunc_sat_f32x4_s;
+        I32x4RelaxedTruncF32x4U relaxed::i32x4_relaxed_trunc_f32x4_u, i32x4_trunc_sat_f32x4_u;
         I32x4RelaxedTruncF64x2SZero relaxed::i32x4_relaxed_trunc_f64x2_s_zero;
         I32x4RelaxedTruncF64x2UZero relaxed::i32x4_relaxed_trunc_f64x2_u_zero;
     }
@@ -486,4 +486,13 @@ shifts! {
     I64x2Shl simd::i64x2_shl;
     I64x2ShrS simd::i64x2_shr_s;
     I64x2ShrU simd::i64x2_shr_u;
+}
+
+/// The operation for a product and the sum that it is part of, if the operator is such a product.
+pub(crate) fn product_sum(op: &Operator<'_>) -> Option<VecHandler> {
+    match op {
+        Operator::F32x4Mul => ternary(&Operator::F32x4RelaxedMadd),
+        Operator::F64x2Mul => ternary(&Operator::F64x2RelaxedMadd),
+        _ => None,
+    }
 }

@@ -33,6 +33,19 @@ fn memory_of(memarg: &MemArg) -> Result<MemoryIdx> {
     }
 }
 
+/// A product with a power of two is a shift, which addresses can take in.
+fn cheaper(op: BinIdx, imm: u64) -> (BinIdx, u64) {
+    match op {
+        BinIdx::I32Mul if (imm as u32).is_power_of_two() => {
+            (BinIdx::I32Shl, u64::from(imm.trailing_zeros()))
+        }
+        BinIdx::I64Mul if imm.is_power_of_two() => {
+            (BinIdx::I64Shl, u64::from(imm.trailing_zeros()))
+        }
+        _ => (op, imm),
+    }
+}
+
 /// The immediate of a store with a wide address, if it fits: sign-extended to as much as is stored.
 fn short(kind: StoreIdx, bits: u64) -> Option<i16> {
     let value = if kind == StoreIdx::B64 { bits as i64 } else { i64::from(bits as i32) };
@@ -75,6 +88,10 @@ impl Translator<'_> {
             (Source::Acc, Source::Imm(imm)) => (FormIdx::AI, 0, 0, imm),
             (Source::Imm(imm), Source::Acc) => (FormIdx::IA, 0, 0, imm),
             _ => return invalid(),
+        };
+        let (op, imm) = match form {
+            FormIdx::SI | FormIdx::AI => cheaper(op, imm),
+            _ => (op, imm),
         };
         self.emit_binary(op, form, a, b, imm, out)
     }

@@ -10,9 +10,9 @@ use crate::code::Ty;
 use crate::ops::arith::{DestPair, Slots};
 use crate::ops::control::{GlobalOps, SelectOps};
 use crate::ops::memory::{MemOps, MemOpsWide};
+use crate::ops::simd as ops;
 use crate::ops::simd::lanes::{self, ShuffleOps, VecConstOps};
 use crate::ops::simd::memory::{self, Far, LaneOps, LanePlace, VecLoadIdx as L};
-use crate::ops::simd as ops;
 use crate::state::{Handler, VecHandler};
 use crate::translate::emit::At;
 use crate::translate::operators::Address;
@@ -22,12 +22,14 @@ use crate::translate::{Result, Translator, invalid};
 use crate::val::Reg;
 
 /// The newest instruction that made a vector.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone)]
 pub(super) struct MadeVec {
     at: At,
     end: At,
     /// The slot that its result goes to.
     slot: u32,
+    /// The operation that a sum with the result becomes, and the two factors.
+    product: Option<(VecHandler, u16, u16)>,
 }
 
 impl Stack {
@@ -44,7 +46,16 @@ impl Translator<'_> {
         if let Some(handler) = ops::binary(op) {
             let b = self.pop_slot()?;
             let a = self.pop_slot()?;
-            return self.make_vec(handler, |d| Slots { handler: 0, d, a, b, c: 0 });
+            if matches!(op, Operator::F32x4Add | Operator::F64x2Add)
+                && let Some((handler, x, y, c)) = self.product(a, b)
+            {
+                return self.make_vec(handler, |d| Slots { handler: 0, d, a: x, b: y, c });
+            }
+            self.make_vec(handler, |d| Slots { handler: 0, d, a, b, c: 0 })?;
+            if let Some(made) = &mut self.vec {
+                made.product = ops::product_sum(op).map(|handler| (handler, a, b));
+            }
+            return Ok(());
         }
         if let Some(handler) = ops::unary(op) {
             let a = self.pop_slot()?;
@@ -131,7 +142,8 @@ impl Translator<'_> {
 
     /// Notes that the instruction at `at`, the newest one, makes the vector on top of the stack.
     fn made_vec(&mut self, at: At, d: u16) {
-        self.vec = Some(MadeVec { at, end: self.emitter.here(), slot: u32::from(d) });
+        let (end, slot) = (self.emitter.here(), u32::from(d));
+        self.vec = Some(MadeVec { at, end, slot, product: None });
     }
 
     /// Emits an instruction that makes a vector; what it works on was popped before.
@@ -139,11 +151,31 @@ impl Translator<'_> {
         self.emit_vec(handler.pick(), operands)
     }
 
-    fn emit_vec<T: Copy>(&mut self, handler: Handler, operands: impl FnOnce(u16) -> T) -> Result<()> {
+    fn emit_vec<T: Copy>(
+        &mut self,
+        handler: Handler,
+        operands: impl FnOnce(u16) -> T,
+    ) -> Result<()> {
         let d = self.push_vec()?;
         let at = self.emit(handler, operands(d));
         self.made_vec(at, d);
         Ok(())
+    }
+
+    /// Takes back the newest instruction if it made one of two summands as a product: both are rounded,
+    /// so that the result is the same. Returns the operation for all of it, the factors, and the other summand.
+    fn product(&mut self, a: u16, b: u16) -> Option<(VecHandler, u16, u16, u16)> {
+        let made = self.vec.filter(|made| made.end == self.emitter.here())?;
+        let (handler, x, y) = made.product?;
+        let slot = made.slot as u16;
+        let other = match (a == slot, b == slot) {
+            (true, false) => b,
+            (false, true) => a,
+            _ => return None,
+        };
+        self.emitter.truncate(made.at);
+        self.vec = None;
+        Some((handler, x, y, other))
     }
 
     /// Lets the newest instruction put the vector in `from` into a local instead, if it made it.
@@ -202,8 +234,9 @@ impl Translator<'_> {
                 ShuffleOps { slots, lanes }
             });
         }
-        self.emit_vec(lanes::SHUFFLE.pick(), |d| {
-            ShuffleOps { slots: Slots { handler: 0, d, a, b, c: 0 }, lanes }
+        self.emit_vec(lanes::SHUFFLE.pick(), |d| ShuffleOps {
+            slots: Slots { handler: 0, d, a, b, c: 0 },
+            lanes,
         })
     }
 

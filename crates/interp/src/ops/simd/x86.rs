@@ -100,4 +100,23 @@ functions! {
         let a = _mm_castsi128_pd(load(a));
         store(_mm_castpd_si128(_mm_round_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)))
     }
+    fn i32x4_trunc_sat_f32x4_s(a: V128) -> V128 {
+        let a = _mm_castsi128_ps(load(a));
+        // NaN becomes zero. What does not fit is converted to the lowest number, whose bits are
+        // turned round where it was too large.
+        let a = _mm_and_ps(a, _mm_cmpeq_ps(a, a));
+        let large = _mm_castps_si128(_mm_cmpge_ps(a, _mm_set1_ps(2_147_483_648.0)));
+        store(_mm_xor_si128(_mm_cvttps_epi32(a), large))
+    }
+    fn i32x4_trunc_sat_f32x4_u(a: V128) -> V128 {
+        // NaN and what is negative become zero.
+        let a = _mm_max_ps(_mm_castsi128_ps(load(a)), _mm_setzero_ps());
+        // What is above 2^31 counts from there; from 2^32 on that saturates, too.
+        let half = _mm_set1_ps(2_147_483_648.0);
+        let above = _mm_sub_ps(a, half);
+        let large = _mm_castps_si128(_mm_cmpge_ps(above, half));
+        let above = _mm_xor_si128(_mm_cvttps_epi32(above), large);
+        let above = _mm_max_epi32(above, _mm_setzero_si128());
+        store(_mm_add_epi32(_mm_cvttps_epi32(a), above))
+    }
 }
