@@ -207,13 +207,7 @@ mod metered_by {
 #[test]
 fn what_is_not_executed_never_ends_in_an_internal_error() {
     let (mut refused, mut passed) = (0, 0);
-    for folder in [
-        Proposal::GC,
-        Proposal::ExceptionHandling,
-        Proposal::Simd,
-        Proposal::RelaxedSimd,
-        Proposal::Threads,
-    ] {
+    for folder in [Proposal::GC, Proposal::ExceptionHandling, Proposal::Threads] {
         for file in proposal(folder) {
             let report = run_script(file.name(), file.raw(), &config(Dispatch::Loop));
             assert_eq!(report.found, report.passed + report.failed.len(), "{}", report.name);
@@ -226,7 +220,7 @@ fn what_is_not_executed_never_ends_in_an_internal_error() {
         }
     }
     println!("{refused} modules refused, {passed} directives passed");
-    assert!(refused > 100 && passed > 1000, "{refused} modules refused, {passed} passed");
+    assert!(refused > 50 && passed > 500, "{refused} modules refused, {passed} passed");
 }
 
 /// Names in the lists above must exist, or a renamed script would hide.

@@ -176,7 +176,6 @@ impl Translator<'_> {
     fn bind(&mut self) {
         self.stack.forget();
         self.last = [None; 3];
-        self.vec = None;
     }
 
     pub(super) fn visit_else(&mut self) -> Result<()> {
@@ -382,12 +381,8 @@ impl Translator<'_> {
         let arity = self.label_arity(index);
         let top = self.stack.entries.len().saturating_sub(arity);
         let returns = self.is_function(index);
-        let early = if returns {
-            // A vector goes the way of several values.
-            arity > 1 || self.signature.results.contains(&Ty::V128)
-        } else {
-            arity >= MANY || self.in_place(index)?
-        };
+        let spans = self.signature.spans();
+        let early = if returns { spans } else { arity >= MANY || self.in_place(index)? };
         if arity > 0 && early {
             self.settle_from(top)?;
         }

@@ -114,8 +114,6 @@ struct Translator<'m> {
     reachable: bool,
     /// The newest instructions, if they may be taken back: the newest one first.
     last: [Option<Last>; 3],
-    /// The newest instruction that made a vector, if no label stands behind it.
-    vec: Option<simd::MadeVec>,
     with_refs: bool,
     /// Where the window of references is entered.
     enter: Option<At>,
@@ -153,7 +151,6 @@ impl<'m> Translator<'m> {
             frames: Vec::new(),
             reachable: true,
             last: [None; 3],
-            vec: None,
             with_refs,
             enter: None,
             offset: range.start as u32,

@@ -52,7 +52,7 @@ impl Translator<'_> {
                 return self.make_vec(handler, |d| Slots { handler: 0, d, a: x, b: y, c });
             }
             self.make_vec(handler, |d| Slots { handler: 0, d, a, b, c: 0 })?;
-            if let Some(made) = &mut self.vec {
+            if let Some(made) = &mut self.stack.vec {
                 made.product = ops::product_sum(op).map(|handler| (handler, a, b));
             }
             return Ok(());
@@ -143,7 +143,7 @@ impl Translator<'_> {
     /// Notes that the instruction at `at`, the newest one, makes the vector on top of the stack.
     fn made_vec(&mut self, at: At, d: u16) {
         let (end, slot) = (self.emitter.here(), u32::from(d));
-        self.vec = Some(MadeVec { at, end, slot, product: None });
+        self.stack.vec = Some(MadeVec { at, end, slot, product: None });
     }
 
     /// Emits an instruction that makes a vector; what it works on was popped before.
@@ -165,7 +165,7 @@ impl Translator<'_> {
     /// Takes back the newest instruction if it made one of two summands as a product: both are rounded,
     /// so that the result is the same. Returns the operation for all of it, the factors, and the other summand.
     fn product(&mut self, a: u16, b: u16) -> Option<(VecHandler, u16, u16, u16)> {
-        let made = self.vec.filter(|made| made.end == self.emitter.here())?;
+        let made = self.stack.vec.filter(|made| made.end == self.emitter.here())?;
         let (handler, x, y) = made.product?;
         let slot = made.slot as u16;
         let other = match (a == slot, b == slot) {
@@ -174,19 +174,19 @@ impl Translator<'_> {
             _ => return None,
         };
         self.emitter.truncate(made.at);
-        self.vec = None;
+        self.stack.vec = None;
         Some((handler, x, y, other))
     }
 
     /// Lets the newest instruction put the vector in `from` into a local instead, if it made it.
     pub(super) fn redirect_vec(&mut self, from: u32, local: u32) -> bool {
         let here = self.emitter.here();
-        let Some(made) = self.vec.filter(|made| made.end == here && made.slot == from) else {
+        let Some(made) = self.stack.vec.filter(|made| made.end == here && made.slot == from) else {
             return false;
         };
         self.emitter.patch(made.at, 8, local as u16);
         self.stack.wrote_vec(local);
-        self.vec = None;
+        self.stack.vec = None;
         true
     }
 
