@@ -84,8 +84,8 @@ fn locals_keep_what_was_read_before_they_are_set() {
         (func (export "zero") (result v128 i32) (local i32 v128 i32) (local.get 1) (local.get 2)))"#;
     everywhere(text, |store, instance| {
         let (a, b) = (lanes([1, 2, 3, 4]), lanes([10, 20, 30, 40]));
-        let args = [a.clone(), b.clone()];
-        same(&call(store, instance, "swap", &args), &[a.clone(), a.clone()]);
+        let args = [a, b];
+        same(&call(store, instance, "swap", &args), &[a, a]);
         let product = lanes([10, 40, 90, 160]);
         same(&call(store, instance, "tee", &args), &[lanes([20, 60, 120, 200]), product]);
         same(&call(store, instance, "chain", &args[..1]), &[lanes([4, 8, 12, 16])]);
@@ -133,23 +133,23 @@ fn vectors_cross_labels() {
         let (a, b) = (lanes([1, 2, 3, 4]), lanes([10, 20, 30, 40]));
         let minus = lanes([1u32, 2, 3, 4].map(u32::wrapping_neg));
         let mut three = |name, flag, expected| {
-            let args = [Val::I32(flag), a.clone(), b.clone()];
+            let args = [Val::I32(flag), a, b];
             same(&call(store, instance, name, &args), &[expected]);
         };
         three("if", 1, lanes([11, 22, 33, 44]));
-        three("if", 0, b.clone());
-        three("br_if", 1, minus.clone());
-        three("br_if", 0, b.clone());
-        three("return_if", 1, b.clone());
-        three("return_if", 0, a.clone());
+        three("if", 0, b);
+        three("br_if", 1, minus);
+        three("br_if", 0, b);
+        three("return_if", 1, b);
+        three("return_if", 0, a);
         three("table", 0, lanes([9, 18, 27, 36]));
         three("table", 1, lanes([11, 22, 33, 44]));
-        three("table", 2, a.clone());
-        let found = call(store, instance, "sum", &[Val::I32(4), a.clone()]);
+        three("table", 2, a);
+        let found = call(store, instance, "sum", &[Val::I32(4), a]);
         same(&found, &[lanes([5, 10, 15, 20]), Val::I32(0)]);
-        let args = [Val::ExternRef(None), a.clone(), Val::I32(-3)];
+        let args = [Val::ExternRef(None), a, Val::I32(-3)];
         let found = call(store, instance, "mixed", &args);
-        same(&found, &[Val::I32(-3), a.clone(), Val::ExternRef(None), minus]);
+        same(&found, &[Val::I32(-3), a, Val::ExternRef(None), minus]);
     });
 }
 
@@ -185,10 +185,10 @@ fn products_and_sums() {
         let a = floats([x, 2.0, 0.5, -3.0]);
         let b = floats([x, 8.0, 4.0, 5.0]);
         let c = floats([-(1.0 + f32::EPSILON * 4096.0), 1.0, 2.0, 3.0]);
-        let args = [a, b, c.clone()];
+        let args = [a, b, c];
         let sum = floats([0.0, 17.0, 4.0, -12.0]);
         for name in ["left", "right", "relaxed"] {
-            same(&call(store, instance, name, &args), &[sum.clone()]);
+            same(&call(store, instance, name, &args), &[sum]);
         }
         let twice = floats([2.0 * (x * x), 32.0, 4.0, -30.0]);
         same(&call(store, instance, "twice", &args), &[twice]);
@@ -224,7 +224,7 @@ fn products_with_powers_of_two() {
         let found = call(store, instance, "i64", &[Val::I64(5)]);
         same(&found, &[Val::I64(i64::MIN), Val::I64(5 << 32), Val::I64(0)]);
         let bytes = lanes([0x0403_0201, 0x0807_0605, 0x0c0b_0a09, 0x100f_0e0d]);
-        same(&call(store, instance, "load", &[Val::I32(1)]), &[bytes.clone()]);
+        same(&call(store, instance, "load", &[Val::I32(1)]), &[bytes]);
         same(&call(store, instance, "load", &[Val::I32(0x1000_0001)]), &[bytes]);
         let trap = try_call(store, instance, "load", &[Val::I32(2)]);
         assert_eq!(trap.unwrap_err(), TrapCode::MemoryOutOfBounds);
@@ -338,12 +338,12 @@ fn scalars_and_vectors_meet() {
         let (a, b) = (lanes([1, 2, 3, 4]), lanes([10, 20, 30, 40]));
         let minus = lanes([10u32, 20, 30, 40].map(u32::wrapping_neg));
         for (flag, chosen, typed) in [(0, &a, &b), (2, &minus, &b), (1, &minus, &a)] {
-            let args = [Val::I32(flag), a.clone(), b.clone()];
-            same(&call(store, instance, "select", &args), &[chosen.clone()]);
-            same(&call(store, instance, "typed", &args), &[typed.clone()]);
+            let args = [Val::I32(flag), a, b];
+            same(&call(store, instance, "select", &args), &[*chosen]);
+            same(&call(store, instance, "typed", &args), &[*typed]);
         }
-        same(&call(store, instance, "global", &[b.clone()]), &[lanes([11, 22, 33, 44])]);
-        same(&call(store, instance, "global", &[b.clone()]), &[lanes([21, 42, 63, 84])]);
+        same(&call(store, instance, "global", &[b]), &[lanes([11, 22, 33, 44])]);
+        same(&call(store, instance, "global", &[b]), &[lanes([21, 42, 63, 84])]);
         let found = call(store, instance, "lanes", &[Val::F32(1.5f32.to_bits()), Val::F64(0)]);
         let (splat, last) = (2.5f32.to_bits(), 3.0f32.to_bits());
         same(&found, &[lanes([splat, splat, splat, last.wrapping_add(0x8000_0000)])]);
