@@ -25,8 +25,9 @@ done <<'KERNELS'
 mixed 10 -450547203387040885
 vm 10 -4901099357726590339
 tailcall 50000 -1550964
+simd 5 8572134295205174492
 KERNELS
-echo "three kernels ran on a stack of 256 KiB"
+echo "four kernels ran on a stack of 256 KiB"
 
 if ! command -v objdump >/dev/null; then
     echo "reading the handlers: not run, objdump is missing"

@@ -14,8 +14,6 @@ use serde::Deserialize;
 struct Kernel {
     name: String,
     file: String,
-    #[serde(default)]
-    features: Vec<String>,
     arg: i32,
     result: String,
 }
@@ -81,10 +79,6 @@ fn main() {
     println!("{:<14} {:>10} {:>10} {:>7}", "kernel", "palisade", "wasmi", "ratio");
     for kernel in kernels {
         if !filters.is_empty() && !filters.contains(&kernel.name) {
-            continue;
-        }
-        if kernel.features.iter().any(|f| f == "simd") {
-            println!("{:<14} not run: SIMD", kernel.name);
             continue;
         }
         let wasm = std::fs::read(folder.join(&kernel.file)).expect("kernel file");

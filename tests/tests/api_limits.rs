@@ -341,6 +341,8 @@ fn features_can_be_switched_off() {
         (Config::wasm_multi_value, "(func (result i32 i32) unreachable)"),
         (Config::wasm_extended_const, "(global i32 (i32.add (i32.const 1) (i32.const 2)))"),
         (Config::wasm_custom_page_sizes, "(memory 1 (pagesize 1))"),
+        (Config::wasm_simd, "(func (local v128))"),
+        (Config::wasm_relaxed_simd, "(func unreachable i8x16.relaxed_swizzle unreachable)"),
     ] {
         let mut config = Config::new();
         Module::new(&Engine::new(&config).unwrap(), text).unwrap();
@@ -356,18 +358,11 @@ fn features_can_be_switched_off() {
 fn what_is_not_executed_is_refused_when_it_is_loaded() {
     for (switch, name, text, what) in [
         (
-            Config::wasm_simd as fn(&mut Config, bool) -> &mut Config,
-            "simd",
-            "(func (local v128))",
-            "v128 at offset 0x",
+            Config::wasm_gc as fn(&mut Config, bool) -> &mut Config,
+            "gc",
+            "(global i31ref (ref.i31 (i32.const 1)))",
+            "ref.i31 at offset 0x",
         ),
-        (
-            Config::wasm_relaxed_simd,
-            "relaxed_simd",
-            "(func (unreachable) (i8x16.relaxed_swizzle) (unreachable))",
-            "i8x16.relaxed_swizzle at offset 0x",
-        ),
-        (Config::wasm_gc, "gc", "(global i31ref (ref.i31 (i32.const 1)))", "ref.i31 at offset 0x"),
         (Config::wasm_exceptions, "exceptions", "(tag $t) (func throw $t)", "throw at offset 0x"),
         (Config::wasm_threads, "threads", "(func atomic.fence)", "atomic.fence at offset 0x"),
     ] {

@@ -47,8 +47,8 @@ fn smith(rng: &mut Rng) -> SmithConfig {
         wide_arithmetic_enabled: allow(rng),
         sign_extension_ops_enabled: true,
         saturating_float_to_int_enabled: true,
-        simd_enabled: false,
-        relaxed_simd_enabled: false,
+        simd_enabled: allow(rng),
+        relaxed_simd_enabled: allow(rng),
         // With references to functions; modules that need objects are left out.
         gc_enabled: rng.chance(20),
         compact_imports_enabled: false,

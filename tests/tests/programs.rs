@@ -95,11 +95,11 @@ corpus_programs! {
         k_tak = "k-tak"
         k_sieve = "k-sieve"
         k_nbody = "k-nbody"
+        blake3_simd = "blake3-simd"
+        simd_dot_product = "simd-dot_product"
+        simd_byte_search = "simd-byte_search"
     }
     later {
-        "blake3-simd": "simd"
-        "simd-dot_product": "simd"
-        "simd-byte_search": "simd"
         "gc-arrays": "gc"
         "gc-binary-trees": "gc"
         "gc-list-cast": "gc"

@@ -8,6 +8,7 @@
 pub mod fuel;
 pub mod limits;
 pub mod num;
+pub mod simd;
 pub mod trap;
 pub mod types;
 

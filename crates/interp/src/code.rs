@@ -111,6 +111,11 @@ impl Signature {
         })
     }
 
+    /// Whether results are returned as a span of places: several of them, or a vector.
+    pub(crate) fn spans(&self) -> bool {
+        self.result_cells + self.ref_results > 1
+    }
+
     /// Copies values from the two stacks to a buffer in signature order.
     ///
     /// # Safety

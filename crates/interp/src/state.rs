@@ -17,6 +17,7 @@
 //! memory otherwise; what it calls takes and returns scalars only.
 
 use palisade_core::TrapCode;
+use palisade_core::simd::V128;
 use palisade_vm::layout::{Cell, VmCtx};
 
 /// What an instruction works on.
@@ -121,6 +122,7 @@ unsafe fn leave(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx, code: u64) -> u64 
     code
 }
 
+/// [`leave`] and the handlers of the tail-call dispatcher, in its calling convention.
 macro_rules! tail_handlers {
     ($abi:literal) => {
         /// [`leave`] as a handler, so that it can be reached by a sibling call.
@@ -140,12 +142,21 @@ macro_rules! tail_handlers {
             unsafe { leave(ip, fp, vm, acc) }
         }
 
-        /// An operation as a handler of the tail-call dispatcher.
-        ///
-        /// # Safety
-        ///
-        /// As for [`Op::exec`].
-        pub(crate) unsafe extern $abi fn tail<O: Op>(
+        tail_handler! {
+            /// An operation as a handler of the tail-call dispatcher.
+            ///
+            /// # Safety
+            ///
+            /// As for [`Op::exec`].
+            $abi tail
+        }
+    };
+}
+
+macro_rules! tail_handler {
+    ($(#[$attr:meta])* $abi:literal $name:ident) => {
+        $(#[$attr])*
+        pub(crate) unsafe extern $abi fn $name<O: Op>(
             ip: *const u8,
             fp: *mut Cell,
             mem: *mut u8,
@@ -181,6 +192,58 @@ macro_rules! tail_handlers {
 tail_handlers!("sysv64-unwind");
 #[cfg(not(target_arch = "x86_64"))]
 tail_handlers!("C-unwind");
+
+#[cfg(target_arch = "x86_64")]
+tail_handler! {
+    /// An operation on vectors as a handler of the tail-call dispatcher, for processors that have
+    /// AVX: the same operation, compiled to better instructions.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Op::exec`]; and the processor has these features.
+    #[target_feature(enable = "avx,ssse3,sse4.1,sse4.2,popcnt")]
+    "sysv64-unwind" tail_wide
+}
+
+/// An operation on vectors: its common form, and one for processors with more vector
+/// instructions than are taken for granted.
+#[derive(Copy, Clone)]
+pub(crate) struct VecHandler {
+    plain: Handler,
+    wide: Tail,
+}
+
+/// Both forms of an operation on vectors; `W` is the one that may use more instructions.
+pub(crate) const fn vec_handler<O: Op, W: Op>() -> VecHandler {
+    #[cfg(target_arch = "x86_64")]
+    let wide: Tail = tail_wide::<W>;
+    #[cfg(not(target_arch = "x86_64"))]
+    let wide: Tail = tail::<W>;
+    VecHandler { plain: handler::<O>(), wide }
+}
+
+impl VecHandler {
+    /// The form that is best on this processor.
+    pub(crate) fn pick(self) -> Handler {
+        if has_wide() { Handler { tail: self.wide, ..self.plain } } else { self.plain }
+    }
+}
+
+/// Whether the processor has what [`tail_wide`] needs.
+#[cfg(target_arch = "x86_64")]
+fn has_wide() -> bool {
+    std::is_x86_feature_detected!("avx")
+        && std::is_x86_feature_detected!("ssse3")
+        && std::is_x86_feature_detected!("sse4.1")
+        && std::is_x86_feature_detected!("sse4.2")
+        && std::is_x86_feature_detected!("popcnt")
+}
+
+/// No processor of another architecture needs a second form.
+#[cfg(not(target_arch = "x86_64"))]
+fn has_wide() -> bool {
+    false
+}
 
 /// An operation as a handler of the loop dispatcher.
 ///
@@ -275,6 +338,28 @@ impl State {
     pub(crate) unsafe fn set_cell(&self, slot: u16, value: Cell) {
         // SAFETY: function entry checked that the whole frame lies inside the value stack.
         unsafe { self.fp.add(slot as usize).write(value) }
+    }
+
+    /// A vector in two cells of the frame, the low half first.
+    ///
+    /// # Safety
+    ///
+    /// The slot and the next one belong to the frame of the running function.
+    #[inline(always)]
+    pub(crate) unsafe fn vec(&self, slot: u16) -> V128 {
+        // SAFETY: function entry checked that the whole frame lies inside the value stack.
+        unsafe { self.fp.add(slot as usize).cast::<V128>().read_unaligned() }
+    }
+
+    /// Sets two cells of the frame to a vector.
+    ///
+    /// # Safety
+    ///
+    /// The slot and the next one belong to the frame of the running function.
+    #[inline(always)]
+    pub(crate) unsafe fn set_vec(&self, slot: u16, value: V128) {
+        // SAFETY: function entry checked that the whole frame lies inside the value stack.
+        unsafe { self.fp.add(slot as usize).cast::<V128>().write_unaligned(value) }
     }
 
     /// Reads memory 0's place and length anew, after something that may have changed them.

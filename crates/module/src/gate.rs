@@ -2,14 +2,14 @@
 //!
 //! Every feature that is enabled is validated, whether an engine executes it or not. For a module that
 //! is going to run, the first thing in it that no engine executes is found on the way: an operator of
-//! such a proposal, in a body or in a constant expression, or a value of 128 bits. Types and tags that such
-//! a proposal adds need no execution and are let through. Nothing is found in place of an error: an
-//! invalid module is refused as such.
+//! such a proposal, in a body or in a constant expression. Types and tags that such a proposal adds
+//! need no execution and are let through. Nothing is found in place of an error: an invalid module is
+//! refused as such.
 
 use wasmparser::{
-    BinaryReader, BlockType, CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind,
-    FrameKind, FrameStack, FromReader, Operator, OperatorsReader, RecGroup, SectionLimited,
-    TableInit, TypeRef, ValType, VisitOperator, VisitSimdOperator, WasmFeatures,
+    BinaryReader, ConstExpr, DataKind, ElementItems, ElementKind, FrameKind, FrameStack,
+    FromReader, Operator, OperatorsReader, SectionLimited, TableInit, VisitOperator,
+    VisitSimdOperator, WasmFeatures,
 };
 
 use crate::decode::{Outline, malformed};
@@ -21,15 +21,12 @@ pub(crate) const ALL: WasmFeatures =
 
 /// What the engines execute.
 const EXECUTED: WasmFeatures = ALL
-    .difference(WasmFeatures::SIMD)
-    .difference(WasmFeatures::RELAXED_SIMD)
     .difference(WasmFeatures::GC)
     .difference(WasmFeatures::EXCEPTIONS)
     .difference(WasmFeatures::THREADS);
 
 /// The features whose operators the engines execute: those of [`crate::default_features`] but for
-/// SIMD (relaxed or not), garbage collection, exceptions and threads. A module that needs another one
-/// is refused by [`crate::ModuleInfo::decode_executable`].
+/// garbage collection, exceptions and threads. A module that needs another one is refused by [`crate::ModuleInfo::decode_executable`].
 pub fn executable_features() -> WasmFeatures {
     EXECUTED
 }
@@ -100,52 +97,26 @@ macro_rules! feature {
     };
 }
 
-/// Something in a module that no engine executes.
+/// Something in a module that no engine executes: the operator at this offset.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Need {
-    /// The operator at this offset.
-    Operator(u64),
-    /// What stands at this offset has the type of a vector.
-    Vector(u64),
-}
+pub(crate) struct Need(u64);
 
 impl Need {
-    fn offset(self) -> u64 {
-        match self {
-            Self::Operator(offset) | Self::Vector(offset) => offset,
-        }
-    }
-
     /// The one that stands first.
     pub(crate) fn first(a: Option<Self>, b: Option<Self>) -> Option<Self> {
-        a.into_iter().chain(b).min_by_key(|need| need.offset())
-    }
-
-    /// A value of this type is used at an offset.
-    pub(crate) fn of_type(ty: ValType, offset: u64) -> Option<Self> {
-        (ty == ValType::V128 && refused(WasmFeatures::SIMD)).then_some(Self::Vector(offset))
-    }
-
-    fn of_types(types: &[ValType], offset: u64) -> Option<Self> {
-        types.iter().find_map(|&ty| Self::of_type(ty, offset))
+        a.into_iter().chain(b).min_by_key(|need| need.0)
     }
 
     /// Why the module is refused.
     pub(crate) fn error(self, bytes: &[u8]) -> DecodeError {
-        let offset = self.offset();
-        let (feature, what) = match self {
-            Self::Vector(_) => (WasmFeatures::SIMD, "v128".to_owned()),
-            Self::Operator(_) => {
-                let data = bytes.get(offset as usize..).unwrap_or_default();
-                let mut reader = OperatorsReader::new(BinaryReader::new(data, offset));
-                // It has been read before.
-                let (feature, visit) =
-                    reader.read().map_or((WasmFeatures::empty(), ""), |op| describe(&op));
-                (feature, text_name(visit))
-            }
-        };
+        let Self(offset) = self;
+        let data = bytes.get(offset as usize..).unwrap_or_default();
+        let mut reader = OperatorsReader::new(BinaryReader::new(data, offset));
+        // It has been read before.
+        let (feature, visit) =
+            reader.read().map_or((WasmFeatures::empty(), ""), |op| describe(&op));
         let name: String = feature.iter_names().map(|(name, _)| name.to_lowercase()).collect();
-        DecodeError::not_executed(offset, &name.replace('_', "-"), &what)
+        DecodeError::not_executed(offset, &name.replace('_', "-"), &text_name(visit))
     }
 }
 
@@ -194,13 +165,6 @@ impl<V> Gate<'_, V> {
     fn note(&mut self, need: Need) {
         self.need.get_or_insert(need);
     }
-
-    /// Looks for vectors in the type of a block or of a selection.
-    fn ty(&mut self, ty: ValType) {
-        if let Some(need) = Need::of_type(ty, self.offset) {
-            self.note(need);
-        }
-    }
 }
 
 macro_rules! gate {
@@ -209,28 +173,12 @@ macro_rules! gate {
             #[inline]
             fn $visit(&mut self $($(, $arg: $argty)*)?) -> Self::Output {
                 if const { refused(feature!($proposal)) } {
-                    self.note(Need::Operator(self.offset));
+                    self.note(Need(self.offset));
                 }
-                $( gate!(look self $op $($arg)*); )?
                 self.inner.$visit($($($arg),*)?)
             }
         )*
     };
-    (look $self:ident Block $arg:ident) => { $self.block($arg) };
-    (look $self:ident Loop $arg:ident) => { $self.block($arg) };
-    (look $self:ident If $arg:ident) => { $self.block($arg) };
-    (look $self:ident TypedSelect $arg:ident) => { $self.ty($arg) };
-    (look $self:ident $op:ident $($arg:ident)*) => {};
-}
-
-impl<V> Gate<'_, V> {
-    #[inline]
-    fn block(&mut self, ty: BlockType) {
-        // The types that have an index are looked at by themselves.
-        if let BlockType::Type(ty) = ty {
-            self.ty(ty);
-        }
-    }
 }
 
 impl<V: FrameStack> FrameStack for Gate<'_, V> {
@@ -243,9 +191,7 @@ impl<'a, V: VisitOperator<'a>> VisitOperator<'a> for Gate<'_, V> {
     type Output = V::Output;
 
     fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = V::Output>> {
-        if const { refused(WasmFeatures::SIMD) } {
-            self.note(Need::Operator(self.offset));
-        }
+        const { assert!(!refused(WasmFeatures::SIMD) && !refused(WasmFeatures::RELAXED_SIMD)) };
         self.inner.simd_visitor()
     }
 
@@ -255,41 +201,23 @@ impl<'a, V: VisitOperator<'a>> VisitOperator<'a> for Gate<'_, V> {
 /// Looks at everything but the bodies.
 pub(crate) fn structure(outline: &Outline<'_>) -> Result<Option<Need>, DecodeError> {
     let mut need = None;
-    each(&outline.types, |offset, group: RecGroup| {
-        for ty in group.types() {
-            if let CompositeInnerType::Func(func) = &ty.composite_type.inner {
-                let found = Need::of_types(func.params(), offset);
-                need = Need::first(need, found.or(Need::of_types(func.results(), offset)));
-            }
-        }
-        Ok(())
-    })?;
-    for import in outline.imports.iter().flat_map(|s| s.clone().into_imports_with_offsets()) {
-        let (offset, import) = import.map_err(malformed)?;
-        if let TypeRef::Global(ty) = import.ty {
-            need = Need::first(need, Need::of_type(ty.content_type, offset));
-        }
-    }
-    each(&outline.globals, |offset, global| {
-        need = Need::first(need, Need::of_type(global.ty.content_type, offset));
-        constant(&global.init_expr, &mut need)
-    })?;
-    each(&outline.tables, |_, table| match &table.init {
+    each(&outline.globals, |global| constant(&global.init_expr, &mut need))?;
+    each(&outline.tables, |table| match &table.init {
         TableInit::Expr(expr) => constant(expr, &mut need),
         TableInit::RefNull => Ok(()),
     })?;
-    each(&outline.elements, |_, element| {
+    each(&outline.elements, |element| {
         if let ElementKind::Active { offset_expr, .. } = &element.kind {
             constant(offset_expr, &mut need)?;
         }
         match element.items {
             ElementItems::Functions(_) => Ok(()),
             ElementItems::Expressions(_, items) => {
-                each(&Some(items), |_, expr| constant(&expr, &mut need))
+                each(&Some(items), |expr| constant(&expr, &mut need))
             }
         }
     })?;
-    each(&outline.data, |_, data| match &data.kind {
+    each(&outline.data, |data| match &data.kind {
         DataKind::Active { offset_expr, .. } => constant(offset_expr, &mut need),
         DataKind::Passive => Ok(()),
     })?;
@@ -298,11 +226,10 @@ pub(crate) fn structure(outline: &Outline<'_>) -> Result<Option<Need>, DecodeErr
 
 fn each<'a, T: FromReader<'a>>(
     section: &Option<SectionLimited<'a, T>>,
-    mut look: impl FnMut(u64, T) -> Result<(), DecodeError>,
+    mut look: impl FnMut(T) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
-    for item in section.iter().flat_map(|section| section.clone().into_iter_with_offsets()) {
-        let (offset, item) = item.map_err(malformed)?;
-        look(offset, item)?;
+    for item in section.iter().flat_map(|section| section.clone()) {
+        look(item.map_err(malformed)?)?;
     }
     Ok(())
 }
@@ -313,7 +240,7 @@ fn constant(expr: &ConstExpr<'_>, need: &mut Option<Need>) -> Result<(), DecodeE
     while !reader.eof() {
         let (op, offset) = reader.read_with_offset().map_err(malformed)?;
         if refused(describe(&op).0) {
-            *need = Need::first(*need, Some(Need::Operator(offset)));
+            *need = Need::first(*need, Some(Need(offset)));
         }
     }
     Ok(())
@@ -326,8 +253,6 @@ mod tests {
     #[test]
     fn operators_have_the_names_of_the_text_format() {
         for (visit, name) in [
-            ("visit_v128_load8x8_s", "v128.load8x8_s"),
-            ("visit_i32x4_relaxed_trunc_f32x4_s", "i32x4.relaxed_trunc_f32x4_s"),
             ("visit_struct_new_default", "struct.new_default"),
             ("visit_ref_eq", "ref.eq"),
             ("visit_ref_test_non_null", "ref.test"),

@@ -138,7 +138,7 @@ impl Bodies<'_> {
         let mut validator = to_validate.into_validator(allocations);
         let mut reader = BinaryReader::new_features(data, start, features);
         let mut need = None;
-        self.locals(&mut validator, &mut reader, &mut need)?;
+        self.locals(&mut validator, &mut reader)?;
         self.operators(&mut validator, reader, data, &mut need)?;
         Ok((validator.into_allocations(), need))
     }
@@ -147,7 +147,6 @@ impl Bodies<'_> {
         &self,
         validator: &mut FuncValidator<&ValidatorResources>,
         reader: &mut BinaryReader<'_>,
-        need: &mut Option<Need>,
     ) -> Result<(), DecodeError> {
         let mut total = u64::from(validator.len_locals());
         self.limit(LimitKind::Locals, reader.original_position(), total)?;
@@ -158,7 +157,6 @@ impl Bodies<'_> {
             total += u64::from(count);
             self.limit(LimitKind::Locals, offset, total)?;
             validator.define_locals(offset, count, ty).map_err(invalid)?;
-            *need = need.or(Need::of_type(ty, offset));
         }
         Ok(())
     }

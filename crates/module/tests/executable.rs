@@ -19,26 +19,6 @@ const STRUCT: &str = "(type $s (struct (field i32))) (type $a (array i32)) ";
 
 /// What is refused: the feature, what of it, the module.
 const REFUSED: &[(&str, &str, &str)] = &[
-    // Vectors, wherever a type can stand.
-    ("simd", "v128", "(type (func (param i32 v128)))"),
-    ("simd", "v128", "(type (func (result v128)))"),
-    ("simd", "v128", r#"(import "" "" (func (param v128)))"#),
-    ("simd", "v128", r#"(import "" "" (global v128))"#),
-    ("simd", "v128", "(global v128 (v128.const i64x2 1 2))"),
-    ("simd", "v128", "(func (local i32 v128))"),
-    ("simd", "v128", "(tag (param v128))"),
-    ("simd", "v128", "(func (block (result v128) unreachable) drop)"),
-    ("simd", "v128", "(func (loop (result v128) unreachable) drop)"),
-    (
-        "simd",
-        "v128",
-        "(func (if (result v128) (i32.const 1) (then unreachable) (else unreachable)) drop)",
-    ),
-    ("simd", "v128", "(func unreachable (select (result v128)) drop)"),
-    ("simd", "v128.const", "(func (drop (v128.const i64x2 1 2)))"),
-    ("simd", "i8x16.add", "(func unreachable i8x16.add drop)"),
-    ("simd", "v128.load8x8_s", "(memory 1) (func unreachable v128.load8x8_s drop)"),
-    ("relaxed-simd", "i8x16.relaxed_swizzle", "(func unreachable i8x16.relaxed_swizzle drop)"),
     // Objects.
     ("gc", "struct.new_default", "(func (drop (struct.new_default $s)))"),
     ("gc", "array.len", "(func (param (ref $a)) (drop (array.len (local.get 0))))"),
@@ -96,6 +76,7 @@ fn types_alone_need_no_execution() {
         "(table 1 arrayref) (elem structref (ref.null $s))",
         r#"(tag (export "t") (param i32)) (import "" "" (tag))"#,
         "(memory 1 1 shared) (func (drop (i32.load (i32.const 0))))",
+        "(func (param v128) (local v128) (local.set 1 (i8x16.neg (local.get 0))))",
     ] {
         // Imports stand first.
         let (first, rest) = match fields.find("(import") {
@@ -110,13 +91,12 @@ fn types_alone_need_no_execution() {
 
 #[test]
 fn the_first_of_several_is_named() {
-    // The second function's vector stands behind the first one's object.
-    let wat =
-        "(module (func) (func unreachable ref.i31 drop) (func (local v128)) (func throw_ref))";
-    let error = to_run(wat.replace("throw_ref", "unreachable throw_ref").as_bytes()).unwrap_err();
+    // The second function's fence stands behind the first one's object.
+    let wat = "(module (func) (func unreachable ref.i31 drop) (func atomic.fence) (func))";
+    let error = to_run(wat.as_bytes()).unwrap_err();
     assert!(error.message().contains("`gc` (ref.i31"), "{error}");
     // What stands between the bodies and the types comes before the bodies.
-    let wat = "(module (func (local v128)) (global i31ref (ref.i31 (i32.const 0))))";
+    let wat = "(module (func atomic.fence) (global i31ref (ref.i31 (i32.const 0))))";
     let error = to_run(wat.as_bytes()).unwrap_err();
     assert!(error.message().contains("`gc` (ref.i31"), "{error}");
 }
@@ -124,7 +104,7 @@ fn the_first_of_several_is_named() {
 #[test]
 fn an_invalid_module_is_called_that() {
     for wat in [
-        "(module (func (local v128) (i32.add)))",
+        "(module (func atomic.fence (i32.add)))",
         "(module (func throw_ref) (func unreachable ref.i31 drop))",
         "(module (global i31ref (ref.i31 (i64.const 1))))",
     ] {
@@ -134,7 +114,7 @@ fn an_invalid_module_is_called_that() {
     // A limit is named first, too.
     let mut limits = Limits::default();
     limits.locals = 1;
-    let wat = "(module (func (local v128 i32)))";
+    let wat = "(module (func (local i32 i32) atomic.fence))";
     let types = TypeRegistry::new();
     let result =
         ModuleInfo::decode_executable(wat.as_bytes(), &limits, default_features(), &types, None);
@@ -145,7 +125,7 @@ fn an_invalid_module_is_called_that() {
 fn a_feature_that_is_off_is_invalid_rather_than_not_executed() {
     let types = TypeRegistry::new();
     let result = ModuleInfo::decode_executable(
-        b"(module (func (local v128)))".as_slice(),
+        b"(module (func atomic.fence))".as_slice(),
         &Limits::default(),
         executable_features(),
         &types,
@@ -160,7 +140,7 @@ fn large_modules_are_looked_at_as_a_whole() {
     let padding = "(drop (i32.add (i32.const 1000) (i32.const 2000))) ".repeat(100);
     let mut functions = vec![format!("(func {padding})"); 600];
     functions[571] = "(func atomic.fence)".to_owned();
-    functions[599] = "(func (local v128))".to_owned();
+    functions[599] = "(func unreachable ref.i31 drop)".to_owned();
     let error = to_run(format!("(module {})", functions.concat()).as_bytes()).unwrap_err();
     assert!(error.message().contains("`threads` (atomic.fence"), "{error}");
 }

@@ -53,7 +53,8 @@ macro_rules! feature_switches {
 feature_switches! {
     /// Vectors of 128 bits.
     wasm_simd => SIMD;
-    /// Vector operators whose results may differ between machines.
+    /// Vector operators whose results may differ between runtimes. Here they are the same on every
+    /// machine and in every engine.
     wasm_relaxed_simd => RELAXED_SIMD;
     /// `memory.copy`, `table.init` and their like.
     wasm_bulk_memory => BULK_MEMORY;
@@ -86,10 +87,10 @@ feature_switches! {
 impl Config {
     /// All proposals that are executed, no fuel, the wide decoder limits, 1 MiB of guest stack.
     ///
-    /// The proposals whose operators are not executed (SIMD, relaxed SIMD, garbage collection, exceptions,
-    /// threads) are validated all the same: their types may stand in a module, and a module that
-    /// needs more of them is refused when it is loaded, with an error that says what for. Their
-    /// switches can only be set to `false`, which takes the types away, too.
+    /// The proposals whose operators are not executed (garbage collection, exceptions, threads) are
+    /// validated all the same: their types may stand in a module, and a module that needs more of
+    /// them is refused when it is loaded, with an error that says what for. Their switches can only
+    /// be set to `false`, which takes the types away, too.
     pub fn new() -> Self {
         Self {
             consume_fuel: false,

@@ -37,7 +37,7 @@ macro_rules! loads {
         /// cell, which has no meaning; so `i32.load8_s` and `i64.load8_s` are one.
         #[derive(Copy, Clone, PartialEq, Eq, Debug)]
         pub(crate) enum LoadIdx { $($name,)* }
-        mod load {
+        pub(crate) mod load {
             use super::*;
             $(
                 pub(crate) struct $name;
@@ -217,7 +217,7 @@ impl AddrIdx {
 
 /// The host address of an access to memory 0, if all of it lies inside.
 #[inline(always)]
-unsafe fn address<A: Addr>(s: &State, size: usize) -> Option<*mut u8> {
+pub(crate) unsafe fn address<A: Addr>(s: &State, size: usize) -> Option<*mut u8> {
     // SAFETY: the instruction has these operands; both kinds hold the offset in the same place.
     unsafe {
         let index = A::index(s);
@@ -404,7 +404,11 @@ pub(crate) struct FarOps {
 
 /// The host address of an access to any memory, if all of it lies inside.
 #[inline(always)]
-unsafe fn far_address<const M64: bool>(s: &State, o: FarOps, size: usize) -> Option<*mut u8> {
+pub(crate) unsafe fn far_address<const M64: bool>(
+    s: &State,
+    o: FarOps,
+    size: usize,
+) -> Option<*mut u8> {
     // SAFETY: the slot belongs to the frame, and the context holds a live definition there.
     unsafe {
         let index = if M64 { s.cell(o.a) } else { u64::from(s.cell(o.a) as u32) };

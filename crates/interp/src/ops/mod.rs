@@ -5,5 +5,6 @@ pub(crate) mod call;
 pub(crate) mod control;
 pub(crate) mod memory;
 pub(crate) mod refs;
+pub(crate) mod simd;
 pub(crate) mod slow;
 pub(crate) mod stub;

@@ -388,7 +388,8 @@ impl Translator<'_> {
         let arity = self.label_arity(index);
         let top = self.stack.entries.len().saturating_sub(arity);
         let returns = self.is_function(index);
-        let early = if returns { arity > 1 } else { arity >= MANY || self.in_place(index)? };
+        let spans = self.signature.spans();
+        let early = if returns { spans } else { arity >= MANY || self.in_place(index)? };
         if arity > 0 && early {
             self.settle_from(top)?;
         }

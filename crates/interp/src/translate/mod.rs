@@ -12,6 +12,7 @@
 mod control;
 mod emit;
 mod operators;
+mod simd;
 mod stack;
 mod values;
 mod visit;

@@ -8,6 +8,7 @@ use crate::ops::arith::{BinIdx, FormIdx, SelectImm, SelectSlots, Slots, UnIdx, W
 use crate::ops::control::{GLOBAL_GET, GLOBAL_SET, GlobalOps, SELECT, SelectOps};
 use crate::ops::memory::{AddrIdx, FarOps, LoadIdx, MemOps, MemOpsWide, SourceIdx, StoreIdx};
 use crate::ops::refs;
+use crate::ops::simd::lanes;
 use crate::ops::slow::{SlowOps, WideOps};
 use crate::state::Handler;
 use crate::translate::stack::{Entry, Loc, Pending};
@@ -15,13 +16,13 @@ use crate::translate::values::Source;
 use crate::translate::{Last, Result, Translator, invalid};
 
 /// An index into memory 0, as a fast access takes it.
-struct Address {
-    form: AddrIdx,
-    a: u16,
-    b: u16,
-    shift: u16,
-    imm: i32,
-    offset: u32,
+pub(super) struct Address {
+    pub(super) form: AddrIdx,
+    pub(super) a: u16,
+    pub(super) b: u16,
+    pub(super) shift: u16,
+    pub(super) imm: i32,
+    pub(super) offset: u32,
 }
 
 /// The memory that an access is to.
@@ -29,6 +30,19 @@ fn memory_of(memarg: &MemArg) -> Result<MemoryIdx> {
     match memarg.target {
         MemArgTarget::Memory(index) => Ok(MemoryIdx(index)),
         MemArgTarget::Array(_) => invalid(),
+    }
+}
+
+/// A product with a power of two is a shift, which addresses can take in.
+fn cheaper(op: BinIdx, imm: u64) -> (BinIdx, u64) {
+    match op {
+        BinIdx::I32Mul if (imm as u32).is_power_of_two() => {
+            (BinIdx::I32Shl, u64::from(imm.trailing_zeros()))
+        }
+        BinIdx::I64Mul if imm.is_power_of_two() => {
+            (BinIdx::I64Shl, u64::from(imm.trailing_zeros()))
+        }
+        _ => (op, imm),
     }
 }
 
@@ -74,6 +88,10 @@ impl Translator<'_> {
             (Source::Acc, Source::Imm(imm)) => (FormIdx::AI, 0, 0, imm),
             (Source::Imm(imm), Source::Acc) => (FormIdx::IA, 0, 0, imm),
             _ => return invalid(),
+        };
+        let (op, imm) = match form {
+            FormIdx::SI | FormIdx::AI => cheaper(op, imm),
+            _ => (op, imm),
         };
         self.emit_binary(op, form, a, b, imm, out)
     }
@@ -175,7 +193,7 @@ impl Translator<'_> {
     }
 
     /// Whether fast accesses may be used for a memory.
-    fn is_near(&self, memarg: &MemArg) -> Result<bool> {
+    pub(super) fn is_near(&self, memarg: &MemArg) -> Result<bool> {
         let memory = memory_of(memarg)?;
         match self.module.info().memories.get(memory.index()) {
             Some(ty) => Ok(memory.0 == 0
@@ -187,7 +205,7 @@ impl Translator<'_> {
     }
 
     /// The operands of an access that is not fast.
-    fn far(&self, memarg: &MemArg, d: u16, a: u16) -> Result<(FarOps, bool)> {
+    pub(super) fn far(&self, memarg: &MemArg, d: u16, a: u16) -> Result<(FarOps, bool)> {
         let index = memory_of(memarg)?;
         let memory = self.module.offsets().memory(index);
         let memories = &self.module.info().memories;
@@ -197,7 +215,12 @@ impl Translator<'_> {
 
     /// Makes a popped index into the operands of a fast access. Additions and a shift right before
     /// it become part of it; they wrap at 32 bits as they would by themselves.
-    fn address(&mut self, entry: Entry, pending: Option<Pending>, offset: u64) -> Address {
+    pub(super) fn address(
+        &mut self,
+        entry: Entry,
+        pending: Option<Pending>,
+        offset: u64,
+    ) -> Address {
         let simple = |form, a| Address { form, a, b: 0, shift: 0, imm: 0, offset: offset as u32 };
         if let (Some(last), Some(pending)) = (self.last[0], pending)
             && last.at == pending.at
@@ -372,12 +395,15 @@ impl Translator<'_> {
     }
 
     pub(super) fn select(&mut self) -> Result<()> {
-        if let Ok(Ty::Ref) = self.peek_ty(1) {
+        if let Ok(Ty::Ref | Ty::V128) = self.peek_ty(1) {
         } else if let Some(cond) = self.fused_select_cond()? {
             return self.select_on(cond);
         }
         let cond = self.pop_int()?;
         let ty = self.peek_ty(0)?;
+        if ty == Ty::V128 {
+            return self.select_vec(cond);
+        }
         let (y, y_pending) = self.pop()?;
         let (x, x_pending) = self.pop()?;
         if ty == Ty::Ref {
@@ -398,9 +424,6 @@ impl Translator<'_> {
             let d = self.entry_slot(index);
             self.emit(refs::SELECT, SelectOps { handler: 0, d, cond, a, b });
             return Ok(());
-        }
-        if ty == Ty::V128 {
-            return invalid();
         }
         let a = self.in_slot(x, x_pending);
         let b = self.in_slot(y, y_pending);
@@ -501,7 +524,7 @@ impl Translator<'_> {
                 let d = self.entry_slot(index);
                 self.emit(refs::GLOBAL_GET, GlobalOps { d, ..operands });
             }
-            None => return invalid(),
+            None => return self.vec_global_get(operands),
         }
         Ok(())
     }
@@ -526,7 +549,10 @@ impl Translator<'_> {
                 operands.d = self.in_slot(entry, None);
                 self.emit(refs::GLOBAL_SET, operands);
             }
-            None => return invalid(),
+            None => {
+                operands.d = self.in_slot(entry, None);
+                self.emit(lanes::GLOBAL_SET, operands);
+            }
         }
         Ok(())
     }

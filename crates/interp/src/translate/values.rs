@@ -196,8 +196,7 @@ impl Translator<'_> {
             Ty::Ref => {
                 self.emit(refs::COPY, operands);
             }
-            // Vectors come with the instructions for them.
-            Ty::V128 => return Err(Stop::Trap(TrapCode::Internal)),
+            Ty::V128 => self.copy_vec(to, from),
             _ => {
                 self.stack.wrote(to);
                 let held = ty.reg().filter(|&reg| self.stack.reg(reg).holds == Some(from));
@@ -223,7 +222,9 @@ impl Translator<'_> {
                     }
                 }
                 Loc::Const(bits) => self.put_const(entry.slot, bits),
-                Loc::Local(from) if entry.ty == Ty::Ref => self.copy(entry.ty, entry.slot, from)?,
+                Loc::Local(from) if matches!(entry.ty, Ty::Ref | Ty::V128) => {
+                    self.copy(entry.ty, entry.slot, from)?;
+                }
                 // Two copies of locals make one instruction.
                 Loc::Local(from) => match waiting.take() {
                     None => waiting = Some((entry.slot, from)),
@@ -276,8 +277,9 @@ impl Translator<'_> {
         if entry.loc == Loc::Local(to) {
             return Ok(());
         }
-        self.preserve_local(ty, to)?;
+        let preserved = self.preserve_local(ty, to)?;
         match entry.loc {
+            Loc::Slot if ty == Ty::V128 && !preserved && self.redirect_vec(entry.slot, to) => {}
             Loc::Const(bits) => self.put_const(to, bits),
             Loc::Slot => self.copy_to_local(ty, to, entry.slot)?,
             Loc::Local(from) => self.copy_to_local(ty, to, from)?,
