@@ -469,8 +469,7 @@ impl Translator<'_> {
             O::F64ConvertI64U => (U::F64ConvertI64U, Ty::F64),
             O::F32DemoteF64 => (U::F32DemoteF64, Ty::F32),
             O::F64PromoteF32 => (U::F64PromoteF32, Ty::F64),
-            // The module was refused if it has any other operator.
-            _ => return invalid(),
+            _ => return self.visit_atomic(op),
         };
         self.unary(op, ty)
     }
