@@ -24,11 +24,10 @@ const EXECUTED: WasmFeatures = ALL
     .difference(WasmFeatures::SIMD)
     .difference(WasmFeatures::RELAXED_SIMD)
     .difference(WasmFeatures::GC)
-    .difference(WasmFeatures::EXCEPTIONS)
-    .difference(WasmFeatures::THREADS);
+    .difference(WasmFeatures::EXCEPTIONS);
 
 /// The features whose operators the engines execute: those of [`crate::default_features`] but for
-/// SIMD (relaxed or not), garbage collection, exceptions and threads. A module that needs another one
+/// SIMD (relaxed or not), garbage collection and exceptions. A module that needs another one
 /// is refused by [`crate::ModuleInfo::decode_executable`].
 pub fn executable_features() -> WasmFeatures {
     EXECUTED
