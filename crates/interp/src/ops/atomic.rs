@@ -51,7 +51,7 @@ unsafe fn address<const M64: bool>(
         let index = if M64 { s.cell(o.a) } else { u64::from(s.cell(o.a) as u32) };
         // A sum that wraps is aligned or not as the true one is.
         let at = index.wrapping_add(o.offset);
-        if at % size as u64 != 0 {
+        if !at.is_multiple_of(size as u64) {
             return Err(TrapCode::UnalignedAtomic);
         }
         let def = VmCtx::pointer::<VmMemoryDef>(s.vm, o.memory);
