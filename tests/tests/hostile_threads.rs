@@ -199,7 +199,7 @@ fn s3_atomics_in_long_loops_take_no_stack() {
     let mut body = String::new();
     for Operator { name, operands, result, .. } in operators() {
         let end = if result.is_none() { "" } else { " drop" };
-        let _ = write!(body, "i32.const 48 {} {name}{end}\n", constants(operands));
+        let _ = writeln!(body, "i32.const 48 {} {name}{end}", constants(operands));
     }
     let text = format!(
         "(module (memory 1 1 shared) (func (export \"run\") (param i32) (loop {body} atomic.fence
