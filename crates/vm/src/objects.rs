@@ -41,7 +41,8 @@ impl StoreInner {
         let bytes = shared.len();
         let mark = self.ledger.mark();
         self.charge_new(Resource::Memories, Resource::MemoryBytes, bytes as u64)?;
-        let made = self.allow_memory(0, bytes, None).map(|()| Memory::Shared(shared));
+        let shared = Memory::Shared(shared);
+        let made = self.allow_memory(0, bytes, Some(shared.maximum())).map(|()| shared);
         self.keep_memory(made, mark)
     }
 

@@ -76,8 +76,9 @@ impl Parking {
                 return Ok(WaitResult::Ok);
             }
             if let Some(code) = interrupt.and_then(InterruptHandle::pending) {
-                self.leave(address, &waiter);
-                return Err(code);
+                // Whoever was woken in between says so; the guest ends at the next place that looks.
+                let woken = !self.leave(address, &waiter);
+                return if woken { Ok(WaitResult::Ok) } else { Err(code) };
             }
             let Some(until) = until else {
                 thread::park();
