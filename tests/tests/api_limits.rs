@@ -364,7 +364,6 @@ fn what_is_not_executed_is_refused_when_it_is_loaded() {
             "ref.i31 at offset 0x",
         ),
         (Config::wasm_exceptions, "exceptions", "(tag $t) (func throw $t)", "throw at offset 0x"),
-        (Config::wasm_threads, "threads", "(func atomic.fence)", "atomic.fence at offset 0x"),
     ] {
         let error = Module::new(&Engine::default(), text).expect_err(text);
         let decode: &palisade::DecodeError = error.downcast_ref().expect("of the decoder");

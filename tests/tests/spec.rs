@@ -42,12 +42,16 @@ const SUPERSEDED: &[Listed] = &[
     ("reference-types", "binary.wast", &[756, 776, 795, 814, 853, 872, 890, 908], INDEX),
     ("reference-types", "imports.wast", &[416, 420, 424], SEVERAL),
     ("reference-types", "unreached-invalid.wast", &[539], BOTTOM),
+    ("threads", "imports.wast", &[309, 313, 317], TABLES),
+    ("threads", "imports.wast", &[404, 408, 412], SEVERAL),
+    ("threads", "memory.wast", &[14, 15], SEVERAL),
 ];
 
 /// Folder, script, lines, reason.
 type Listed = (&'static str, &'static str, &'static [usize], &'static str);
 
 const WIDE: &str = "sizes and offsets are 64-bit numbers in the binary format (64-bit memories)";
+const TABLES: &str = "a module may have several tables";
 const SEVERAL: &str = "a module may have several memories";
 const INDEX: &str = "the reserved byte became the index of a memory";
 const SEGMENTS: &str = "a segment that does not fit traps, instead of failing to link";
@@ -185,6 +189,7 @@ folders! {
     sign_extension: "sign-extension-ops", proposal(Proposal::SignExtensionOps);
     simd: "simd", proposal(Proposal::Simd);
     tail_call: "tail-call", proposal(Proposal::TailCall);
+    threads: "threads", proposal(Proposal::Threads);
     wide_arithmetic: "wide-arithmetic", proposal(Proposal::WideArithmetic);
 }
 

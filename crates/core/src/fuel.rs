@@ -25,3 +25,6 @@ pub const fn pages(pages: u64) -> u64 {
 
 /// What any call of a WASI function costs.
 pub const WASI_CALL: u64 = 50;
+
+/// What waiting on a memory, or notifying those that wait, costs beside its operator.
+pub const WAIT: u64 = 50;

@@ -20,13 +20,12 @@ pub(crate) const ALL: WasmFeatures =
     WasmFeatures::WASM3.union(WasmFeatures::CUSTOM_PAGE_SIZES).union(WasmFeatures::WIDE_ARITHMETIC);
 
 /// What the engines execute.
-const EXECUTED: WasmFeatures = ALL
-    .difference(WasmFeatures::GC)
-    .difference(WasmFeatures::EXCEPTIONS)
-    .difference(WasmFeatures::THREADS);
+const EXECUTED: WasmFeatures =
+    ALL.difference(WasmFeatures::GC).difference(WasmFeatures::EXCEPTIONS);
 
 /// The features whose operators the engines execute: those of [`crate::default_features`] but for
-/// garbage collection, exceptions and threads. A module that needs another one is refused by [`crate::ModuleInfo::decode_executable`].
+/// garbage collection and exceptions. A module that needs another one is refused by
+/// [`crate::ModuleInfo::decode_executable`].
 pub fn executable_features() -> WasmFeatures {
     EXECUTED
 }

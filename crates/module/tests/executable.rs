@@ -41,15 +41,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("exceptions", "throw", "(tag $t) (func (throw $t))"),
     ("exceptions", "throw_ref", "(func (throw_ref (ref.null exn)))"),
     ("exceptions", "try_table", "(func (block (try_table (catch_all 0))))"),
-    // Atomic operators, shared memory or not.
-    ("threads", "i32.atomic.load", "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))"),
-    (
-        "threads",
-        "i64.atomic.rmw32.add_u",
-        "(memory 1 1 shared) (func unreachable i64.atomic.rmw32.add_u drop)",
-    ),
-    ("threads", "memory.atomic.notify", "(memory 1) (func unreachable memory.atomic.notify drop)"),
-    ("threads", "atomic.fence", "(func atomic.fence)"),
 ];
 
 #[test]
@@ -125,7 +116,7 @@ fn an_invalid_module_is_called_that() {
 fn a_feature_that_is_off_is_invalid_rather_than_not_executed() {
     let types = TypeRegistry::new();
     let result = ModuleInfo::decode_executable(
-        b"(module (func atomic.fence))".as_slice(),
+        b"(module (func unreachable ref.i31 drop))".as_slice(),
         &Limits::default(),
         executable_features(),
         &types,
@@ -139,8 +130,8 @@ fn a_feature_that_is_off_is_invalid_rather_than_not_executed() {
 fn large_modules_are_looked_at_as_a_whole() {
     let padding = "(drop (i32.add (i32.const 1000) (i32.const 2000))) ".repeat(100);
     let mut functions = vec![format!("(func {padding})"); 600];
-    functions[571] = "(func atomic.fence)".to_owned();
+    functions[571] = "(func (throw_ref (ref.null exn)))".to_owned();
     functions[599] = "(func unreachable ref.i31 drop)".to_owned();
     let error = to_run(format!("(module {})", functions.concat()).as_bytes()).unwrap_err();
-    assert!(error.message().contains("`threads` (atomic.fence"), "{error}");
+    assert!(error.message().contains("`exceptions` (throw_ref"), "{error}");
 }

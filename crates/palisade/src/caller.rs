@@ -75,7 +75,7 @@ impl<'a, T: 'static> Caller<'a, T> {
         Instance::from_id(self.store.opaque(), id).get_export(&mut self.store, name)
     }
 
-    /// The memory that the instance that called exports under a name.
+    /// The memory that the instance that called exports under a name, if that is no shared one.
     pub fn get_memory(&mut self, name: &str) -> Option<Memory> {
         self.get_export(name)?.into_memory()
     }

@@ -6,6 +6,7 @@
 use palisade_core::Limits;
 use palisade_interp::Dispatch;
 use palisade_module::wasmparser::WasmFeatures;
+use palisade_vm::MemoryReservation;
 
 /// How an engine decodes, validates and runs modules.
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ feature_switches! {
 impl Config {
     /// All proposals that are executed, no fuel, the wide decoder limits, 1 MiB of guest stack.
     ///
-    /// The proposals whose operators are not executed (garbage collection, exceptions, threads) are
+    /// The proposals whose operators are not executed (garbage collection, exceptions) are
     /// validated all the same: their types may stand in a module, and a module that needs more of
     /// them is refused when it is loaded, with an error that says what for. Their switches can only
     /// be set to `false`, which takes the types away, too.
@@ -186,5 +187,25 @@ impl Config {
     pub fn memory_reservation_for_growth(&mut self, bytes: u64) -> &mut Self {
         self.memory_growable = Some(bytes);
         self
+    }
+
+    /// Whether modules may have shared memories.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.features.contains(WasmFeatures::THREADS)
+    }
+
+    /// How address space is set aside for linear memories.
+    pub(crate) fn memory_reservation(&self) -> MemoryReservation {
+        let mut plan = MemoryReservation::default();
+        if let Some(bytes) = self.memory_guard_size {
+            plan.after = bytes;
+        }
+        if let Some(bytes) = self.memory_guard_before {
+            plan.before = bytes;
+        }
+        if let Some(bytes) = self.memory_growable {
+            plan.growable = bytes;
+        }
+        plan
     }
 }

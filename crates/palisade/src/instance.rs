@@ -13,6 +13,7 @@ use crate::global::Global;
 use crate::host::HostDef;
 use crate::memory::Memory;
 use crate::module::Module;
+use crate::shared_memory::SharedMemory;
 use crate::store::{StoreId, StoreOpaque, vm_error};
 use crate::table::Table;
 use crate::tag::Tag;
@@ -36,23 +37,23 @@ impl Instance {
     /// function, with the instance left behind in the store as the specification demands;
     /// [`ErrorKind::WrongEngine`].
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
-        let store = store.as_context_mut();
+        let mut store = store.as_context_mut();
         let expected = &module.info().imports;
         if expected.len() != imports.len() {
             let (expected, found) = (expected.len(), imports.len());
             return Err(Error::new(ErrorKind::Link(LinkError::Count { expected, found })));
         }
-        let opaque = store.opaque();
+        let opaque = store.opaque_mut();
         let mut values = Vec::with_capacity(imports.len());
         for (import, given) in expected.iter().zip(imports) {
-            let value = given.to_vm(opaque).map_err(|_| {
+            given.check(opaque).map_err(|_| {
                 Error::new(ErrorKind::Link(LinkError::WrongStore {
                     module: import.module.to_string(),
                     name: import.name.to_string(),
                     what: given.kind(),
                 }))
             })?;
-            values.push(value);
+            values.push(given.to_vm(opaque)?);
         }
         Self::with_values(store, module, &values)
     }
@@ -194,9 +195,15 @@ impl Instance {
         }
     }
 
-    /// An exported memory.
+    /// An exported memory. `None` for one that is shared between threads, too: see
+    /// [`Instance::get_shared_memory`].
     pub fn get_memory(&self, store: impl AsContext, name: &str) -> Option<Memory> {
         self.get_export(store, name)?.into_memory()
+    }
+
+    /// An exported memory that is shared between threads.
+    pub fn get_shared_memory(&self, store: impl AsContext, name: &str) -> Option<SharedMemory> {
+        self.get_export(store, name)?.into_shared_memory()
     }
 
     /// An exported table.
@@ -248,8 +255,8 @@ impl Definition {
     pub(crate) fn value(&self, store: &mut StoreOpaque) -> Result<Extern> {
         match self {
             Self::Extern(value) => {
-                value.to_vm(store)?;
-                Ok(*value)
+                value.check(store)?;
+                Ok(value.clone())
             }
             Self::Host(def) => Ok(Extern::Func(store.host_func(def)?)),
         }

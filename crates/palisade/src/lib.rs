@@ -29,7 +29,7 @@
 //!
 //! Three rules hold everywhere:
 //!
-//! - Every handle ([`Func`], [`Memory`], …) belongs to one store and knows which. Used with another
+//! - Every handle ([`Func`], [`Memory`], …; not [`SharedMemory`]) belongs to one store and knows which. Used with another
 //!   store it gives an error ([`ErrorKind::WrongStore`]), or, from the few functions that have no
 //!   error to give, an empty answer; never a panic, never another store's data. A type or module of
 //!   another engine gives [`ErrorKind::WrongEngine`].
@@ -53,6 +53,7 @@ mod linker;
 mod memory;
 mod module;
 mod refs;
+mod shared_memory;
 mod store;
 mod table;
 mod tag;
@@ -80,7 +81,9 @@ pub use palisade_core::{LimitKind, Limits, TrapCode};
 pub use palisade_interp::Dispatch;
 pub use palisade_module::error::escape_name;
 pub use palisade_module::{DecodeError, DecodeErrorKind};
+pub use palisade_vm::WaitResult;
 pub use refs::{AnyRef, ExnRef, ExternRef, Ref};
+pub use shared_memory::SharedMemory;
 pub use store::{InterruptHandle, Refusal, Resource, Store};
 pub use table::Table;
 pub use tag::Tag;
@@ -113,6 +116,8 @@ mod tests {
         for check in [send::<Error>, sync::<Error>, send::<Func>, sync::<Func>, sync::<Extern>] {
             check();
         }
+        send::<SharedMemory>();
+        sync::<SharedMemory>();
         send::<InterruptHandle>();
         sync::<InterruptHandle>();
     }

@@ -96,7 +96,7 @@ impl<T: 'static> Linker<T> {
         self.definitions.get(module)?.get(name)
     }
 
-    /// Defines an object of a store.
+    /// Defines an object of a store, or a shared memory, which all stores of the engine can use.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl<T: 'static> Linker<T> {
         if !store.engine().same(&self.engine) {
             return Err(Error::wrong_engine("store"));
         }
-        item.to_vm(store.opaque())?;
+        item.check(store.opaque())?;
         self.insert(module, name, Definition::Extern(item))
     }
 

@@ -23,9 +23,15 @@ impl Memory {
     /// # Errors
     ///
     /// [`ErrorKind::Limit`] if a limit or the system refuses it; [`ErrorKind::Type`] for a type that
-    /// no memory can have.
+    /// no memory can have, and for shared ones: see [`SharedMemory`](crate::SharedMemory).
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
         let mut store = store.as_context_mut();
+        if ty.is_shared() {
+            return Err(Error::type_mismatch(format!(
+                "a memory that threads share belongs to no store: make {ty} with \
+                 `SharedMemory::new`"
+            )));
+        }
         let ty = ty.to_core()?;
         let opaque = store.opaque_mut();
         let id = opaque.vm_mut().alloc_memory(ty).map_err(vm_error)?;
@@ -53,7 +59,7 @@ impl Memory {
         Ok(MemoryType::from_core(ty))
     }
 
-    /// Its bytes. Empty if the memory belongs to another store, or is shared between threads.
+    /// Its bytes. Empty if the memory belongs to another store.
     pub fn data<'a, T: 'static>(&self, store: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
         let opaque = store.into().opaque();
         match self.id(opaque) {
@@ -62,7 +68,7 @@ impl Memory {
         }
     }
 
-    /// Its bytes. Empty if the memory belongs to another store, or is shared between threads.
+    /// Its bytes. Empty if the memory belongs to another store.
     pub fn data_mut<'a, T: 'static>(
         &self,
         store: impl Into<StoreContextMut<'a, T>>,
@@ -71,7 +77,7 @@ impl Memory {
     }
 
     /// Its bytes and the embedder's data at once. The bytes are empty if the memory belongs to
-    /// another store, or is shared between threads.
+    /// another store.
     pub fn data_and_store_mut<'a, T: 'static>(
         &self,
         store: impl Into<StoreContextMut<'a, T>>,

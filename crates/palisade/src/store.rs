@@ -16,9 +16,7 @@ use std::time::{Duration, Instant};
 use palisade_core::TrapCode;
 use palisade_vm::layout::{Cell, VmCtx, VmRef, VmStoreCtx};
 use palisade_vm::sys::host_stack;
-use palisade_vm::{
-    InstanceId, MemoryReservation, ResourceLimiter, StoreConfig, StoreInner, VmError,
-};
+use palisade_vm::{InstanceId, ResourceLimiter, StoreConfig, StoreInner, VmError};
 pub use palisade_vm::{InterruptHandle, Refusal, Resource};
 
 use crate::engine::Engine;
@@ -311,22 +309,12 @@ impl<T: 'static + fmt::Debug> fmt::Debug for Store<T> {
 impl StoreOpaque {
     fn new(engine: &Engine) -> Result<Self> {
         let config = engine.config();
-        let mut memory_reservation = MemoryReservation::default();
-        if let Some(bytes) = config.memory_guard_size {
-            memory_reservation.after = bytes;
-        }
-        if let Some(bytes) = config.memory_guard_before {
-            memory_reservation.before = bytes;
-        }
-        if let Some(bytes) = config.memory_growable {
-            memory_reservation.growable = bytes;
-        }
         let vm = StoreInner::new(
             engine.types().clone(),
             StoreConfig {
                 value_stack_bytes: config.max_wasm_stack,
                 fuel_enabled: config.consume_fuel,
-                memory_reservation,
+                memory_reservation: config.memory_reservation(),
             },
         )
         .map_err(vm_error)?;

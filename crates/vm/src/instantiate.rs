@@ -90,6 +90,7 @@ impl StoreInner {
     fn roll_back(&mut self, mark: Mark) {
         self.ledger.roll_back(mark.ledger);
         self.memories.truncate(mark.memories);
+        self.shared_memories.retain(|_, id| id.index() < mark.memories);
         self.tables.truncate(mark.tables);
         self.globals.truncate(mark.globals);
         self.global_slabs.truncate(mark.slabs);

@@ -2,8 +2,8 @@
 //!
 //! An [`InterruptHandle`] writes to the store's [`Interrupts`], which engines look at at every function
 //! entry and loop head, and makes an event descriptor readable, which blocking host calls wait on
-//! beside whatever else they wait for. A request stays pending until it is cleared, and the first
-//! reason wins. Both words and the descriptor change under one lock, so that they always agree;
+//! beside whatever else they wait for. A thread that waits on a shared memory for a guest of the store is
+//! unparked. A request stays pending until it is cleared, and the first reason wins. Both words and the descriptor change under one lock, so that they always agree;
 //! engines read the words without it. The lock makes this unfit for signal handlers.
 
 use std::io;
@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
 
 use palisade_core::TrapCode;
 
@@ -30,7 +31,8 @@ struct Inner {
     stack_end: usize,
     /// Made when somebody first wants to wait on it.
     event: OnceLock<OwnedFd>,
-    lock: Mutex<()>,
+    /// The thread to unpark, if a guest of the store sleeps.
+    lock: Mutex<Option<Thread>>,
 }
 
 impl InterruptHandle {
@@ -40,7 +42,7 @@ impl InterruptHandle {
             stack_limit: AtomicUsize::new(stack_end),
             reason: AtomicU32::new(0),
         });
-        let inner = Inner { interrupts, stack_end, event: OnceLock::new(), lock: Mutex::new(()) };
+        let inner = Inner { interrupts, stack_end, event: OnceLock::new(), lock: Mutex::new(None) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -51,7 +53,7 @@ impl InterruptHandle {
 
     /// Asks the running guest, or the next one, to end with this code. Keeps an earlier request.
     pub fn interrupt(&self, code: TrapCode) {
-        let _guard = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let sleeping = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let words = &self.inner.interrupts;
         if words.reason.load(Relaxed) != 0 {
             return;
@@ -62,6 +64,17 @@ impl InterruptHandle {
         if let Some(event) = self.inner.event.get() {
             event::raise(event.as_fd());
         }
+        if let Some(thread) = &*sleeping {
+            thread.unpark();
+        }
+    }
+
+    /// Lets requests from now on unpark the current thread, until the guard is dropped. A request from
+    /// before is to be looked for after this.
+    pub(crate) fn unpark_current(&self) -> Unparked<'_> {
+        let mut sleeping = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        *sleeping = Some(thread::current());
+        Unparked { handle: self }
     }
 
     /// Takes the request back, so that guests can run again.
@@ -101,6 +114,18 @@ impl InterruptHandle {
             event::raise(made.as_fd());
         }
         Ok(self.inner.event.get_or_init(|| made).as_fd())
+    }
+}
+
+/// See [`InterruptHandle::unpark_current`].
+pub(crate) struct Unparked<'a> {
+    handle: &'a InterruptHandle,
+}
+
+impl Drop for Unparked<'_> {
+    fn drop(&mut self) {
+        let inner = &self.handle.inner;
+        *inner.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

@@ -29,6 +29,7 @@ pub mod layout;
 pub mod ledger;
 pub mod limiter;
 pub mod memory;
+pub mod racy;
 pub mod store;
 pub mod sys;
 
@@ -39,6 +40,7 @@ mod init;
 mod instantiate;
 mod objects;
 mod owned;
+mod parking;
 mod stack;
 mod table;
 
@@ -55,4 +57,5 @@ pub use layout::{
 pub use ledger::{Ledger, Refusal, Resource};
 pub use limiter::ResourceLimiter;
 pub use memory::SharedMemory;
+pub use parking::WaitResult;
 pub use store::{MemoryReservation, StoreConfig, StoreInner};

@@ -10,15 +10,19 @@
 //! only ever shows zeros. Nothing in here asks limits: [`crate::store`] does, before it calls.
 
 use std::io;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use palisade_core::MemoryType;
+use palisade_core::{MemoryType, TrapCode};
 
 use crate::error::VmError;
+use crate::interrupt::InterruptHandle;
 use crate::layout::VmMemoryDef;
 use crate::owned::Owned;
+use crate::parking::{Parking, WaitResult};
+use crate::racy;
 use crate::store::MemoryReservation;
 use crate::sys::region::Region;
 
@@ -152,6 +156,7 @@ pub struct SharedMemory {
     space: Space,
     def: Owned<VmMemoryDef>,
     growing: Mutex<()>,
+    parking: Parking,
 }
 
 // SAFETY: `def` is written in one place after construction, its atomic length, under `growing`; the
@@ -169,8 +174,8 @@ impl SharedMemory {
             .map_err(VmError::system("a shared memory", sizes.minimum as u64))?;
         let def = VmMemoryDef { base: space.base(), len: AtomicUsize::new(sizes.minimum) };
         let def = Owned::new(def);
-        let growing = Mutex::new(());
-        Ok(Arc::new(Self { ty, maximum: sizes.maximum, space, def, growing }))
+        let (growing, parking) = (Mutex::new(()), Parking::default());
+        Ok(Arc::new(Self { ty, maximum: sizes.maximum, space, def, growing, parking }))
     }
 
     /// Its type, with the current size as the minimum.
@@ -194,6 +199,85 @@ impl SharedMemory {
         self.space.base()
     }
 
+    /// The bytes that there are now, to be read and written one by one.
+    pub fn data(&self) -> &[AtomicU8] {
+        // SAFETY: that many bytes are open and initialised, never move or go, and are accessed by
+        // atomics alone.
+        unsafe { std::slice::from_raw_parts(self.base().cast(), self.len()) }
+    }
+
+    /// The bytes from `offset` on, if all of them are inside.
+    fn range(&self, offset: usize, len: usize) -> Option<*mut u8> {
+        offset.checked_add(len).filter(|&end| end <= self.len())?;
+        Some(self.base().wrapping_add(offset))
+    }
+
+    /// Copies out of the memory; `false`, with nothing copied, if the range is not all inside.
+    /// Others may write meanwhile: the copy can be a mixture of old and new bytes.
+    pub fn read(&self, offset: usize, buffer: &mut [u8]) -> bool {
+        let from = self.range(offset, buffer.len());
+        // SAFETY: the range is inside, where it stays.
+        from.map(|from| unsafe { racy::read(from, buffer) }).is_some()
+    }
+
+    /// Copies into the memory; `false`, with nothing written, if the range is not all inside.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> bool {
+        let to = self.range(offset, bytes.len());
+        // SAFETY: the range is inside, where it stays.
+        to.map(|to| unsafe { racy::write(bytes, to) }).is_some()
+    }
+
+    /// Adds `delta` pages and tells how many there were; `None` if that is more than the maximum. No
+    /// store is asked, and none counts it.
+    pub fn grow_pages(&self, delta: u64) -> Result<Option<u64>, VmError> {
+        let log2 = self.ty.page_size_log2;
+        let bytes = delta.checked_mul(1 << log2).and_then(|b| usize::try_from(b).ok());
+        let Some(bytes) = bytes else { return Ok(None) };
+        Ok(self.grow(bytes, |_, _| Ok(true))?.map(|old| old as u64 >> log2))
+    }
+
+    /// The place of an atomic access: aligned first, inside then.
+    fn atomic_place(&self, address: u64, size: u64) -> Result<*mut u8, TrapCode> {
+        check_atomic(address, size, self.len())?;
+        Ok(self.base().wrapping_add(address as usize))
+    }
+
+    /// `memory.atomic.notify`: wakes up to `count` of those that wait at `address`, and tells how
+    /// many there were.
+    pub fn notify(&self, address: u64, count: u32) -> Result<u32, TrapCode> {
+        self.atomic_place(address, 4)?;
+        Ok(self.parking.notify(address, count))
+    }
+
+    /// `memory.atomic.wait32`: waits at `address` as long as it holds `expected`, until somebody
+    /// notifies, until `until`, or until `interrupt` asks for an end.
+    pub fn wait32(
+        &self,
+        address: u64,
+        expected: u32,
+        until: Option<Instant>,
+        interrupt: Option<&InterruptHandle>,
+    ) -> Result<WaitResult, TrapCode> {
+        let at = self.atomic_place(address, 4)?;
+        // SAFETY: the place is aligned and inside, where it stays.
+        let same = || unsafe { AtomicU32::from_ptr(at.cast()) }.load(SeqCst) == expected;
+        self.parking.wait(address, same, until, interrupt)
+    }
+
+    /// As [`SharedMemory::wait32`], for 64 bits.
+    pub fn wait64(
+        &self,
+        address: u64,
+        expected: u64,
+        until: Option<Instant>,
+        interrupt: Option<&InterruptHandle>,
+    ) -> Result<WaitResult, TrapCode> {
+        let at = self.atomic_place(address, 8)?;
+        // SAFETY: the place is aligned and inside, where it stays.
+        let same = || unsafe { AtomicU64::from_ptr(at.cast()) }.load(SeqCst) == expected;
+        self.parking.wait(address, same, until, interrupt)
+    }
+
     /// Adds `delta` bytes if `agree` allows going from the current length to the new one, and tells
     /// the old length; `None` if that is more than the maximum.
     fn grow(
@@ -213,6 +297,18 @@ impl SharedMemory {
         // SAFETY: the definition lives as long as `self`, and its length is atomic.
         unsafe { (*self.def.as_ptr()).len.store(new, Release) };
         Ok(Some(old))
+    }
+}
+
+/// Whether an atomic access of `size` bytes may be made: the traps are those of the operators,
+/// alignment before bounds.
+pub(crate) fn check_atomic(address: u64, size: u64, len: usize) -> Result<(), TrapCode> {
+    if !address.is_multiple_of(size) {
+        return Err(TrapCode::UnalignedAtomic);
+    }
+    match address.checked_add(size) {
+        Some(end) if end <= len as u64 => Ok(()),
+        _ => Err(TrapCode::MemoryOutOfBounds),
     }
 }
 

@@ -32,12 +32,17 @@ impl StoreInner {
         self.keep_memory(made, mark)
     }
 
-    /// Adds a memory that other stores hold, too. Its current size is counted here.
+    /// Adds a memory that other stores hold, too, unless it is here already. Its current size is counted
+    /// here; what is added later is counted by the store whose guest adds it.
     pub fn attach_shared_memory(&mut self, shared: Arc<SharedMemory>) -> Result<MemoryId, VmError> {
+        if let Some(id) = self.shared_memories.get(&(Arc::as_ptr(&shared) as usize)) {
+            return Ok(*id);
+        }
         let bytes = shared.len();
         let mark = self.ledger.mark();
         self.charge_new(Resource::Memories, Resource::MemoryBytes, bytes as u64)?;
-        let made = self.allow_memory(0, bytes, None).map(|()| Memory::Shared(shared));
+        let shared = Memory::Shared(shared);
+        let made = self.allow_memory(0, bytes, Some(shared.maximum())).map(|()| shared);
         self.keep_memory(made, mark)
     }
 
@@ -49,6 +54,9 @@ impl StoreInner {
         let id = MemoryId::next(self.memories.len());
         match made.and_then(|m| Ok((m, id.ok_or_else(|| too_many("memories"))?))) {
             Ok((memory, id)) => {
+                if let Memory::Shared(shared) = &memory {
+                    self.shared_memories.insert(Arc::as_ptr(shared) as usize, id);
+                }
                 self.memories.push(memory);
                 Ok(id)
             }
@@ -223,41 +231,60 @@ impl StoreInner {
         delta: u64,
         pay: impl FnOnce(&mut Self) -> Result<(), VmError>,
     ) -> Result<Option<u64>, VmError> {
-        let memory = self.memories.get(id.index()).ok_or_else(foreign("the memory"))?;
-        let log2 = memory.declared().page_size_log2;
-        let (old, maximum) = (memory.len(), memory.maximum());
-        if delta == 0 {
-            return Ok(Some(old as u64 >> log2));
+        let mut pay = Some(pay);
+        loop {
+            let memory = self.memories.get(id.index()).ok_or_else(foreign("the memory"))?;
+            let log2 = memory.declared().page_size_log2;
+            let (old, maximum) = (memory.len(), memory.maximum());
+            if delta == 0 {
+                return Ok(Some(old as u64 >> log2));
+            }
+            let bytes = delta.checked_mul(1 << log2).and_then(|b| usize::try_from(b).ok());
+            let Some(bytes) = bytes.filter(|&b| old.checked_add(b).is_some_and(|n| n <= maximum))
+            else {
+                return Ok(None);
+            };
+            if self.ledger.check(Resource::MemoryBytes, bytes as u64).is_err() {
+                return Ok(None);
+            }
+            if let Some(pay) = pay.take() {
+                pay(self)?;
+            }
+            match self.allow_memory(old, old + bytes, Some(maximum)) {
+                Err(VmError::LimiterRefused { .. }) => return Ok(None),
+                agreed => agreed?,
+            }
+            match self.memory_extend(id, old, bytes)? {
+                Extended::Done => return Ok(Some(old as u64 >> log2)),
+                Extended::Refused => return Ok(None),
+                Extended::Overtaken => {}
+            }
         }
-        let bytes = delta.checked_mul(1 << log2).and_then(|b| usize::try_from(b).ok());
-        let Some(bytes) = bytes.filter(|&b| old.checked_add(b).is_some_and(|n| n <= maximum))
-        else {
-            return Ok(None);
-        };
-        if self.ledger.check(Resource::MemoryBytes, bytes as u64).is_err() {
-            return Ok(None);
-        }
-        pay(self)?;
-        match self.allow_memory(old, old + bytes, Some(maximum)) {
-            Err(VmError::LimiterRefused { .. }) => return Ok(None),
-            agreed => agreed?,
-        }
+    }
+
+    /// The growth itself, from a length that everybody agreed to.
+    fn memory_extend(
+        &mut self,
+        id: MemoryId,
+        old: usize,
+        bytes: usize,
+    ) -> Result<Extended, VmError> {
         let mark = self.ledger.mark();
         if self.ledger.charge(Resource::MemoryBytes, bytes as u64).is_err() {
-            return Ok(None);
+            return Ok(Extended::Refused);
         }
         let memory = self.memories.get_mut(id.index()).ok_or_else(foreign("the memory"))?;
         // The length is read again under the lock of a shared memory, which others may have grown.
-        match memory.grow(bytes, |_, _| Ok(true)) {
-            Ok(Some(before)) => Ok(Some(before as u64 >> log2)),
+        match memory.grow(bytes, |before, _| Ok(before == old)) {
+            Ok(Some(_)) => Ok(Extended::Done),
             Ok(None) => {
                 self.ledger.roll_back(mark);
-                Ok(None)
+                Ok(Extended::Overtaken)
             }
             Err(error) => {
                 self.ledger.roll_back(mark);
                 self.ask_limiter((), |limiter| limiter.memory_grow_failed(&error))?;
-                Ok(None)
+                Ok(Extended::Refused)
             }
         }
     }
@@ -270,6 +297,11 @@ impl StoreInner {
     /// The bytes of a memory, to be changed; none if it is shared, or not of this store.
     pub fn memory_data_mut(&mut self, id: MemoryId) -> &mut [u8] {
         self.memories.get_mut(id.index()).map_or(&mut [], Memory::data_mut)
+    }
+
+    /// The current size of a memory in bytes.
+    pub fn memory_len(&self, id: MemoryId) -> Option<usize> {
+        self.memories.get(id.index()).map(Memory::len)
     }
 
     /// The current size of a memory in pages.
@@ -443,6 +475,16 @@ impl StoreInner {
     pub fn tag_identity(&self, id: TagId) -> Option<*mut ()> {
         self.tags.get(id.index()).map(|tag| tag.as_ptr().cast())
     }
+}
+
+/// How the growth of a memory went.
+enum Extended {
+    Done,
+    /// The ledger or the system has no room.
+    Refused,
+    /// Another thread made the shared memory larger meanwhile: what was agreed to is not what
+    /// would happen.
+    Overtaken,
 }
 
 fn too_many(what: &'static str) -> VmError {

@@ -20,7 +20,7 @@ use crate::deadline::{self, Armed};
 use crate::error::{BoxError, VmError};
 use crate::externs::ExternTable;
 use crate::global::{Global, GlobalSlab};
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, MemoryId};
 use crate::import::ImportValue;
 use crate::instance::Instance;
 use crate::interrupt::InterruptHandle;
@@ -97,6 +97,8 @@ pub struct StoreInner {
     pub(crate) global_slabs: Vec<GlobalSlab>,
     pub(crate) tables: Vec<Table>,
     pub(crate) memories: Vec<Memory>,
+    /// Which of them are shared ones, by their address.
+    pub(crate) shared_memories: BTreeMap<usize, MemoryId>,
     pub(crate) tags: Vec<Owned<Tag>>,
     pub(crate) empty_memory: Owned<VmMemoryDef>,
     ctx: Owned<VmStoreCtx>,
@@ -165,6 +167,7 @@ impl StoreInner {
             global_slabs: Vec::new(),
             tables: Vec::new(),
             memories: Vec::new(),
+            shared_memories: BTreeMap::new(),
             tags: Vec::new(),
             empty_memory,
             ctx,

@@ -8,7 +8,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use palisade::{
-    Caller, Error, ErrorKind, Extern, FuncType, InterruptHandle, Linker, Memory, TrapCode, Val,
+    Caller, Error, ErrorKind, Extern, FuncType, InterruptHandle, Linker, Memory, SharedMemory,
+    TrapCode, Val,
 };
 
 use crate::{
@@ -108,7 +109,11 @@ fn invoke<T: 'static>(
     let Some(mut ctx) = get(caller.data_mut()).ctx.take() else {
         return Err(internal("the context is in use or lost"));
     };
-    let memory = caller.get_export("memory").and_then(Extern::into_memory);
+    let memory = match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => Some(Exported::Own(memory)),
+        Some(Extern::SharedMemory(memory)) => Some(Exported::Shared(memory)),
+        _ => None,
+    };
     let interrupt = caller.interrupt_handle();
     let mut host = Host { caller: &mut caller, memory, interrupt };
     let answer = call(&mut ctx, &mut host, info.func, args);
@@ -136,10 +141,17 @@ fn error(halt: Halt) -> Error {
     }
 }
 
+/// The memory that the calling instance exports.
+enum Exported {
+    Own(Memory),
+    /// Other threads may access it, so that everything is copied.
+    Shared(SharedMemory),
+}
+
 /// The store and the calling instance, as a call sees them.
 struct Host<'a, 'b, T: 'static> {
     caller: &'a mut Caller<'b, T>,
-    memory: Option<Memory>,
+    memory: Option<Exported>,
     interrupt: InterruptHandle,
 }
 
@@ -171,38 +183,61 @@ impl<T: 'static> WasiHost for Host<'_, '_, T> {
 
 impl<T: 'static> GuestMemory for Host<'_, '_, T> {
     fn len(&self) -> u64 {
-        self.bytes().len() as u64
+        match &self.memory {
+            Some(Exported::Shared(memory)) => memory.data_size() as u64,
+            _ => self.bytes().len() as u64,
+        }
     }
 
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
-        self.bytes().read(addr, buf)
+        match &self.memory {
+            Some(Exported::Shared(_)) if buf.is_empty() => Ok(()),
+            Some(Exported::Shared(memory)) => {
+                let at = usize::try_from(addr).map_err(|_| Errno::FAULT)?;
+                memory.read(at, buf).map_err(|_| Errno::FAULT)
+            }
+            _ => self.bytes().read(addr, buf),
+        }
     }
 
     fn write(&mut self, addr: u64, data: &[u8]) -> Result<(), Errno> {
-        self.bytes_mut().write(addr, data)
+        match &self.memory {
+            Some(Exported::Shared(_)) if data.is_empty() => Ok(()),
+            Some(Exported::Shared(memory)) => {
+                let at = usize::try_from(addr).map_err(|_| Errno::FAULT)?;
+                memory.write(at, data).map_err(|_| Errno::FAULT)
+            }
+            _ => self.bytes_mut().write(addr, data),
+        }
     }
 
     fn slice(&self, addr: u64, len: u64) -> Option<Result<&[u8], Errno>> {
-        self.bytes().slice(addr, len)
+        match &self.memory {
+            Some(Exported::Shared(_)) => None,
+            _ => self.bytes().slice(addr, len),
+        }
     }
 
     fn slice_mut(&mut self, addr: u64, len: u64) -> Option<Result<&mut [u8], Errno>> {
-        self.bytes_mut().slice_mut(addr, len)
+        match &self.memory {
+            Some(Exported::Shared(_)) => None,
+            _ => self.bytes_mut().slice_mut(addr, len),
+        }
     }
 }
 
 impl<T: 'static> Host<'_, '_, T> {
     fn bytes(&self) -> &[u8] {
         match &self.memory {
-            Some(memory) => memory.data(&*self.caller),
-            None => &[],
+            Some(Exported::Own(memory)) => memory.data(&*self.caller),
+            _ => &[],
         }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         match &self.memory {
-            Some(memory) => memory.data_mut(&mut *self.caller),
-            None => &mut [],
+            Some(Exported::Own(memory)) => memory.data_mut(&mut *self.caller),
+            _ => &mut [],
         }
     }
 }

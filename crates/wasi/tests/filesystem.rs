@@ -486,9 +486,9 @@ fn f11_mounts_are_crossed_unless_told_not_to() {
             .preopen(Preopen::new("/", "any"))
             .preopen(Preopen::new("/", "same").same_device()),
     );
-    let path = b"proc/version";
-    assert!(g.open_raw(3, 1, path, 0, Rights::FD_READ, Rights::empty(), 0).is_ok());
-    assert_eq!(g.open_raw(4, 1, path, 0, Rights::FD_READ, Rights::empty(), 0), Err(NOTCAPABLE));
+    let (path, list) = (b"proc/sys", Rights::FD_READDIR);
+    assert!(g.open_raw(3, 1, path, DIRECTORY, list, Rights::empty(), 0).is_ok());
+    assert_eq!(g.open_raw(4, 1, path, DIRECTORY, list, Rights::empty(), 0), Err(NOTCAPABLE));
     assert_eq!(g.stat(4, 0, "proc"), Err(NOTCAPABLE));
     assert_eq!(g.stat(4, 0, "proc/version"), Err(NOTCAPABLE));
 }

@@ -1,10 +1,11 @@
 //! Goes through the directives of a script and judges each.
 
 use std::collections::HashMap;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use palisade::{
     Config, DecodeError, DecodeErrorKind, Engine, Error, ErrorKind, Extern, Instance, Linker,
-    Module, Store, TrapCode, Val,
+    Module, SharedMemory, Store, TrapCode, Val,
 };
 use wast::lexer::Lexer;
 use wast::parser::{self, ParseBuffer};
@@ -30,27 +31,32 @@ pub(crate) fn run(text: &str, config: &Config, report: &mut Report) -> Result<()
     lexer.allow_confusing_unicode(true);
     let buffer = ParseBuffer::new_with_lexer(lexer).map_err(broken)?;
     let script = parser::parse::<Wast<'_>>(&buffer).map_err(broken)?;
-    let mut runner = Runner::new(text, config)
-        .map_err(|error| Failure { line: 0, message: format!("cannot start: {error}") })?;
-    for directive in script.directives {
-        runner.directive(directive, report);
-    }
-    Ok(())
+    let cannot_start = |error| Failure { line: 0, message: format!("cannot start: {error}") };
+    let engine = Engine::new(config).map_err(cannot_start)?;
+    thread::scope(|scope| {
+        let mut runner = Runner::new(text, &engine, scope).map_err(cannot_start)?;
+        runner.all(script.directives, report);
+        Ok(())
+    })
 }
 
-struct Runner<'a> {
-    text: &'a str,
+/// Goes through the directives of one thread: the script's own, or one that it starts. Each has a
+/// store of its own, and the shared memories of the module that it was given.
+struct Runner<'scope, 'env> {
+    text: &'env str,
+    scope: &'scope Scope<'scope, 'env>,
     engine: Engine,
     store: Store<()>,
     linker: Linker<()>,
     names: Names,
-    /// Those of the scopes further out, while a thread's directives run.
-    outer: Vec<Names>,
+    threads: HashMap<String, ScopedJoinHandle<'scope, Report>>,
 }
 
-/// What the directives of one scope made.
+/// What the directives of one thread made.
 #[derive(Default)]
 struct Names {
+    /// What other threads share, by the name of its module: the memories with their names.
+    shared: HashMap<String, SharedExports>,
     /// What a directive means that names no instance.
     current: Option<Instance>,
     instances: HashMap<String, Instance>,
@@ -59,46 +65,81 @@ struct Names {
     definitions: HashMap<String, Module>,
 }
 
-impl<'a> Runner<'a> {
-    fn new(text: &'a str, config: &Config) -> palisade::Result<Self> {
-        let engine = Engine::new(config)?;
+type SharedExports = Vec<(String, SharedMemory)>;
+
+impl<'scope, 'env> Runner<'scope, 'env> {
+    fn new(
+        text: &'env str,
+        engine: &Engine,
+        scope: &'scope Scope<'scope, 'env>,
+    ) -> palisade::Result<Self> {
+        let engine = engine.clone();
         let mut store = Store::try_new(&engine, ())?;
-        if config.metered() {
+        if engine.config().metered() {
             store.set_fuel(u64::MAX)?;
         }
         let linker = spectest::linker(&engine, &mut store)?;
-        let (names, outer) = (Names::default(), Vec::new());
-        Ok(Self { text, engine, store, linker, names, outer })
+        let (names, threads) = (Names::default(), HashMap::new());
+        Ok(Self { text, scope, engine, store, linker, names, threads })
     }
 
-    fn directive(&mut self, directive: WastDirective<'_>, report: &mut Report) {
-        let line = line_of(self.text, directive.span());
-        if let WastDirective::Thread(thread) = directive {
-            self.thread(thread, report);
-            report.passed += 1;
-            return;
+    /// All directives, to the end of the threads that they start.
+    fn all(&mut self, directives: Vec<WastDirective<'env>>, report: &mut Report) {
+        for directive in directives {
+            let line = line_of(self.text, directive.span());
+            let verdict = match directive {
+                WastDirective::Thread(thread) => self.thread(thread),
+                WastDirective::Wait { thread, .. } => self.wait(thread, report),
+                directive => self.judge(directive),
+            };
+            match verdict {
+                Ok(()) => report.passed += 1,
+                Err(message) => report.failed.push(Failure { line, message }),
+            }
         }
-        match self.judge(directive) {
-            Ok(()) => report.passed += 1,
-            Err(message) => report.failed.push(Failure { line, message }),
+        for (_, thread) in self.threads.drain() {
+            join(thread, report);
         }
     }
 
-    /// Threads run to their end where they begin: an order that a script must allow.
-    fn thread(&mut self, thread: WastThread<'_>, report: &mut Report) {
+    /// Starts a thread.
+    fn thread(&mut self, thread: WastThread<'env>) -> Verdict {
         let mut names = Names::default();
-        if let Some(id) = thread.shared_module
-            && let Some(instance) = self.names.instances.get(id.name())
-        {
-            names.instances.insert(id.name().to_owned(), *instance);
+        if let Some(id) = thread.shared_module {
+            let instance = self.instance(Some(id))?;
+            let memories = instance.exports(&self.store).filter_map(|export| {
+                let name = export.name().to_owned();
+                export.into_extern().into_shared_memory().map(|memory| (name, memory))
+            });
+            names.shared.insert(id.name().to_owned(), memories.collect());
         }
-        let linker = self.linker.clone();
-        self.outer.push(std::mem::replace(&mut self.names, names));
-        for directive in thread.directives {
-            self.directive(directive, report);
-        }
-        self.names = self.outer.pop().unwrap_or_default();
-        self.linker = linker;
+        let (text, engine, scope) = (self.text, self.engine.clone(), self.scope);
+        let line = line_of(text, thread.span);
+        let run = move || {
+            let mut report = Report::default();
+            match Runner::new(text, &engine, scope) {
+                Ok(mut runner) => {
+                    runner.names = names;
+                    runner.all(thread.directives, &mut report);
+                }
+                Err(error) => {
+                    let message = format!("cannot start: {error}");
+                    report.failed.push(Failure { line, message });
+                }
+            }
+            report
+        };
+        let handle = thread::Builder::new().spawn_scoped(scope, run);
+        let handle = handle.map_err(|error| format!("cannot start the thread: {error}"))?;
+        self.threads.insert(thread.name.name().to_owned(), handle);
+        Ok(())
+    }
+
+    /// Waits for a thread, and takes over what it found.
+    fn wait(&mut self, id: Id<'_>, report: &mut Report) -> Verdict {
+        let thread = self.threads.remove(id.name()).ok_or("there is no such thread")?;
+        join(thread, report);
+        Ok(())
     }
 
     fn judge(&mut self, directive: WastDirective<'_>) -> Verdict {
@@ -141,9 +182,9 @@ impl<'a> Runner<'a> {
             WastDirective::AssertSuspension { .. } => {
                 Err("expected a suspension; stack switching is no part of WebAssembly 3.0".into())
             }
-            WastDirective::Thread(_) => Err("a thread where none can be".into()),
-            // The thread has ended where it began.
-            WastDirective::Wait { .. } => Ok(()),
+            WastDirective::Thread(_) | WastDirective::Wait { .. } => {
+                Err("a thread where none can be".into())
+            }
         }
     }
 
@@ -211,6 +252,14 @@ impl<'a> Runner<'a> {
     }
 
     fn register(&mut self, name: &str, id: Option<Id<'_>>) -> Verdict {
+        if let Some(shared) = id.and_then(|id| self.names.shared.get(id.name())) {
+            for (export, memory) in shared {
+                self.linker
+                    .define(&self.store, name, export, memory.clone())
+                    .map_err(|error| format!("cannot register: {error}"))?;
+            }
+            return Ok(());
+        }
         let instance = self.instance(id)?;
         self.linker
             .instance(&mut self.store, name, instance)
@@ -298,6 +347,17 @@ impl<'a> Runner<'a> {
 fn is_valid_though(error: &Error) -> bool {
     let decode = error.downcast_ref::<DecodeError>();
     decode.is_some_and(|error| error.kind() == DecodeErrorKind::NotExecuted)
+}
+
+/// Waits for a thread's end and adds what it found.
+fn join(thread: ScopedJoinHandle<'_, Report>, report: &mut Report) {
+    match thread.join() {
+        Ok(found) => {
+            report.passed += found.passed;
+            report.failed.extend(found.failed);
+        }
+        Err(_) => report.failed.push(Failure { line: 0, message: "a thread panicked".into() }),
+    }
 }
 
 /// Judges the outcome of something that must trap.

@@ -2,7 +2,7 @@
 
 use palisade::{
     Caller, Engine, Extern, Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref,
-    RefType, Result, Store, Table, TableType, Val, ValType,
+    RefType, Result, SharedMemory, Store, Table, TableType, Val, ValType,
 };
 
 /// A linker with `spectest` in it.
@@ -32,10 +32,17 @@ pub(crate) fn linker(engine: &Engine, store: &mut Store<()>) -> Result<Linker<()
     let table64 = TableType::new64(RefType::FUNCREF, 10, Some(20));
     objects.push(("table64", Table::new(&mut *store, table64, Ref::Func(None))?.into()));
     objects.push(("memory", Memory::new(&mut *store, MemoryType::new(1, Some(2)))?.into()));
-    let shared = Memory::new(&mut *store, MemoryType::shared(1, 2))?;
-    objects.push(("shared_memory", shared.into()));
+    if threads(engine) {
+        let shared = SharedMemory::new(engine, MemoryType::shared(1, 2))?;
+        objects.push(("shared_memory", shared.into()));
+    }
     for (name, object) in objects {
         linker.define(&*store, "spectest", name, object)?;
     }
     Ok(linker)
+}
+
+/// Whether scripts can have shared memories.
+fn threads(engine: &Engine) -> bool {
+    engine.config().features().any(|(name, enabled)| name == "wasm_threads" && enabled)
 }

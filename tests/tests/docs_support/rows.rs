@@ -1,6 +1,6 @@
 //! The hostile rows that this version owes tests for: id, and what is tried.
 //!
-//! Rows about what does not exist yet (a compiled tier, signals, threads, components, caches) are
+//! Rows about what does not exist yet (a compiled tier, signals, components, caches) are
 //! not in here; `docs/security.md` says so.
 
 /// Id and description, in the order of the documentation.
@@ -77,4 +77,5 @@ pub const ROWS: &[(&str, &str)] = &[
     ("L3", "paths and pointers of the host in messages"),
     ("L4", "identities of the host: inodes, devices, environment"),
     ("P1", "types registered and released by several threads at once"),
+    ("P2", "storms on a shared memory: growth, accesses, waits, notifications"),
 ];

@@ -223,6 +223,12 @@ impl Session<'_> {
             .map_err(|error| (self.file.to_owned(), error))
             .and_then(|()| self.guest(linked, module, entry));
         self.signals.over();
+        // A signal that came too late to stop the guest still stops what is left to do.
+        let late =
+            self.signals.received().filter(|_| matches!(&results, Ok(lines) if !lines.is_empty()));
+        if let Some(signal) = late {
+            return Err(ended_by(signal, self.file));
+        }
         match results {
             Ok(lines) => {
                 failure::print(&lines)?;
@@ -308,10 +314,7 @@ impl Session<'_> {
         }
         let interrupted = error.trap_code() == Some(palisade::TrapCode::Interrupted);
         if let Some(signal) = self.signals.received().filter(|_| interrupted) {
-            return Err(Failure::new(
-                Status::Signal(signal),
-                format!("{}: ended by {}", escape::path(file), signals::name(signal)),
-            ));
+            return Err(ended_by(signal, file));
         }
         let mut failure = outcome::failure(file, error);
         if failure.status == Status::Trap
@@ -336,6 +339,11 @@ impl Session<'_> {
         line("running", format!("{:.6} s", running.as_secs_f64()));
         failure::tell(&text);
     }
+}
+
+fn ended_by(signal: i32, file: &Path) -> Failure {
+    let what = format!("{}: ended by {}", escape::path(file), signals::name(signal));
+    Failure::new(Status::Signal(signal), what)
 }
 
 fn imports_wasi(module: &Module) -> bool {

@@ -5,13 +5,16 @@
 //! checked additions for a 64-bit one.
 //!
 //! The fast forms are for a 32-bit memory 0 that no other thread can grow, whose place and length
-//! stand in registers. All other memories go through [`Far`] forms, which read the definition at each access.
+//! stand in registers. All other memories go through [`Far`] forms, which read the definition at each access;
+//! shared ones through forms of their own that never race in the eyes of the compiler (see
+//! [`palisade_vm::racy`]).
 
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 
 use palisade_core::TrapCode;
 use palisade_vm::layout::{VmCtx, VmMemoryDef};
+use palisade_vm::racy;
 
 use crate::ops::arith::{D, Dest, DestPair, R, put};
 use crate::state::{Handler, Next, Op, State, handler};
@@ -22,6 +25,8 @@ pub(crate) trait Load {
     type Out: Val;
     const SIZE: usize;
     unsafe fn load(at: *const u8) -> Self::Out;
+    /// The same from a shared memory.
+    unsafe fn load_shared(at: *const u8) -> Self::Out;
 }
 
 /// How a value becomes bytes of memory.
@@ -29,6 +34,42 @@ pub(crate) trait Store {
     type In: Val;
     const SIZE: usize;
     unsafe fn store(at: *mut u8, value: Self::In);
+    /// The same to a shared memory.
+    unsafe fn store_shared(at: *mut u8, value: Self::In);
+}
+
+/// A number as it stands in memory.
+trait Raw {
+    fn from_low_bits(bits: u64) -> Self;
+    fn to_low_bits(self) -> u64;
+}
+
+macro_rules! raw {
+    ($( $ty:ident, |$bits:ident| $from:expr, |$value:ident| $to:expr; )*) => {$(
+        impl Raw for $ty {
+            #[inline(always)]
+            fn from_low_bits($bits: u64) -> Self {
+                $from
+            }
+            #[inline(always)]
+            fn to_low_bits(self) -> u64 {
+                let $value = self;
+                $to
+            }
+        }
+    )*};
+}
+
+raw! {
+    u8, |bits| bits as u8, |x| u64::from(x);
+    i8, |bits| bits as i8, |x| x as u64;
+    u16, |bits| bits as u16, |x| u64::from(x);
+    i16, |bits| bits as i16, |x| x as u64;
+    u32, |bits| bits as u32, |x| u64::from(x);
+    i32, |bits| bits as i32, |x| x as u64;
+    u64, |bits| bits, |x| x;
+    f32, |bits| f32::from_bits(bits as u32), |x| u64::from(x.to_bits());
+    f64, |bits| f64::from_bits(bits), |x| x.to_bits();
 }
 
 macro_rules! loads {
@@ -49,11 +90,17 @@ macro_rules! loads {
                         // SAFETY: the caller checked that SIZE bytes from `at` belong to a memory.
                         unsafe { at.cast::<$raw>().read_unaligned() as $out }
                     }
+                    #[inline(always)]
+                    unsafe fn load_shared(at: *const u8) -> $out {
+                        // SAFETY: as above, and the memory is a shared one.
+                        let bits = unsafe { racy::load::<{ size_of::<$raw>() }>(at) };
+                        <$raw>::from_low_bits(bits) as $out
+                    }
                 }
             )*
         }
         static LOADS: &[[DestPair; 11]] = &[$(load_row::<load::$name>(),)*];
-        static FAR_LOADS: &[[DestPair; 2]] = &[$(far_load_row::<load::$name>(),)*];
+        static FAR_LOADS: &[[DestPair; 4]] = &[$(far_load_row::<load::$name>(),)*];
     };
 }
 
@@ -86,11 +133,17 @@ macro_rules! stores {
                         // SAFETY: the caller checked that SIZE bytes from `at` belong to a memory.
                         unsafe { at.cast::<$raw>().write_unaligned(value as $raw) }
                     }
+                    #[inline(always)]
+                    unsafe fn store_shared(at: *mut u8, value: $in) {
+                        let bits = (value as $raw).to_low_bits();
+                        // SAFETY: as above, and the memory is a shared one.
+                        unsafe { racy::store::<{ size_of::<$raw>() }>(at, bits) }
+                    }
                 }
             )*
         }
         static STORES: &[[[Handler; 3]; 11]] = &[$(store_row::<store::$name>(),)*];
-        static FAR_STORES: &[[Handler; 2]] = &[$(far_store_row::<store::$name>(),)*];
+        static FAR_STORES: &[[Handler; 4]] = &[$(far_store_row::<store::$name>(),)*];
     };
 }
 
@@ -373,8 +426,8 @@ impl LoadIdx {
         LOADS[self as usize][addr as usize]
     }
     /// The handlers of a load from any memory.
-    pub(crate) fn far(self, memory64: bool) -> DestPair {
-        FAR_LOADS[self as usize][memory64 as usize]
+    pub(crate) fn far(self, kind: FarKind) -> DestPair {
+        FAR_LOADS[self as usize][kind.index()]
     }
 }
 
@@ -384,8 +437,21 @@ impl StoreIdx {
         STORES[self as usize][addr as usize][source as usize]
     }
     /// The handler of a store to any memory.
-    pub(crate) fn far(self, memory64: bool) -> Handler {
-        FAR_STORES[self as usize][memory64 as usize]
+    pub(crate) fn far(self, kind: FarKind) -> Handler {
+        FAR_STORES[self as usize][kind.index()]
+    }
+}
+
+/// What there is to know about a memory that is not accessed in the fast way.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct FarKind {
+    pub(crate) memory64: bool,
+    pub(crate) shared: bool,
+}
+
+impl FarKind {
+    fn index(self) -> usize {
+        usize::from(self.memory64) + 2 * usize::from(self.shared)
     }
 }
 
@@ -422,9 +488,9 @@ pub(crate) unsafe fn far_address<const M64: bool>(
     }
 }
 
-struct FarLoadOp<L, T, const M64: bool>(PhantomData<(L, T)>);
+struct FarLoadOp<L, T, const M64: bool, const SHARED: bool>(PhantomData<(L, T)>);
 
-impl<L: Load, T: Dest, const M64: bool> Op for FarLoadOp<L, T, M64> {
+impl<L: Load, T: Dest, const M64: bool, const SHARED: bool> Op for FarLoadOp<L, T, M64, SHARED> {
     #[inline(always)]
     unsafe fn exec(mut s: State) -> Next {
         // SAFETY: the address was checked against the memory's current length.
@@ -433,16 +499,16 @@ impl<L: Load, T: Dest, const M64: bool> Op for FarLoadOp<L, T, M64> {
             let Some(at) = far_address::<M64>(&s, o, L::SIZE) else {
                 return Next::Trap(s, TrapCode::MemoryOutOfBounds);
             };
-            let value = L::load(at);
+            let value = if SHARED { L::load_shared(at) } else { L::load(at) };
             put::<L::Out, T>(&mut s, value);
         }
         s.after::<FarOps>()
     }
 }
 
-struct FarStoreOp<S, const M64: bool>(PhantomData<S>);
+struct FarStoreOp<S, const M64: bool, const SHARED: bool>(PhantomData<S>);
 
-impl<S: Store, const M64: bool> Op for FarStoreOp<S, M64> {
+impl<S: Store, const M64: bool, const SHARED: bool> Op for FarStoreOp<S, M64, SHARED> {
     #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: the address was checked against the memory's current length.
@@ -451,19 +517,31 @@ impl<S: Store, const M64: bool> Op for FarStoreOp<S, M64> {
             let Some(at) = far_address::<M64>(&s, o, S::SIZE) else {
                 return Next::Trap(s, TrapCode::MemoryOutOfBounds);
             };
-            S::store(at, S::In::from_cell(s.cell(o.d)));
+            let value = S::In::from_cell(s.cell(o.d));
+            if SHARED { S::store_shared(at, value) } else { S::store(at, value) }
         }
         s.after::<FarOps>()
     }
 }
 
-const fn far_load_row<L: Load>() -> [DestPair; 2] {
-    [
-        [handler::<FarLoadOp<L, R, false>>(), handler::<FarLoadOp<L, D, false>>()],
-        [handler::<FarLoadOp<L, R, true>>(), handler::<FarLoadOp<L, D, true>>()],
-    ]
+/// By [`FarKind::index`].
+const fn far_load_row<L: Load>() -> [DestPair; 4] {
+    macro_rules! pair {
+        ($memory64:literal, $shared:literal) => {
+            [
+                handler::<FarLoadOp<L, R, $memory64, $shared>>(),
+                handler::<FarLoadOp<L, D, $memory64, $shared>>(),
+            ]
+        };
+    }
+    [pair!(false, false), pair!(true, false), pair!(false, true), pair!(true, true)]
 }
 
-const fn far_store_row<S: Store>() -> [Handler; 2] {
-    [handler::<FarStoreOp<S, false>>(), handler::<FarStoreOp<S, true>>()]
+const fn far_store_row<S: Store>() -> [Handler; 4] {
+    [
+        handler::<FarStoreOp<S, false, false>>(),
+        handler::<FarStoreOp<S, true, false>>(),
+        handler::<FarStoreOp<S, false, true>>(),
+        handler::<FarStoreOp<S, true, true>>(),
+    ]
 }

@@ -1,6 +1,7 @@
 //! The operations, by family. Each is a type that implements [`crate::state::Op`].
 
 pub(crate) mod arith;
+pub(crate) mod atomic;
 pub(crate) mod call;
 pub(crate) mod control;
 pub(crate) mod memory;

@@ -89,7 +89,7 @@ macro_rules! slow_ops {
 }
 
 /// A limiter of the embedder may look where the guest is.
-unsafe fn note_exit(s: &State) {
+pub(crate) unsafe fn note_exit(s: &State) {
     // SAFETY: the store's context outlives the instance's.
     unsafe {
         let store = (*s.vm).store;

@@ -9,6 +9,8 @@
 //! the accumulators; nothing is emitted for code that cannot be reached; each basic block begins
 //! with one charge for its fuel where fuel is consumed.
 
+mod atomic;
+mod calls;
 mod control;
 mod emit;
 mod operators;

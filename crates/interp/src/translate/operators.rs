@@ -6,7 +6,9 @@ use palisade_module::{GlobalIdx, MemoryIdx, TableIdx};
 use crate::code::Ty;
 use crate::ops::arith::{BinIdx, FormIdx, SelectImm, SelectSlots, Slots, UnIdx, WithImm};
 use crate::ops::control::{GLOBAL_GET, GLOBAL_SET, GlobalOps, SELECT, SelectOps};
-use crate::ops::memory::{AddrIdx, FarOps, LoadIdx, MemOps, MemOpsWide, SourceIdx, StoreIdx};
+use crate::ops::memory::{
+    AddrIdx, FarKind, FarOps, LoadIdx, MemOps, MemOpsWide, SourceIdx, StoreIdx,
+};
 use crate::ops::refs;
 use crate::ops::simd::lanes;
 use crate::ops::slow::{SlowOps, WideOps};
@@ -26,7 +28,7 @@ pub(super) struct Address {
 }
 
 /// The memory that an access is to.
-fn memory_of(memarg: &MemArg) -> Result<MemoryIdx> {
+pub(super) fn memory_of(memarg: &MemArg) -> Result<MemoryIdx> {
     match memarg.target {
         MemArgTarget::Memory(index) => Ok(MemoryIdx(index)),
         MemArgTarget::Array(_) => invalid(),
@@ -205,12 +207,12 @@ impl Translator<'_> {
     }
 
     /// The operands of an access that is not fast.
-    pub(super) fn far(&self, memarg: &MemArg, d: u16, a: u16) -> Result<(FarOps, bool)> {
+    pub(super) fn far(&self, memarg: &MemArg, d: u16, a: u16) -> Result<(FarOps, FarKind)> {
         let index = memory_of(memarg)?;
         let memory = self.module.offsets().memory(index);
-        let memories = &self.module.info().memories;
-        let memory64 = memories.get(index.index()).is_some_and(|ty| ty.memory64);
-        Ok((FarOps { handler: 0, d, a, memory, offset: memarg.offset }, memory64))
+        let Some(ty) = self.module.info().memories.get(index.index()) else { return invalid() };
+        let kind = FarKind { memory64: ty.memory64, shared: ty.shared };
+        Ok((FarOps { handler: 0, d, a, memory, offset: memarg.offset }, kind))
     }
 
     /// Makes a popped index into the operands of a fast access. Additions and a shift right before
@@ -306,8 +308,8 @@ impl Translator<'_> {
             let a = self.in_slot(entry, pending);
             self.spill(reg);
             self.emitter.mark(self.offset);
-            let (operands, memory64) = self.far(memarg, 0, a)?;
-            self.produce(kind.far(memory64), operands, out)?;
+            let (operands, far) = self.far(memarg, 0, a)?;
+            self.produce(kind.far(far), operands, out)?;
             return Ok(());
         }
         let Address { form, a, b, shift, imm, offset } =
@@ -336,8 +338,8 @@ impl Translator<'_> {
         if !self.is_near(memarg)? {
             let d = self.in_slot(value, value_pending);
             let a = self.in_slot(entry, pending);
-            let (operands, memory64) = self.far(memarg, d, a)?;
-            self.emit_marked(kind.far(memory64), operands);
+            let (operands, far) = self.far(memarg, d, a)?;
+            self.emit_marked(kind.far(far), operands);
             return Ok(());
         }
         let mut source = self.source(value);

@@ -288,8 +288,8 @@ impl Translator<'_> {
         if !self.is_near(memarg)? {
             let a = self.in_slot(entry, pending);
             let d = self.push_vec()?;
-            let (operands, memory64) = self.far(memarg, d, a)?;
-            let at = self.emit_marked(kind.far(memory64), operands);
+            let (operands, far) = self.far(memarg, d, a)?;
+            let at = self.emit_marked(kind.far(far.memory64), operands);
             self.made_vec(at, d);
             return Ok(());
         }
@@ -311,8 +311,8 @@ impl Translator<'_> {
         let (entry, pending) = self.pop()?;
         if !self.is_near(memarg)? {
             let a = self.in_slot(entry, pending);
-            let (operands, memory64) = self.far(memarg, d, a)?;
-            self.emit_marked(memory::FAR_STORE[usize::from(memory64)], operands);
+            let (operands, far) = self.far(memarg, d, a)?;
+            self.emit_marked(memory::FAR_STORE[usize::from(far.memory64)], operands);
             return Ok(());
         }
         let Address { form, a, b, shift, imm, offset } =
@@ -338,8 +338,8 @@ impl Translator<'_> {
             let access = MemOps { handler: 0, d, a, offset: memarg.offset as u32 };
             return Ok(self.emit_marked(handlers[0], LaneOps { access, place }));
         }
-        let (operands, memory64) = self.far(memarg, d, a)?;
-        Ok(if memory64 {
+        let (operands, far) = self.far(memarg, d, a)?;
+        Ok(if far.memory64 {
             self.emit_marked(handlers[2], LaneOps { access: Far::<true>(operands), place })
         } else {
             self.emit_marked(handlers[1], LaneOps { access: Far::<false>(operands), place })

@@ -10,7 +10,8 @@ use crate::ops::control::{TRAP, TrapOps};
 use crate::ops::memory::{LoadIdx as L, StoreIdx as S};
 use crate::ops::refs;
 use crate::ops::slow::{self, SlowOps};
-use crate::translate::control::{Callee, Cond};
+use crate::translate::calls::Callee;
+use crate::translate::control::Cond;
 use crate::translate::stack::Loc;
 use crate::translate::values::Source;
 use crate::translate::{Result, Stop, Translator, invalid};
@@ -469,7 +470,7 @@ impl Translator<'_> {
             O::F64ConvertI64U => (U::F64ConvertI64U, Ty::F64),
             O::F32DemoteF64 => (U::F32DemoteF64, Ty::F32),
             O::F64PromoteF32 => (U::F64PromoteF32, Ty::F64),
-            _ => return self.visit_vector(op),
+            _ => return self.visit_atomic(op),
         };
         self.unary(op, ty)
     }

@@ -1,7 +1,7 @@
 //! Linear memory operations, for engines: growth, copy, fill, and data segments.
 //!
-//! Only raw copies touch the bytes: two memories may be the same one, and a shared one may change
-//! meanwhile.
+//! Only raw copies touch the bytes: two memories may be the same one. Those of shared memories, which
+//! other threads may access meanwhile, are moved by atomics (see [`crate::racy`]).
 
 use palisade_core::{TrapCode, fuel};
 use palisade_module::{DataIdx, MemoryIdx};
@@ -10,25 +10,38 @@ use std::sync::atomic::Ordering::Acquire;
 use super::{GROW_FAILED, charge, growth_trap, instance, poll, store, within};
 use crate::error::VmError;
 use crate::layout::{VmCtx, VmMemoryDef};
+use crate::racy;
 use crate::store::StoreInner;
 
 /// Bytes between two looks at the interruption flag.
 const STEP: usize = 1 << 20;
 
-/// The first byte and the length of a memory.
+/// Copies so many bytes from the first place to the second; the ranges may overlap.
+type Mover = unsafe fn(*const u8, *mut u8, usize);
+
+/// A memory at this moment.
+struct Place {
+    base: *mut u8,
+    len: usize,
+    shared: bool,
+}
+
+/// Where a memory is.
 ///
 /// # Safety
 ///
 /// `vm` is a live context, on its store's thread.
-unsafe fn memory(vm: *mut VmCtx, memory: u32) -> Result<(*mut u8, usize), TrapCode> {
+unsafe fn memory(vm: *mut VmCtx, memory: u32) -> Result<Place, TrapCode> {
     // SAFETY: the index is checked against the module, so that the context has a definition there.
     unsafe {
         let instance = instance(vm);
         if memory as usize >= instance.memories.len() {
             return Err(TrapCode::Internal);
         }
+        let declared = instance.module.memories.get(memory as usize);
+        let shared = declared.is_some_and(|ty| ty.shared);
         let def: *mut VmMemoryDef = VmCtx::pointer(vm, instance.offsets.memory(MemoryIdx(memory)));
-        Ok(((*def).base, (*def).len.load(Acquire)))
+        Ok(Place { base: (*def).base, len: (*def).len.load(Acquire), shared })
     }
 }
 
@@ -65,12 +78,13 @@ pub unsafe fn memory_copy(
 ) -> Result<(), TrapCode> {
     // SAFETY: passed on to the caller.
     let (to, from) = unsafe { (memory(vm, dst_memory)?, memory(vm, src_memory)?) };
-    let (src, _) = within(src, len, from.1).ok_or(TrapCode::MemoryOutOfBounds)?;
-    let (dst, len) = within(dst, len, to.1).ok_or(TrapCode::MemoryOutOfBounds)?;
+    let (src, _) = within(src, len, from.len).ok_or(TrapCode::MemoryOutOfBounds)?;
+    let (dst, len) = within(dst, len, to.len).ok_or(TrapCode::MemoryOutOfBounds)?;
     // SAFETY: both ranges lie within their memories, which neither move nor shrink meanwhile.
     unsafe {
         charge(vm, fuel::bytes(len as u64))?;
-        copy_bytes(vm, to.0.add(dst), from.0.add(src), len)
+        let mover = if from.shared || to.shared { racy::copy } else { std::ptr::copy };
+        copy_bytes(vm, to.base.add(dst), from.base.add(src), len, mover)
     }
 }
 
@@ -78,12 +92,13 @@ pub unsafe fn memory_copy(
 ///
 /// # Safety
 ///
-/// `len` bytes may be read at `from` and written at `to`; `vm` is a live context.
+/// `len` bytes may be read at `from` and written at `to` by `mover`; `vm` is a live context.
 unsafe fn copy_bytes(
     vm: *mut VmCtx,
     to: *mut u8,
     from: *const u8,
     len: usize,
+    mover: Mover,
 ) -> Result<(), TrapCode> {
     let backwards = (to as usize) > (from as usize);
     let mut done = 0;
@@ -92,7 +107,7 @@ unsafe fn copy_bytes(
         let at = if backwards { len - done - step } else { done };
         // SAFETY: `at..at + step` lies within `0..len`.
         unsafe {
-            std::ptr::copy(from.add(at), to.add(at), step);
+            mover(from.add(at), to.add(at), step);
             done += step;
             if done < len {
                 poll(vm)?;
@@ -115,15 +130,20 @@ pub unsafe fn memory_fill(
     len: u64,
 ) -> Result<(), TrapCode> {
     // SAFETY: passed on to the caller.
-    let (base, size) = unsafe { memory(vm, memory_index)? };
-    let (dst, len) = within(dst, len, size).ok_or(TrapCode::MemoryOutOfBounds)?;
+    let to = unsafe { memory(vm, memory_index)? };
+    let (dst, len) = within(dst, len, to.len).ok_or(TrapCode::MemoryOutOfBounds)?;
     // SAFETY: the range lies within the memory, which neither moves nor shrinks meanwhile.
     unsafe {
         charge(vm, fuel::bytes(len as u64))?;
         let mut done = 0;
         while done < len {
             let step = STEP.min(len - done);
-            std::ptr::write_bytes(base.add(dst + done), value, step);
+            let at = to.base.add(dst + done);
+            if to.shared {
+                racy::fill(at, value, step);
+            } else {
+                std::ptr::write_bytes(at, value, step);
+            }
             done += step;
             if done < len {
                 poll(vm)?;
@@ -165,7 +185,7 @@ pub(crate) unsafe fn copy_segment(
     paid: bool,
 ) -> Result<(), TrapCode> {
     // SAFETY: passed on to the caller; nothing changes the instance until the end.
-    let (instance, (base, size)) = unsafe { (instance(vm), memory(vm, memory_index)?) };
+    let (instance, to) = unsafe { (instance(vm), memory(vm, memory_index)?) };
     let bytes = match instance.data(DataIdx(data)) {
         Some(segment) => {
             instance.module.bytes.get(segment.range.clone()).ok_or(TrapCode::Internal)?
@@ -173,13 +193,14 @@ pub(crate) unsafe fn copy_segment(
         None => &[],
     };
     let (src, _) = within(src, len, bytes.len()).ok_or(TrapCode::MemoryOutOfBounds)?;
-    let (dst, len) = within(dst, len, size).ok_or(TrapCode::MemoryOutOfBounds)?;
+    let (dst, len) = within(dst, len, to.len).ok_or(TrapCode::MemoryOutOfBounds)?;
     // SAFETY: both ranges were just checked; a module's bytes are no memory of a guest.
     unsafe {
         if paid {
             charge(vm, fuel::bytes(len as u64))?;
         }
-        copy_bytes(vm, base.add(dst), bytes.as_ptr().add(src), len)
+        let mover = if to.shared { racy::copy_in } else { std::ptr::copy };
+        copy_bytes(vm, to.base.add(dst), bytes.as_ptr().add(src), len, mover)
     }
 }
 

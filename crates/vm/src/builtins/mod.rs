@@ -7,6 +7,7 @@
 //! between them, so that a trap in mid-work leaves the steps before it written. Nothing here
 //! keeps a reference to an object while another is reached.
 
+pub mod atomic;
 pub mod func;
 pub mod memory;
 pub mod table;
@@ -18,6 +19,7 @@ use crate::instance::Instance;
 use crate::layout::VmCtx;
 use crate::store::StoreInner;
 
+pub use atomic::{memory_atomic_notify, memory_atomic_wait};
 pub use func::{is_subtype, ref_func};
 pub use memory::{data_drop, memory_copy, memory_fill, memory_grow, memory_init};
 pub use table::{

@@ -1,12 +1,14 @@
 //! Loads and stores of vectors and of their lanes.
 //!
 //! Bounds and addresses are those of scalar accesses ([`crate::ops::memory`]); nothing is written
-//! before the whole access is known to be inside.
+//! before the whole access is known to be inside. Memories that are not accessed in the fast way may be
+//! shared: their bytes are read and written by [`palisade_vm::racy`].
 
 use std::marker::PhantomData;
 
 use palisade_core::TrapCode;
 use palisade_core::simd::{self, V128};
+use palisade_vm::racy;
 
 use crate::ops::memory::{
     AccImm, Addr, AddrIdx, FarOps, Fixed, InAcc, InSlot, MemOps, Scaled, ScaledAcc, SlotImm, Sum,
@@ -18,6 +20,8 @@ use crate::state::{Handler, Next, Op, State, VecHandler, handler, vec_handler};
 trait VecLoad {
     const SIZE: usize;
     unsafe fn load(at: *const u8) -> V128;
+    /// [`Self::load`] of bytes that other threads may write to.
+    unsafe fn load_racy(at: *const u8) -> V128;
 }
 
 macro_rules! loads {
@@ -35,6 +39,17 @@ macro_rules! loads {
                     unsafe fn load(at: *const u8) -> V128 {
                         // SAFETY: the caller checked that SIZE bytes from `at` belong to a memory.
                         let $value = unsafe { at.cast::<$raw>().read_unaligned() };
+                        $make
+                    }
+                    #[inline(always)]
+                    unsafe fn load_racy(at: *const u8) -> V128 {
+                        const FIRST: usize = if size_of::<$raw>() > 8 { 8 } else { size_of::<$raw>() };
+                        // SAFETY: as for `load`; the bits are those of a `$raw`, low half first.
+                        let $value = unsafe {
+                            let low = racy::load::<FIRST>(at);
+                            let high = if Self::SIZE > 8 { racy::load::<8>(at.add(8)) } else { 0 };
+                            [low, high].as_ptr().cast::<$raw>().read_unaligned()
+                        };
                         $make
                     }
                 }
@@ -163,7 +178,7 @@ impl<L: VecLoad, const M64: bool> Op for FarLoadOp<L, M64> {
             let Some(at) = far_address::<M64>(&s, o, L::SIZE) else {
                 return Next::Trap(s, TrapCode::MemoryOutOfBounds);
             };
-            s.set_vec(o.d, L::load(at));
+            s.set_vec(o.d, L::load_racy(at));
         }
         s.after::<FarOps>()
     }
@@ -180,7 +195,8 @@ impl<const M64: bool> Op for FarStoreOp<M64> {
             let Some(at) = far_address::<M64>(&s, o, size_of::<V128>()) else {
                 return Next::Trap(s, TrapCode::MemoryOutOfBounds);
             };
-            at.cast::<V128>().write_unaligned(s.vec(o.d));
+            racy::store::<8>(at, s.cell(o.d));
+            racy::store::<8>(at.add(8), s.cell(o.d + 1));
         }
         s.after::<FarOps>()
     }
@@ -211,11 +227,14 @@ pub(crate) struct LaneOps<M> {
 
 /// The operands of an access to any memory, or to memory 0 alone.
 trait Access: Copy {
+    /// Whether other threads may access the same bytes.
+    const RACY: bool;
     unsafe fn locate(self, s: &State, size: usize) -> Option<*mut u8>;
     fn d(self) -> u16;
 }
 
 impl Access for MemOps {
+    const RACY: bool = false;
     #[inline(always)]
     unsafe fn locate(self, s: &State, size: usize) -> Option<*mut u8> {
         // SAFETY: forwarded from the caller.
@@ -233,6 +252,7 @@ impl Access for MemOps {
 pub(crate) struct Far<const M64: bool>(pub(crate) FarOps);
 
 impl<const M64: bool> Access for Far<M64> {
+    const RACY: bool = true;
     #[inline(always)]
     unsafe fn locate(self, s: &State, size: usize) -> Option<*mut u8> {
         // SAFETY: forwarded from the caller.
@@ -251,10 +271,34 @@ unsafe fn lane(s: &State, slot: u16, byte: u16) -> *mut u8 {
     unsafe { s.fp.add(slot as usize).cast::<u8>().add(byte as usize) }
 }
 
+/// An integer as large as a lane.
+trait Lane: Copy {
+    unsafe fn load_racy(at: *const u8) -> Self;
+    unsafe fn store_racy(self, at: *mut u8);
+}
+
+macro_rules! lanes {
+    ($($ty:ty),*) => {$(
+        impl Lane for $ty {
+            #[inline(always)]
+            unsafe fn load_racy(at: *const u8) -> Self {
+                // SAFETY: the caller checked that the lane's bytes belong to a memory.
+                unsafe { racy::load::<{ size_of::<$ty>() }>(at) as $ty }
+            }
+            #[inline(always)]
+            unsafe fn store_racy(self, at: *mut u8) {
+                // SAFETY: the caller checked that the lane's bytes belong to a memory.
+                unsafe { racy::store::<{ size_of::<$ty>() }>(at, u64::from(self)) }
+            }
+        }
+    )*};
+}
+lanes!(u8, u16, u32, u64);
+
 /// A vector with one lane from memory, to slot `d`. `T` is an integer of the lane's size.
 struct LoadLane<T, M>(PhantomData<(T, M)>);
 
-impl<T: Copy, M: Access> Op for LoadLane<T, M> {
+impl<T: Lane, M: Access> Op for LoadLane<T, M> {
     #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: the address was checked against the memory's current length; slots and lane
@@ -264,7 +308,7 @@ impl<T: Copy, M: Access> Op for LoadLane<T, M> {
             let Some(at) = o.access.locate(&s, size_of::<T>()) else {
                 return Next::Trap(s, TrapCode::MemoryOutOfBounds);
             };
-            let value = at.cast::<T>().read_unaligned();
+            let value = if M::RACY { T::load_racy(at) } else { at.cast::<T>().read_unaligned() };
             let d = o.access.d();
             s.set_vec(d, s.vec(o.place.vector));
             lane(&s, d, o.place.byte).cast::<T>().write_unaligned(value);
@@ -276,7 +320,7 @@ impl<T: Copy, M: Access> Op for LoadLane<T, M> {
 /// One lane of a vector to memory.
 struct StoreLane<T, M>(PhantomData<(T, M)>);
 
-impl<T: Copy, M: Access> Op for StoreLane<T, M> {
+impl<T: Lane, M: Access> Op for StoreLane<T, M> {
     #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: as for `LoadLane`.
@@ -286,7 +330,7 @@ impl<T: Copy, M: Access> Op for StoreLane<T, M> {
                 return Next::Trap(s, TrapCode::MemoryOutOfBounds);
             };
             let value = lane(&s, o.place.vector, o.place.byte).cast::<T>().read_unaligned();
-            at.cast::<T>().write_unaligned(value);
+            if M::RACY { value.store_racy(at) } else { at.cast::<T>().write_unaligned(value) }
         }
         s.after::<LaneOps<M>>()
     }
