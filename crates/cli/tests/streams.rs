@@ -64,7 +64,8 @@ fn one_signal_is_enough_when_nobody_reads_the_results() {
             (func (export "answer") (result i32)
               (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8))))"#,
     );
-    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+    let (reader, writer) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
     let flags = rustix::fs::fcntl_getfl(&writer).expect("flags");
     rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).expect("settable");
     while rustix::io::write(&writer, &[0; 4096]).is_ok() {}

@@ -59,6 +59,24 @@ impl Emitter {
         }
     }
 
+    /// Takes off the instruction that begins at `at` and is the newest one.
+    pub(super) fn take(&mut self, at: At) -> (Vec<Word>, Option<u32>) {
+        let words = self.words.get(at as usize / 8 + PREFIX_WORDS..).unwrap_or_default().to_vec();
+        let mark = self.marks.last().filter(|mark| mark.0 == at).map(|mark| mark.1);
+        self.truncate(at);
+        (words, mark)
+    }
+
+    /// Puts an instruction back that was taken off.
+    pub(super) fn put_back(&mut self, (words, mark): (Vec<Word>, Option<u32>)) -> At {
+        if let Some(offset) = mark {
+            self.mark(offset);
+        }
+        let at = self.here();
+        self.words.extend(words);
+        at
+    }
+
     /// Notes that the next instruction comes from `offset` in the module.
     pub(super) fn mark(&mut self, offset: u32) {
         let here = self.here();

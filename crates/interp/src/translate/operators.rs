@@ -127,6 +127,9 @@ impl Translator<'_> {
                 self.produce(handlers, WithImm { handler: 0, d: 0, a, imm }, out)?
             }
         };
+        if out == Ty::I32 {
+            self.is_zero_extended();
+        }
         let end = self.emitter.here();
         self.last =
             [Some(Last { at, end, op, form, a, b, imm, stored: None, held }), before, before2];
@@ -146,6 +149,9 @@ impl Translator<'_> {
         self.spill(op.out_reg());
         self.emitter.mark(self.offset);
         self.produce(op.handlers(acc), Slots { handler: 0, d: 0, a, b: 0, c: 0 }, out)?;
+        if out == Ty::I32 {
+            self.is_zero_extended();
+        }
         Ok(())
     }
 
@@ -174,6 +180,18 @@ impl Translator<'_> {
         let ty = if op == BinIdx::I32Eq { Ty::I32 } else { Ty::I64 };
         self.push(ty, Loc::Const(0))?;
         self.binary(op, Ty::I32, false)
+    }
+
+    /// `i64.extend_i32_u`: nothing, if the accumulator holds the number zero-extended already.
+    pub(super) fn extend_u(&mut self) -> Result<()> {
+        let pending = self.stack.reg(crate::val::Reg::Int).pending;
+        let top = self.stack.entries.len().checked_sub(1);
+        match pending {
+            Some(pending) if pending.zero_extended && Some(pending.entry) == top => {
+                self.retype(Ty::I64)
+            }
+            _ => self.unary(UnIdx::I64ExtendI32U, Ty::I64),
+        }
     }
 
     /// An operator that only gives the same bits another type.
@@ -322,6 +340,9 @@ impl Translator<'_> {
             self.produce(handlers, operands, out)?;
         } else {
             self.produce(handlers, MemOps { handler: 0, d: 0, a, offset }, out)?;
+        }
+        if matches!(kind, LoadIdx::U8 | LoadIdx::U16 | LoadIdx::U32) {
+            self.is_zero_extended();
         }
         Ok(())
     }

@@ -42,6 +42,8 @@ pub(super) struct Pending {
     pub(super) end: At,
     /// The handler of the form of that instruction that stores.
     pub(super) store: u64,
+    /// Whether the upper half of the accumulator is known to be zero.
+    pub(super) zero_extended: bool,
 }
 
 /// What an accumulator holds.

@@ -170,8 +170,15 @@ impl Translator<'_> {
         let store = self.module.word(handlers[1]);
         let state = self.stack.reg(reg);
         state.holds = None;
-        state.pending = Some(Pending { entry, at, end, store });
+        state.pending = Some(Pending { entry, at, end, store, zero_extended: false });
         Ok(at)
+    }
+
+    /// Notes that the result that was pushed last is zero-extended in the accumulator.
+    pub(super) fn is_zero_extended(&mut self) {
+        if let Some(pending) = &mut self.stack.reg(Reg::Int).pending {
+            pending.zero_extended = true;
+        }
     }
 
     /// Emits a constant to a slot.
@@ -253,14 +260,19 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// Before a local is overwritten: entries that are in it get their own copy.
-    fn preserve_local(&mut self, ty: Ty, slot: u32) -> Result<bool> {
-        if *self.stack.uses_of(ty, slot) == 0 {
-            return Ok(false);
-        }
+    /// Before a local is overwritten that entries are in: they get their own copies, before the
+    /// instruction that makes the new value if that is the newest one, so that it can still store to
+    /// the local. (It cannot read what the copies write: those slots belong to entries below its
+    /// operands.) Returns where that instruction is then.
+    fn preserve_local(&mut self, pending: Option<Pending>) -> Result<Option<Pending>> {
+        let newest = pending.filter(|pending| pending.end == self.emitter.here());
+        let taken = newest.map(|pending| self.emitter.take(pending.at));
         // Settling all of them keeps the work linear in what was pushed.
         self.settle_from(self.stack.settled)?;
-        Ok(true)
+        let (Some(pending), Some(taken)) = (newest, taken) else { return Ok(pending) };
+        let at = self.emitter.put_back(taken);
+        self.last = [None; 3];
+        Ok(Some(Pending { at, end: self.emitter.here(), ..pending }))
     }
 
     pub(super) fn local_get(&mut self, index: u32) -> Result<()> {
@@ -273,11 +285,14 @@ impl Translator<'_> {
     pub(super) fn local_set(&mut self, index: u32) -> Result<()> {
         let Some(local) = self.locals.get(index as usize) else { return invalid() };
         let (ty, to) = (local.ty, local.slot);
-        let (entry, pending) = self.pop()?;
+        let (entry, mut pending) = self.pop()?;
         if entry.loc == Loc::Local(to) {
             return Ok(());
         }
-        let preserved = self.preserve_local(ty, to)?;
+        let preserved = *self.stack.uses_of(ty, to) > 0;
+        if preserved {
+            pending = self.preserve_local(pending)?;
+        }
         match entry.loc {
             Loc::Slot if ty == Ty::V128 && !preserved && self.redirect_vec(entry.slot, to) => {}
             Loc::Const(bits) => self.put_const(to, bits),

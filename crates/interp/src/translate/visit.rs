@@ -429,7 +429,7 @@ impl Translator<'_> {
             O::I64Extend16S => (U::I64Extend16S, Ty::I64),
             O::I64Extend32S => (U::I64Extend32S, Ty::I64),
             O::I64ExtendI32S => (U::I64ExtendI32S, Ty::I64),
-            O::I64ExtendI32U => (U::I64ExtendI32U, Ty::I64),
+            O::I64ExtendI32U => return self.extend_u(),
             O::F32Abs => (U::F32Abs, Ty::F32),
             O::F32Neg => (U::F32Neg, Ty::F32),
             O::F32Ceil => (U::F32Ceil, Ty::F32),
