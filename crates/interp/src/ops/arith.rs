@@ -300,6 +300,48 @@ const fn select_row<B: Bin<Out = bool>>() -> [DestPair; 7] {
     ]
 }
 
+/// Operands of an addition whose sum is masked.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct MaskOps {
+    pub(crate) handler: u64,
+    pub(crate) d: u16,
+    pub(crate) a: u16,
+    pub(crate) b: u16,
+    pub(crate) pad: u16,
+    pub(crate) add: u32,
+    pub(crate) mask: u32,
+}
+
+/// `(x + y) & mask` in 32 bits: what is added is slot `a` or the accumulator (`ACC`), and slot `b` or an
+/// immediate (`IMM`).
+struct AddMask<T, const ACC: bool, const IMM: bool>(PhantomData<T>);
+
+impl<T: Dest, const ACC: bool, const IMM: bool> Op for AddMask<T, ACC, IMM> {
+    #[inline(always)]
+    unsafe fn exec(mut s: State) -> Next {
+        // SAFETY: the instruction was emitted with `MaskOps`, whose slots belong to the frame.
+        unsafe {
+            let o = s.operands::<MaskOps>();
+            let x = if ACC { s.acc as u32 } else { s.cell(o.a) as u32 };
+            let y = if IMM { o.add } else { s.cell(o.b) as u32 };
+            put::<u32, T>(&mut s, x.wrapping_add(y) & o.mask);
+        }
+        s.after::<MaskOps>()
+    }
+}
+
+macro_rules! add_mask {
+    ($acc:literal, $imm:literal) => {
+        [handler::<AddMask<R, $acc, $imm>>(), handler::<AddMask<D, $acc, $imm>>()]
+    };
+}
+/// By whether one summand is the accumulator, then by whether the other is an immediate.
+pub(crate) static ADD_MASK: [[DestPair; 2]; 2] = [
+    [add_mask!(false, false), add_mask!(false, true)],
+    [add_mask!(true, false), add_mask!(true, true)],
+];
+
 /// Operands of the end of a counting loop.
 #[derive(Copy, Clone)]
 #[repr(C)]

@@ -4,7 +4,9 @@ use palisade_module::wasmparser::{MemArg, MemArgTarget};
 use palisade_module::{GlobalIdx, MemoryIdx, TableIdx};
 
 use crate::code::Ty;
-use crate::ops::arith::{BinIdx, FormIdx, SelectImm, SelectSlots, Slots, UnIdx, WithImm};
+use crate::ops::arith::{
+    ADD_MASK, BinIdx, FormIdx, MaskOps, SelectImm, SelectSlots, Slots, UnIdx, WithImm,
+};
 use crate::ops::control::{GLOBAL_GET, GLOBAL_SET, GlobalOps, SELECT, SelectOps};
 use crate::ops::memory::{
     AddrIdx, FarKind, FarOps, LoadIdx, MemOps, MemOpsWide, SourceIdx, StoreIdx,
@@ -95,7 +97,36 @@ impl Translator<'_> {
             FormIdx::SI | FormIdx::AI => cheaper(op, imm),
             _ => (op, imm),
         };
+        if op == BinIdx::I32And
+            && form == FormIdx::AI
+            && let (Some(pending), Some(last)) = (x_pending, self.last[0])
+            && last.at == pending.at
+            && self.add_mask(last, imm as u32)?
+        {
+            return Ok(());
+        }
         self.emit_binary(op, form, a, b, imm, out)
+    }
+
+    /// Takes back an addition whose sum is masked, and emits both as one.
+    fn add_mask(&mut self, last: Last, mask: u32) -> Result<bool> {
+        if last.op != BinIdx::I32Add || last.stored.is_some() || last.end != self.emitter.here() {
+            return Ok(false);
+        }
+        let (acc, immediate, a, b) = match last.form {
+            FormIdx::SS => (false, false, last.a, last.b),
+            FormIdx::AS => (true, false, 0, last.b),
+            FormIdx::SA => (true, false, 0, last.a),
+            FormIdx::SI => (false, true, last.a, 0),
+            FormIdx::AI => (true, true, 0, 0),
+            FormIdx::IS | FormIdx::IA => return Ok(false),
+        };
+        self.take_back(last);
+        let add = last.imm as u32;
+        let handlers = ADD_MASK[usize::from(acc)][usize::from(immediate)];
+        self.produce(handlers, MaskOps { handler: 0, d: 0, a, b, pad: 0, add, mask }, Ty::I32)?;
+        self.is_zero_extended();
+        Ok(true)
     }
 
     /// Emits an instruction with two operands that can be taken back.
