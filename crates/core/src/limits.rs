@@ -71,6 +71,8 @@ const STRICT: u64 = 100_000;
 limits! {
     /// Bytes of a whole module.
     module_bytes, ModuleBytes, "module-bytes", 1 << 30, 64 << 20, 1 << 30;
+    /// Bytes of a module in the text format. Parsing takes some eighty times as much memory.
+    text_bytes, TextBytes, "text-bytes", 64 << 20, 4 << 20, 1 << 30;
     /// Types, with every member of a recursive group.
     types, Types, "types", MILLION, STRICT, MILLION;
     /// Imports.

@@ -77,7 +77,7 @@ fn decode(
     poll(cancel)?;
     check_size(&bytes, limits)?;
     if !text::is_binary(&bytes) {
-        bytes = text::to_binary(&bytes)?.into();
+        bytes = text::to_binary(&bytes, limits)?.into();
         check_size(&bytes, limits)?;
     }
     if text::is_component(&bytes) {

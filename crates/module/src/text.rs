@@ -1,5 +1,7 @@
 //! Bytes that are not a binary module: the text format, or something else, which is named.
 
+use palisade_core::{LimitKind, Limits};
+
 use crate::error::{DecodeError, DecodeErrorKind};
 
 /// Whether bytes begin as a binary module does.
@@ -45,7 +47,7 @@ const KNOWN: &[(&[u8], &str)] = &[
 ];
 
 /// Makes a binary module of the text format.
-pub(crate) fn to_binary(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+pub(crate) fn to_binary(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     if bytes.is_empty() {
         return Err(not_wasm("an empty file (0 bytes)"));
     }
@@ -56,7 +58,13 @@ pub(crate) fn to_binary(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         return Err(not_wasm(what));
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) if begins_as_text_format(text) => encode(text),
+        Ok(text) if begins_as_text_format(text) => {
+            let found = bytes.len() as u64;
+            if found > limits.text_bytes {
+                return Err(DecodeError::limit(LimitKind::TextBytes, 0, found, limits.text_bytes));
+            }
+            encode(text)
+        }
         Ok(text) if !text.contains('\0') => Err(not_wasm("a text file")),
         _ => Err(not_wasm("some other binary file")),
     }

@@ -384,3 +384,19 @@ fn size_and_cancellation_are_checked_first() {
     cancel.store(0, Ordering::Relaxed);
     assert!(decode(&cancel).is_ok());
 }
+
+/// Parsing text takes far more memory than the module that it becomes, so text has a limit of its own.
+#[test]
+fn x10_text_has_a_limit_of_its_own() {
+    let _alone = alone();
+    let text = format!("(module {})", "(func)".repeat(1_000));
+    let mut limits = Limits::default();
+    let types = TypeRegistry::new();
+    let mut decode = |most: u64| {
+        limits.text_bytes = most;
+        ModuleInfo::decode(text.as_bytes(), &limits, default_features(), &types, None)
+    };
+    assert!(decode(text.len() as u64).is_ok());
+    let error = decode(text.len() as u64 - 1).unwrap_err();
+    assert!(error.to_string().contains("--limit text-bytes="), "{error}");
+}
