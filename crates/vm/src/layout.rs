@@ -71,6 +71,18 @@ pub struct VmStoreCtx {
     pub ref_fp: *mut VmRef,
     /// The end of the reference stack.
     pub ref_limit: *mut VmRef,
+    /// The highest end that a window of references ever had: everything above is null.
+    pub ref_high: *mut VmRef,
+    /// Where offset 0 of the heap of objects would be; fixed once there is a heap.
+    pub heap_base: *mut u8,
+    /// The offset at which the next object will stand.
+    pub heap_next: usize,
+    /// The offset up to which objects may be placed without further ado; below `heap_next` where every
+    /// allocation is to take the slow way.
+    pub heap_end: usize,
+    /// The exception that is under way, while an engine or a host function says
+    /// [`palisade_core::TrapCode::UncaughtException`].
+    pub pending_exn: VmRef,
     /// The first free cell of the value stack for a new activation (an entry from the host).
     pub stack_top: *mut Cell,
     /// The true end of the value stack ([`Interrupts::stack_limit`] may say 0 instead).

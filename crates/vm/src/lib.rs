@@ -21,6 +21,7 @@ compile_error!("Palisade runs on 64-bit little-endian Linux");
 pub mod builtins;
 pub mod error;
 pub mod externs;
+pub mod gc;
 pub mod ids;
 pub mod import;
 pub mod instance;

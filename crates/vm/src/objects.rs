@@ -119,7 +119,7 @@ impl StoreInner {
     /// Makes a tag.
     pub fn alloc_tag(&mut self, type_id: TypeId) -> Result<TagId, VmError> {
         let id = TagId::next(self.tags.len()).ok_or_else(|| too_many("tags"))?;
-        self.tags.push(Owned::new(Tag { type_id }));
+        self.tags.push(Owned::new(Tag { type_id, id }));
         Ok(id)
     }
 

@@ -19,6 +19,7 @@ use palisade_module::{ExportIdx, FuncIdx, TypeRegistry};
 use crate::deadline::{self, Armed};
 use crate::error::{BoxError, VmError};
 use crate::externs::ExternTable;
+use crate::gc::Heap;
 use crate::global::{Global, GlobalSlab};
 use crate::ids::{InstanceId, MemoryId};
 use crate::import::ImportValue;
@@ -75,6 +76,8 @@ impl Default for StoreConfig {
 #[derive(Debug)]
 pub(crate) struct Tag {
     pub(crate) type_id: TypeId,
+    /// Its own number.
+    pub(crate) id: crate::ids::TagId,
 }
 
 /// A host function with the reference that leads to it.
@@ -108,6 +111,8 @@ pub struct StoreInner {
     pub(crate) ledger: Ledger,
     pub(crate) limiter: Option<Box<dyn ResourceLimiter + Send>>,
     keep_alive: Vec<Box<dyn Any + Send + Sync>>,
+    /// The objects of guests.
+    pub heap: Heap,
     /// The host values that guests hold.
     pub externs: ExternTable,
     /// The error of the host code that ended the guest with [`TrapCode::Internal`].
@@ -145,6 +150,11 @@ impl StoreInner {
             depth_left: i64::MAX,
             ref_fp: stack.refs(),
             ref_limit: stack.refs_end(),
+            ref_high: stack.refs(),
+            heap_base: std::ptr::NonNull::<u64>::dangling().as_ptr().cast(),
+            heap_next: 0,
+            heap_end: 0,
+            pending_exn: crate::layout::VmRef::NULL,
             stack_top: stack.values(),
             stack_end: stack.values_end(),
             exit_ip: std::ptr::null(),
@@ -177,6 +187,7 @@ impl StoreInner {
             ledger: Ledger::default(),
             limiter: None,
             keep_alive: Vec::new(),
+            heap: Heap::default(),
             externs: ExternTable::default(),
             pending_error: None,
             poisoned: false,

@@ -9,6 +9,7 @@
 
 pub mod atomic;
 pub mod func;
+pub mod gc;
 pub mod memory;
 pub mod table;
 
