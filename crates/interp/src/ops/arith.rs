@@ -342,6 +342,37 @@ pub(crate) static ADD_MASK: [[DestPair; 2]; 2] = [
     [add_mask!(true, false), add_mask!(true, true)],
 ];
 
+/// `x * b + c` of integers: `x` is slot `a`, or the accumulator (`ACC`).
+struct MulAdd<V, T: Dest, const ACC: bool>(PhantomData<(V, T)>);
+
+macro_rules! mul_add {
+    ($ty:ty) => {
+        impl<T: Dest, const ACC: bool> Op for MulAdd<$ty, T, ACC> {
+            #[inline(always)]
+            unsafe fn exec(mut s: State) -> Next {
+                // SAFETY: the instruction was emitted with `Slots`, which belong to the frame.
+                unsafe {
+                    let o = s.operands::<Slots>();
+                    let x = if ACC { s.acc as $ty } else { s.cell(o.a) as $ty };
+                    let product = x.wrapping_mul(s.cell(o.b) as $ty);
+                    let sum = product.wrapping_add(s.cell(o.c) as $ty);
+                    put::<$ty, T>(&mut s, sum);
+                }
+                s.after::<Slots>()
+            }
+        }
+    };
+    ($ty:ty, $acc:literal) => {
+        [handler::<MulAdd<$ty, R, $acc>>(), handler::<MulAdd<$ty, D, $acc>>()]
+    };
+}
+mul_add!(u32);
+mul_add!(u64);
+
+/// By whether it is of 64 bits, then by whether one factor is the accumulator.
+pub(crate) static MUL_ADD: [[DestPair; 2]; 2] =
+    [[mul_add!(u32, false), mul_add!(u32, true)], [mul_add!(u64, false), mul_add!(u64, true)]];
+
 /// Operands of the end of a counting loop.
 #[derive(Copy, Clone)]
 #[repr(C)]

@@ -66,6 +66,43 @@ pub(crate) static BR_TEST: [[[Handler; 2]; 2]; 2] = [
     [test_pair!(true, false), test_pair!(true, true)],
 ];
 
+/// Operands of a copy and a branch.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct CopyBranchOps {
+    pub(crate) handler: u64,
+    pub(crate) offset: i32,
+    /// What is tested, after the copy.
+    pub(crate) a: u16,
+    pub(crate) to: u16,
+    pub(crate) from: u16,
+    pub(crate) pad: [u16; 3],
+}
+
+/// A copy between slots, and a branch on whether an `i32` in a slot is zero.
+struct CopyBrTest<const NONZERO: bool, const BACK: bool>;
+impl<const NONZERO: bool, const BACK: bool> Op for CopyBrTest<NONZERO, BACK> {
+    #[inline(always)]
+    unsafe fn exec(s: State) -> Next {
+        // SAFETY: the instruction was emitted with `CopyBranchOps`, whose slots belong to the frame and
+        // whose offset leads into its code.
+        unsafe {
+            let o = s.operands::<CopyBranchOps>();
+            s.set_cell(o.to, s.cell(o.from));
+            if (s.cell(o.a) as u32 != 0) == NONZERO {
+                return jump::<BACK>(s, o.offset);
+            }
+        }
+        s.after::<CopyBranchOps>()
+    }
+}
+
+/// By whether to branch on non-zero, and direction.
+pub(crate) static COPY_BR_TEST: [[Handler; 2]; 2] = [
+    [handler::<CopyBrTest<false, false>>(), handler::<CopyBrTest<false, true>>()],
+    [handler::<CopyBrTest<true, false>>(), handler::<CopyBrTest<true, true>>()],
+];
+
 /// Operands of a branch table; `count` 32-bit offsets follow, the last of them for every index
 /// that is too high.
 #[derive(Copy, Clone)]

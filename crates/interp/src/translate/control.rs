@@ -5,12 +5,14 @@ use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 use crate::code::Ty;
 use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, CountOps, FormIdx};
 use crate::ops::call::{RETURN_IMM, RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps};
-use crate::ops::control::{BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, COPY_SPAN, TableOps};
+use crate::ops::control::{
+    BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, COPY_BR_TEST, COPY_SPAN, CopyBranchOps, TableOps,
+};
 use crate::ops::refs as ref_ops;
 use crate::translate::emit::{At, Fixup};
 use crate::translate::stack::{Loc, RegState, Stack};
 use crate::translate::values::Source;
-use crate::translate::{Last, Result, Translator, invalid};
+use crate::translate::{Copied, Last, Result, Translator, invalid};
 
 /// Where a branch offset stands in an instruction.
 const OFFSET_FIELD: u32 = 8;
@@ -162,7 +164,7 @@ impl Translator<'_> {
     /// A label stands here: nothing is known of the accumulators, and nothing can be taken back.
     fn bind(&mut self) {
         self.stack.forget();
-        self.last = [None; 3];
+        self.forget_newest();
     }
 
     pub(super) fn visit_else(&mut self) -> Result<()> {
@@ -361,7 +363,7 @@ impl Translator<'_> {
     /// What follows cannot be reached.
     pub(super) fn stop(&mut self) {
         self.reachable = false;
-        self.last = [None; 3];
+        self.forget_newest();
     }
 
     pub(super) fn visit_br_if(&mut self, relative: u32) -> Result<()> {
@@ -395,7 +397,7 @@ impl Translator<'_> {
         }
         let here = self.emitter.here();
         self.emitter.resolve(around, here);
-        self.last = [None; 3];
+        self.forget_newest();
         Ok(())
     }
 
@@ -493,6 +495,15 @@ impl Translator<'_> {
                     Source::Slot(slot) => (false, slot),
                     _ => (true, 0),
                 };
+                let copied = self.copied.filter(|copied| copied.end == self.emitter.here());
+                if let (false, Some(Copied { at, to, from, .. })) = (acc, copied) {
+                    self.emitter.truncate(at);
+                    let handler = COPY_BR_TEST[usize::from(sense)][back];
+                    let operands =
+                        CopyBranchOps { handler: 0, offset: 0, a, to, from, pad: [0; 3] };
+                    let at = self.emit(handler, operands);
+                    return Ok(Fixup { at, field: OFFSET_FIELD });
+                }
                 let handler = BR_TEST[usize::from(acc)][usize::from(sense)][back];
                 self.emit(handler, BranchOps { handler: 0, offset: 0, a, pad: 0 })
             }

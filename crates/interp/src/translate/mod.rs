@@ -100,6 +100,15 @@ struct Last {
     held: Option<u32>,
 }
 
+/// A copy between slots that may still be taken back.
+#[derive(Copy, Clone, Debug)]
+struct Copied {
+    at: At,
+    end: At,
+    to: u16,
+    from: u16,
+}
+
 struct Local {
     ty: Ty,
     slot: u32,
@@ -116,6 +125,8 @@ struct Translator<'m> {
     reachable: bool,
     /// The newest instructions, if they may be taken back: the newest one first.
     last: [Option<Last>; 3],
+    /// The newest instruction, if it is a copy that may be taken back.
+    copied: Option<Copied>,
     with_refs: bool,
     /// Where the window of references is entered.
     enter: Option<At>,
@@ -153,6 +164,7 @@ impl<'m> Translator<'m> {
             frames: Vec::new(),
             reachable: true,
             last: [None; 3],
+            copied: None,
             with_refs,
             enter: None,
             offset: range.start as u32,
@@ -282,8 +294,14 @@ impl<'m> Translator<'m> {
     fn emit<T: Copy>(&mut self, handler: Handler, operands: T) -> At {
         let at = self.emitter.push(operands);
         self.emitter.patch(at, 0, self.module.word(handler));
-        self.last = [None; 3];
+        self.forget_newest();
         at
+    }
+
+    /// Nothing that was emitted may be taken back: something leads to here, or it was moved.
+    fn forget_newest(&mut self) {
+        self.last = [None; 3];
+        self.copied = None;
     }
 
     /// Emits an instruction that may trap, or that calls.

@@ -5,7 +5,7 @@ use palisade_module::{GlobalIdx, MemoryIdx, TableIdx};
 
 use crate::code::Ty;
 use crate::ops::arith::{
-    ADD_MASK, BinIdx, FormIdx, MaskOps, SelectImm, SelectSlots, Slots, UnIdx, WithImm,
+    ADD_MASK, BinIdx, FormIdx, MUL_ADD, MaskOps, SelectImm, SelectSlots, Slots, UnIdx, WithImm,
 };
 use crate::ops::control::{GLOBAL_GET, GLOBAL_SET, GlobalOps, SELECT, SelectOps};
 use crate::ops::memory::{
@@ -83,6 +83,11 @@ impl Translator<'_> {
                 b = Source::Slot(self.in_slot(y, y_pending));
             }
         }
+        if matches!(op, BinIdx::I32Add | BinIdx::I64Add)
+            && self.mul_add(op, out, (a, x_pending), (b, y_pending))?
+        {
+            return Ok(());
+        }
         let (form, a, b, imm) = match (a, b) {
             (Source::Slot(a), Source::Slot(b)) => (FormIdx::SS, a, b, 0),
             (Source::Slot(a), Source::Acc) => (FormIdx::SA, a, 0, 0),
@@ -106,6 +111,41 @@ impl Translator<'_> {
             return Ok(());
         }
         self.emit_binary(op, form, a, b, imm, out)
+    }
+
+    /// Takes back a product that a slot is added to, and emits both as one.
+    fn mul_add(
+        &mut self,
+        op: BinIdx,
+        out: Ty,
+        x: (Source, Option<Pending>),
+        y: (Source, Option<Pending>),
+    ) -> Result<bool> {
+        let (pending, c) = match (x, y) {
+            ((Source::Acc, Some(pending)), (Source::Slot(c), _))
+            | ((Source::Slot(c), _), (Source::Acc, Some(pending))) => (pending, c),
+            _ => return Ok(false),
+        };
+        let mul = if op == BinIdx::I64Add { BinIdx::I64Mul } else { BinIdx::I32Mul };
+        let Some(last) = self.last[0].filter(|last| last.at == pending.at && last.op == mul) else {
+            return Ok(false);
+        };
+        if last.stored.is_some() || last.end != self.emitter.here() {
+            return Ok(false);
+        }
+        let (acc, a, b) = match last.form {
+            FormIdx::SS => (false, last.a, last.b),
+            FormIdx::AS => (true, 0, last.b),
+            FormIdx::SA => (true, 0, last.a),
+            _ => return Ok(false),
+        };
+        self.take_back(last);
+        let handlers = MUL_ADD[usize::from(op == BinIdx::I64Add)][usize::from(acc)];
+        self.produce(handlers, Slots { handler: 0, d: 0, a, b, c }, out)?;
+        if out == Ty::I32 {
+            self.is_zero_extended();
+        }
+        Ok(true)
     }
 
     /// Takes back an addition whose sum is masked, and emits both as one.

@@ -11,7 +11,7 @@ use crate::ops::control::{
 use crate::ops::refs;
 use crate::translate::emit::At;
 use crate::translate::stack::{Entry, Loc, Pending};
-use crate::translate::{MAX_FRAME_CELLS, Result, Stop, Translator, invalid};
+use crate::translate::{Copied, MAX_FRAME_CELLS, Result, Stop, Translator, invalid};
 use crate::val::Reg;
 
 /// Where an instruction takes an operand from.
@@ -209,7 +209,12 @@ impl Translator<'_> {
                 let held = ty.reg().filter(|&reg| self.stack.reg(reg).holds == Some(from));
                 match held {
                     Some(reg) => self.emit(COPY_ACC[reg as usize], operands),
-                    None => self.emit(COPY, operands),
+                    None => {
+                        let at = self.emit(COPY, operands);
+                        let end = self.emitter.here();
+                        self.copied = Some(Copied { at, end, to: operands.d, from: operands.a });
+                        at
+                    }
                 };
             }
         }
@@ -271,7 +276,7 @@ impl Translator<'_> {
         self.settle_from(self.stack.settled)?;
         let (Some(pending), Some(taken)) = (newest, taken) else { return Ok(pending) };
         let at = self.emitter.put_back(taken);
-        self.last = [None; 3];
+        self.forget_newest();
         Ok(Some(Pending { at, end: self.emitter.here(), ..pending }))
     }
 

@@ -1,0 +1,125 @@
+//! Operators that the interpreter makes one instruction of, each way round: what fused code computes is
+//! what the operators mean one by one, and what else saw the values between still sees them.
+//!
+//! Random programs (`hostile_fusion`) meet these, too; here each form stands by itself.
+
+mod hostile_support;
+
+use hostile_support::{engines, invoke, store};
+use palisade::{Instance, Val};
+use palisade_tests::module;
+
+/// Calls `f` of a module with this text, on every engine.
+fn check(text: &str, args: &[Val], expected: &[u64]) {
+    for engine in engines() {
+        let module = module(&engine, text);
+        let mut store = store(&engine);
+        let instance = Instance::new(&mut store, &module, &[]).expect("instantiation");
+        let found = invoke(&mut store, instance, "f", args);
+        assert_eq!(found, Ok(expected.to_vec()), "{text}");
+    }
+}
+
+const X: u64 = 0x9E37_79B9_7F4A_7C15;
+const Y: u64 = 0xD1B5_4A32_D192_ED03;
+const Z: u64 = 0xFFFF_FFFF_8000_0001;
+
+/// Products to which something is added: factors and summand from locals, from what was just computed,
+/// from constants; on both sides; with the sum used, the sum stored, and the product used again.
+#[test]
+fn a_product_and_a_sum() {
+    let factors = [("get $x", X), ("get $y", Y), ("get $x get $z xor", X ^ Z), ("const 77", 77)];
+    let summands = [("get $z", Z), ("get $x", X), ("const 5", 5), ("get $z get $x sub", Z - X)];
+    for (a, a_value) in factors {
+        for (b, b_value) in factors {
+            for (c, c_value) in summands {
+                let product = a_value.wrapping_mul(b_value);
+                let sum = product.wrapping_add(c_value);
+                let mul = format!("{a} {b} mul");
+                for text in [format!("{mul} {c} add"), format!("{c} {mul} add")] {
+                    both_widths(&text, &[sum]);
+                    both_widths(
+                        &format!("{text} tee $s get $s get $x add"),
+                        &[sum, sum.wrapping_add(X)],
+                    );
+                }
+                for text in [format!("{mul} tee $s {c} add"), format!("{c} {mul} tee $s add")] {
+                    both_widths(&format!("{text} get $s"), &[sum, product]);
+                }
+                both_widths(&format!("{mul} set $s get $s {c} add get $s"), &[sum, product]);
+            }
+        }
+    }
+}
+
+/// Runs a body of operators whose names have no types, with 64 bits and with 32.
+fn both_widths(body: &str, expected: &[u64]) {
+    for ty in ["i64", "i32"] {
+        let words = body.split(' ').map(|word| match word {
+            "get" | "tee" | "set" => format!("local.{word}"),
+            "mul" | "add" | "sub" | "xor" | "const" => format!("{ty}.{word}"),
+            _ => word.to_owned(),
+        });
+        let body = words.collect::<Vec<_>>().join(" ");
+        let results = format!("{ty} ").repeat(expected.len());
+        let text = format!(
+            "(module (func (export \"f\") (param $x {ty}) (param $y {ty}) (param $z {ty}) \
+             (result {results}) (local $s {ty}) {body}))"
+        );
+        if ty == "i64" {
+            let args = [X, Y, Z].map(|value| Val::I64(value as i64));
+            check(&text, &args, expected);
+        } else {
+            let args = [X, Y, Z].map(|value| Val::I32(value as i32));
+            let narrow: Vec<u64> = expected.iter().map(|&value| u64::from(value as u32)).collect();
+            check(&text, &args, &narrow);
+        }
+    }
+}
+
+/// A copy of a local right before a branch, forwards and backwards, on zero and on others, where what is
+/// tested is what was copied, what was copied to, or neither.
+#[test]
+fn a_copy_and_a_branch() {
+    for tested in ["$a", "$b", "$c"] {
+        for invert in ["", "i32.eqz"] {
+            for (a, b, c) in [(0u32, 1u32, 1u32), (1, 0, 0), (7, 0, 9), (0, 5, 0), (3, 4, 0)] {
+                let after = |name| match name {
+                    "$a" | "$b" => a,
+                    _ => c,
+                };
+                let taken = (after(tested) != 0) == invert.is_empty();
+                let text = format!(
+                    "(module (func (export \"f\") (param $a i32) (param $b i32) (param $c i32)
+                        (result i32 i32)
+                        block $out
+                            local.get $a local.set $b
+                            local.get {tested} {invert}
+                            br_if $out
+                            i32.const 1 local.get $b return
+                        end
+                        i32.const 2 local.get $b))"
+                );
+                let args = [a, b, c].map(|value| Val::I32(value as i32));
+                check(&text, &args, &[if taken { 2 } else { 1 }, a.into()]);
+            }
+        }
+    }
+    // Backwards: $b follows $a by one round, and the loop ends when what is tested says so.
+    for (tested, rounds) in [("$a", 5u64), ("$b", 6)] {
+        let text = format!(
+            "(module (func (export \"f\") (param $a i32) (result i32 i32)
+                (local $b i32) (local $n i32) (local $next i32)
+                loop $again
+                    local.get $n i32.const 1 i32.add local.set $n
+                    local.get $a local.set $next
+                    local.get $a i32.const 1 i32.sub local.set $a
+                    local.get $next local.set $b
+                    local.get {tested}
+                    br_if $again
+                end
+                local.get $n local.get $b))"
+        );
+        check(&text, &[Val::I32(5)], &[rounds, if tested == "$a" { 1 } else { 0 }]);
+    }
+}
