@@ -8,7 +8,9 @@ mod hostile_support;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hostile_support::{engine_with, engines, invoke, store};
-use palisade::{Engine, ExternRef, Instance, Linker, Module, Ref, Resource, Store, TrapCode, Val};
+use palisade::{
+    Engine, ExternRef, Instance, Limits, Linker, Module, Ref, Resource, Store, TrapCode, Val,
+};
 use palisade_tests::{DISPATCHERS, link, module};
 
 static ALONE: Mutex<()> = Mutex::new(());
@@ -287,4 +289,30 @@ fn v4_operands_that_pile_up_are_refused_before_memory_is() {
     let engine = engine_with(DISPATCHERS[0], |_| {});
     let error = Module::new(&engine, &text).expect_err("20,000,000 operands").to_string();
     assert!(error.contains("limit") && error.contains("operands"), "{error}");
+}
+
+/// An empty block of four bytes may take and give a thousand operands, which are all checked: what a module
+/// may ask for of that is limited as a whole, however many functions it is in.
+#[test]
+fn v4_operands_that_are_checked_over_and_over_are_counted() {
+    let numbers = " i64".repeat(1_000);
+    let block = format!("block (param{numbers}) (result{numbers}) end ");
+    let func =
+        format!("(func (param{numbers}) (result{numbers}) unreachable {})", block.repeat(20));
+    let text = format!("(module {})", func.repeat(10));
+    for (limit, fits) in [(1_000_000, true), (700_000, false), (100_000, false)] {
+        let engine = engine_with(DISPATCHERS[0], |config| {
+            let mut limits = Limits::default();
+            limits.operand_checks = limit;
+            config.limits(limits);
+        });
+        let loaded = Module::new(&engine, &text);
+        match loaded {
+            Ok(_) => assert!(fits, "{limit}"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!fits && error.contains("--limit operand-checks="), "{limit}: {error}");
+            }
+        }
+    }
 }

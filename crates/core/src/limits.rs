@@ -106,6 +106,10 @@ limits! {
     /// Operands that stand on the stack of one function at once. One call of two bytes pushes up to a
     /// thousand, so this is what bounds the memory that checking a function takes.
     operands, Operands, "operands", MILLION, STRICT, 100_000_000;
+    /// Operands that the operators of a whole module take and give, where a type of the module has more
+    /// than 32 of them (elsewhere the size of the module bounds their number). A block of four bytes may take and
+    /// give a thousand each, so this is what bounds the time that checking a module takes.
+    operand_checks, OperandChecks, "operand-checks", 500 * MILLION, 100 * MILLION, 1 << 40;
     /// Targets of one `br_table`.
     br_table, BrTable, "br-table", MILLION, 65_520, 7_654_321;
     /// How deep a chain of subtypes may be.

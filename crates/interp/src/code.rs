@@ -53,6 +53,19 @@ impl Ty {
         }
     }
 
+    /// The type as a list of one.
+    pub(crate) fn alone(self) -> &'static [Self] {
+        match self {
+            Self::I32 => &[Self::I32],
+            Self::I64 => &[Self::I64],
+            Self::F32 => &[Self::F32],
+            Self::F64 => &[Self::F64],
+            Self::V128 => &[Self::V128],
+            Self::Func => &[Self::Func],
+            Self::Ref => &[Self::Ref],
+        }
+    }
+
     /// How many cells it takes in the value stack.
     pub(crate) fn cells(self) -> u32 {
         match self {

@@ -5,14 +5,14 @@
 //! error that is reported is the one of the first bad function, however many threads looked.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use palisade_core::{LimitKind, Limits};
 use wasmparser::{
-    BinaryReader, FuncToValidate, FuncValidator, FuncValidatorAllocations, ValType,
-    ValidatorResources, WasmFeatures, WasmModuleResources,
+    BinaryReader, CompositeInnerType, FuncToValidate, FuncValidator, FuncValidatorAllocations,
+    Operator, ValType, ValidatorResources, WasmFeatures, WasmModuleResources,
 };
 
 use crate::decode::poll;
@@ -32,6 +32,10 @@ const BATCH: usize = 16;
 const BR_TABLE: u8 = 0x0e;
 /// A `br_table` with no more targets than this goes to the parser as it is.
 const SHORT_TABLE: u32 = 64;
+/// Operators that take and give no more operands than this are not worth counting.
+const WIDE: usize = 32;
+/// Operands that a thread counts before it tells the others.
+const CHECKS_AT_ONCE: u64 = 10_000;
 /// Operators between two looks at the cancellation flag.
 const POLL_EVERY: u32 = 1024;
 
@@ -62,6 +66,10 @@ struct Progress {
     next: AtomicUsize,
     /// The lowest function that failed.
     failed: AtomicUsize,
+    /// Operands that were taken and given in bodies that are done.
+    checks: AtomicU64,
+    /// Whether those are counted.
+    wide: bool,
     error: Mutex<Option<(usize, DecodeError)>>,
     /// The first thing that is not executed.
     need: Mutex<Option<Need>>,
@@ -74,6 +82,8 @@ impl Bodies<'_> {
         let progress = Progress {
             next: AtomicUsize::new(0),
             failed: AtomicUsize::new(usize::MAX),
+            checks: AtomicU64::new(0),
+            wide: self.has_wide_types(),
             error: Mutex::new(None),
             need: Mutex::new(None),
         };
@@ -96,6 +106,16 @@ impl Bodies<'_> {
         error.map_or(Ok(need), |(_, error)| Err(error))
     }
 
+    /// Whether a type of the module makes operators take or give many operands.
+    fn has_wide_types(&self) -> bool {
+        let types = (0..).map_while(|index| self.resources.sub_type_at(index));
+        types.into_iter().any(|ty| match &ty.composite_type.inner {
+            CompositeInnerType::Func(func) => func.params().len() + func.results().len() > WIDE,
+            CompositeInnerType::Struct(fields) => fields.fields.len() > WIDE,
+            CompositeInnerType::Array(_) | CompositeInnerType::Cont(_) => false,
+        })
+    }
+
     fn work(&self, progress: &Progress) {
         let mut allocations = FuncValidatorAllocations::default();
         loop {
@@ -108,7 +128,7 @@ impl Bodies<'_> {
                 if func > progress.failed.load(Ordering::Relaxed) {
                     return;
                 }
-                match self.validate_one(func, allocations) {
+                match self.validate_one(func, allocations, progress) {
                     Ok((back, need)) => {
                         allocations = back;
                         progress.needs(need);
@@ -123,6 +143,7 @@ impl Bodies<'_> {
         &self,
         func: usize,
         allocations: FuncValidatorAllocations,
+        progress: &Progress,
     ) -> Result<(FuncValidatorAllocations, Option<Need>), DecodeError> {
         poll(self.cancel)?;
         let body = self.bodies.get(func).map(|body| body.range.clone()).unwrap_or_default();
@@ -139,7 +160,8 @@ impl Bodies<'_> {
         let mut reader = BinaryReader::new_features(data, start, features);
         let mut need = None;
         self.locals(&mut validator, &mut reader)?;
-        self.operators(&mut validator, reader, data, &mut need)?;
+        let checks = progress.wide.then_some(&progress.checks);
+        self.operators(&mut validator, reader, data, &mut need, checks)?;
         Ok((validator.into_allocations(), need))
     }
 
@@ -167,8 +189,10 @@ impl Bodies<'_> {
         mut reader: BinaryReader<'_>,
         data: &[u8],
         need: &mut Option<Need>,
+        all_checks: Option<&AtomicU64>,
     ) -> Result<(), DecodeError> {
         let mut until_poll = POLL_EVERY;
+        let mut checks = 0;
         while !reader.eof() {
             until_poll -= 1;
             if until_poll == 0 {
@@ -176,6 +200,15 @@ impl Bodies<'_> {
                 until_poll = POLL_EVERY;
             }
             let offset = reader.original_position();
+            if let Some(all_checks) = all_checks {
+                checks += operands_of(validator, &reader);
+                if checks > CHECKS_AT_ONCE {
+                    let all =
+                        all_checks.fetch_add(checks, Ordering::Relaxed).saturating_add(checks);
+                    self.limit(LimitKind::OperandChecks, offset, all)?;
+                    checks = 0;
+                }
+            }
             if data.get(reader.current_position()) == Some(&BR_TABLE) {
                 self.br_table(validator, &mut reader)?;
             } else {
@@ -190,6 +223,9 @@ impl Bodies<'_> {
             if operands > self.limits.operands {
                 return self.limit(LimitKind::Operands, offset, operands);
             }
+        }
+        if let Some(all_checks) = all_checks {
+            all_checks.fetch_add(checks, Ordering::Relaxed);
         }
         reader.finish_expression(&validator.visitor(reader.original_position())).map_err(malformed)
     }
@@ -247,6 +283,22 @@ impl Progress {
             *first = Some((func, error));
         }
     }
+}
+
+/// How many operands the operator that comes next takes and gives, for each of its targets if it is a
+/// branch table. Of one that is not well-formed, the validator will tell.
+fn operands_of(
+    validator: &mut FuncValidator<&ValidatorResources>,
+    reader: &BinaryReader<'_>,
+) -> u64 {
+    let offset = reader.original_position();
+    let Ok(op) = reader.peek_operator(&validator.visitor(offset)) else { return 0 };
+    let targets = match &op {
+        Operator::BrTable { targets } => u64::from(targets.len().min(SHORT_TABLE)) + 1,
+        _ => 1,
+    };
+    let (takes, gives) = op.operator_arity(validator).unwrap_or_default();
+    (u64::from(takes) + u64::from(gives)).saturating_mul(targets)
 }
 
 /// Reads and validates one operator, and notes whether it is not executed.

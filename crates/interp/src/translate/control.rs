@@ -2,7 +2,7 @@
 
 use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 
-use crate::code::Ty;
+use crate::code::{Signature, Ty};
 use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, CountOps, FormIdx};
 use crate::ops::call::{RETURN_IMM, RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps};
 use crate::ops::control::{
@@ -30,11 +30,39 @@ enum Kind {
     Dead,
 }
 
+/// The parameters and results of a block.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum BlockTy<'m> {
+    /// No parameters, and one result or none.
+    Plain(Option<Ty>),
+    /// Those of a function type.
+    Func(&'m Signature),
+    /// The results of the function, whose parameters are locals.
+    Function(&'m [Ty]),
+}
+
+impl<'m> BlockTy<'m> {
+    fn params(self) -> &'m [Ty] {
+        match self {
+            Self::Func(signature) => &signature.params,
+            Self::Plain(_) | Self::Function(_) => &[],
+        }
+    }
+
+    fn results(self) -> &'m [Ty] {
+        match self {
+            Self::Plain(None) => &[],
+            Self::Plain(Some(ty)) => ty.alone(),
+            Self::Func(signature) => &signature.results,
+            Self::Function(results) => results,
+        }
+    }
+}
+
 /// A control frame of the function.
 pub(super) struct Frame<'m> {
     kind: Kind,
-    params: Vec<Ty>,
-    results: std::borrow::Cow<'m, [Ty]>,
+    ty: BlockTy<'m>,
     /// Heights of the stack below the block's parameters.
     entries: usize,
     cells: u32,
@@ -58,8 +86,7 @@ impl<'m> Frame<'m> {
     pub(super) fn function(stack: &Stack, results: &'m [Ty]) -> Self {
         Self {
             kind: Kind::Function,
-            params: Vec::new(),
-            results: results.into(),
+            ty: BlockTy::Function(results),
             entries: 0,
             cells: stack.cells,
             refs: stack.refs,
@@ -69,8 +96,8 @@ impl<'m> Frame<'m> {
     }
 
     /// What a branch to this frame takes along.
-    fn label_types(&self) -> &[Ty] {
-        if matches!(self.kind, Kind::Loop(_)) { &self.params } else { &self.results }
+    fn label_types(&self) -> &'m [Ty] {
+        if matches!(self.kind, Kind::Loop(_)) { self.ty.params() } else { self.ty.results() }
     }
 }
 
@@ -106,8 +133,7 @@ impl Translator<'_> {
             | Operator::TryTable { .. } => {
                 self.frames.push(Frame {
                     kind: Kind::Dead,
-                    params: Vec::new(),
-                    results: Vec::new().into(),
+                    ty: BlockTy::Plain(None),
                     entries: 0,
                     cells: 0,
                     refs: 0,
@@ -123,16 +149,16 @@ impl Translator<'_> {
     }
 
     fn push_frame(&mut self, kind: Kind, ty: BlockType) -> Result<()> {
-        let (params, results) = self.block_types(ty)?;
+        let ty = self.block_type(ty)?;
+        let params = ty.params();
         let Some(entries) = self.stack.entries.len().checked_sub(params.len()) else {
             return invalid();
         };
-        let (cells, refs) = sizes(&params);
-        let label = sizes(if matches!(kind, Kind::Loop(_)) { &params } else { &results });
+        let (cells, refs) = sizes(params);
+        let label = sizes(if matches!(kind, Kind::Loop(_)) { params } else { ty.results() });
         self.frames.push(Frame {
             kind,
-            params,
-            results: results.into(),
+            ty,
             entries,
             cells: self.stack.cells - cells,
             refs: self.stack.refs - refs,
@@ -184,7 +210,7 @@ impl Translator<'_> {
         self.stack.truncate(entries);
         let Some(frame) = self.frames.last_mut() else { return invalid() };
         frame.kind = Kind::Else;
-        for ty in frame.params.clone() {
+        for &ty in frame.ty.params() {
             self.push(ty, Loc::Slot)?;
         }
         self.reachable = true;
@@ -229,7 +255,7 @@ impl Translator<'_> {
         self.bind();
         self.stack.truncate(frame.entries);
         if labelled {
-            for &ty in frame.results.iter() {
+            for &ty in frame.ty.results() {
                 self.push(ty, Loc::Slot)?;
             }
             self.reachable = true;
@@ -267,7 +293,7 @@ impl Translator<'_> {
         if frame.label_types().len() >= MANY {
             return self.move_many(index, last_use);
         }
-        let types = frame.label_types().to_vec();
+        let types = frame.label_types();
         let (mut cell, mut reference) = (frame.cells, frame.refs);
         let Some(first) = self.stack.entries.len().checked_sub(types.len()) else {
             return invalid();

@@ -9,6 +9,7 @@ use crate::ops::control::{
     CONST, COPY, COPY_ACC, COPY_TO_ACC, COPY2, ConstOps, SMALL_CONST, SmallConstOps,
 };
 use crate::ops::refs;
+use crate::translate::control::BlockTy;
 use crate::translate::emit::At;
 use crate::translate::stack::{Entry, Loc, Pending};
 use crate::translate::{Copied, MAX_FRAME_CELLS, Result, Stop, Translator, invalid};
@@ -22,7 +23,7 @@ pub(super) enum Source {
     Imm(u64),
 }
 
-impl Translator<'_> {
+impl<'m> Translator<'m> {
     /// The interpreter's view of a type of the module.
     pub(super) fn ty(&self, ty: ValType) -> Ty {
         match ty {
@@ -351,12 +352,12 @@ impl Translator<'_> {
     }
 
     /// The parameters and results of a block.
-    pub(super) fn block_types(&self, ty: wasmparser::BlockType) -> Result<(Vec<Ty>, Vec<Ty>)> {
+    pub(super) fn block_type(&self, ty: wasmparser::BlockType) -> Result<BlockTy<'m>> {
         Ok(match ty {
-            wasmparser::BlockType::Empty => (Vec::new(), Vec::new()),
-            wasmparser::BlockType::Type(ty) => (Vec::new(), vec![self.ty(ty)]),
+            wasmparser::BlockType::Empty => BlockTy::Plain(None),
+            wasmparser::BlockType::Type(ty) => BlockTy::Plain(Some(self.ty(ty))),
             wasmparser::BlockType::FuncType(index) => match self.module.signature_at(index) {
-                Some(signature) => (signature.params.to_vec(), signature.results.to_vec()),
+                Some(signature) => BlockTy::Func(signature),
                 None => return invalid(),
             },
         })
