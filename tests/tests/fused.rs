@@ -27,7 +27,7 @@ const Z: u64 = 0xFFFF_FFFF_8000_0001;
 /// Products to which something is added: factors and summand from locals, from what was just computed,
 /// from constants; on both sides; with the sum used, the sum stored, and the product used again.
 #[test]
-fn a_product_and_a_sum() {
+fn c8_a_product_and_a_sum() {
     let factors = [("get $x", X), ("get $y", Y), ("get $x get $z xor", X ^ Z), ("const 77", 77)];
     let summands = [("get $z", Z), ("get $x", X), ("const 5", 5), ("get $z get $x sub", Z - X)];
     for (a, a_value) in factors {
@@ -80,7 +80,7 @@ fn both_widths(body: &str, expected: &[u64]) {
 /// A copy of a local right before a branch, forwards and backwards, on zero and on others, where what is
 /// tested is what was copied, what was copied to, or neither.
 #[test]
-fn a_copy_and_a_branch() {
+fn c8_a_copy_and_a_branch() {
     for tested in ["$a", "$b", "$c"] {
         for invert in ["", "i32.eqz"] {
             for (a, b, c) in [(0u32, 1u32, 1u32), (1, 0, 0), (7, 0, 9), (0, 5, 0), (3, 4, 0)] {
