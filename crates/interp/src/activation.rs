@@ -124,6 +124,7 @@ unsafe fn enter(
         if window.add(ref_room) > (*ctx).ref_limit {
             return Err(bare(TrapCode::StackOverflow));
         }
+        (*ctx).ref_high = (*ctx).ref_high.max(window.add(ref_room));
         let arguments = std::slice::from_raw_parts(cells, params + signature.ref_params as usize);
         signature.scatter(&signature.params, arguments, fp, window);
         let header = fp.add(params);

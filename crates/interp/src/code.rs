@@ -14,6 +14,7 @@ use palisade_core::{TrapCode, TypeId, ValClass, ValType};
 use palisade_module::{FuncIdx, ModuleInfo, TypeRegistry};
 use palisade_vm::layout::{Cell, VmCtx, VmOffsets, VmRef};
 
+use crate::gc_type::GcType;
 use crate::ops::call::{BRIDGE, HEADER_CELLS};
 use crate::ops::control::HALT;
 use crate::ops::stub::TRANSLATE;
@@ -39,7 +40,7 @@ pub(crate) enum Ty {
 }
 
 impl Ty {
-    fn of(ty: ValType, types: &TypeRegistry) -> Self {
+    pub(crate) fn of(ty: ValType, types: &TypeRegistry) -> Self {
         match ty {
             ValType::I32 => Self::I32,
             ValType::I64 => Self::I64,
@@ -221,6 +222,8 @@ pub struct InterpModule {
     by_type: HashMap<TypeId, Option<Arc<Signature>>>,
     /// The signatures of other modules' types that host calls have asked for.
     foreign: Mutex<HashMap<TypeId, Arc<Signature>>>,
+    /// Structure and array types by type index, made when first asked for.
+    gc_types: Box<[OnceLock<Box<GcType>>]>,
     /// A stub for each defined function.
     stubs: Box<[u64]>,
     code: Box<[OnceLock<Box<FuncCode>>]>,
@@ -269,6 +272,7 @@ impl InterpModule {
             let signature = signature.map_or(std::ptr::null(), Arc::as_ptr);
             stubs.extend([signature as u64, u64::from(cells) * 8, translate, index as u64]);
         }
+        let gc_types = info.types.iter().map(|_| OnceLock::new()).collect();
         Arc::new(Self {
             info,
             offsets,
@@ -278,6 +282,7 @@ impl InterpModule {
             signatures,
             by_type: known,
             foreign: Mutex::default(),
+            gc_types,
             stubs: stubs.into(),
             code: (0..defined).map(|_| OnceLock::new()).collect(),
             by_address: Mutex::default(),
@@ -340,6 +345,21 @@ impl InterpModule {
     /// The signature of a function type that this module declares.
     pub(crate) fn signature_of(&self, id: TypeId) -> Option<&Signature> {
         self.by_type.get(&id)?.as_deref()
+    }
+
+    /// A structure or array type of this module. It stays where it is as long as the module lives.
+    pub(crate) fn gc_type(&self, type_index: u32) -> Option<&GcType> {
+        let place = self.gc_types.get(type_index as usize)?;
+        if let Some(known) = place.get() {
+            return Some(known);
+        }
+        let made = GcType::new(&self.types, *self.info.types.get(type_index as usize)?)?;
+        Some(place.get_or_init(|| Box::new(made)))
+    }
+
+    /// Whether a type has no subtypes but itself.
+    pub(crate) fn is_final(&self, id: TypeId) -> bool {
+        self.types.get(id).is_some_and(|ty| ty.is_final)
     }
 
     /// The signature of any function type of the engine.

@@ -11,6 +11,7 @@
 
 mod activation;
 mod code;
+mod gc_type;
 mod ops;
 mod state;
 mod trace;

@@ -21,7 +21,7 @@ pub(crate) const ALL: WasmFeatures =
 
 /// What the engines execute.
 const EXECUTED: WasmFeatures =
-    ALL.difference(WasmFeatures::GC).difference(WasmFeatures::EXCEPTIONS);
+    ALL.difference(WasmFeatures::EXCEPTIONS);
 
 /// The features whose operators the engines execute: those of [`crate::default_features`] but for
 /// garbage collection and exceptions. A module that needs another one is refused by

@@ -7,7 +7,9 @@ use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, CountOps, FormIdx};
 use crate::ops::call::{RETURN_IMM, RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps};
 use crate::ops::control::{BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, COPY_SPAN, TableOps};
 use crate::ops::refs as ref_ops;
+use crate::ops::cast::{BRANCH_NULL, BRANCH_SAME, RefBranchOps};
 use crate::translate::emit::{At, Fixup};
+use crate::translate::gc::Question;
 use crate::translate::stack::{Loc, RegState, Stack};
 use crate::translate::values::Source;
 use crate::translate::{Last, Result, Translator, invalid};
@@ -85,6 +87,8 @@ pub(super) enum Cond {
     Value(Source),
     /// Whether the function reference in a cell, a 64-bit number, is null.
     NullCell(u16),
+    /// What is asked about references.
+    Asked(Question),
 }
 
 impl Translator<'_> {
@@ -162,7 +166,7 @@ impl Translator<'_> {
     /// A label stands here: nothing is known of the accumulators, and nothing can be taken back.
     fn bind(&mut self) {
         self.stack.forget();
-        self.last = [None; 3];
+        self.forget_newest();
     }
 
     pub(super) fn visit_else(&mut self) -> Result<()> {
@@ -279,7 +283,7 @@ impl Translator<'_> {
                 Loc::Slot if entry.slot == to => {}
                 Loc::Slot => self.copy(entry.ty, to, entry.slot)?,
                 Loc::Local(from) => self.copy(entry.ty, to, from)?,
-                Loc::Const(bits) => self.put_const(to, bits),
+                Loc::Const(bits) => self.put_const_of(entry.ty, to, bits),
                 Loc::Acc => {
                     let Some(reg) = entry.ty.reg() else { return invalid() };
                     let here = self.emitter.here();
@@ -361,7 +365,7 @@ impl Translator<'_> {
     /// What follows cannot be reached.
     pub(super) fn stop(&mut self) {
         self.reachable = false;
-        self.last = [None; 3];
+        self.forget_newest();
     }
 
     pub(super) fn visit_br_if(&mut self, relative: u32) -> Result<()> {
@@ -395,7 +399,7 @@ impl Translator<'_> {
         }
         let here = self.emitter.here();
         self.emitter.resolve(around, here);
-        self.last = [None; 3];
+        self.forget_newest();
         Ok(())
     }
 
@@ -475,6 +479,12 @@ impl Translator<'_> {
                 imm: last.imm,
             });
         }
+        if entry.loc == Loc::Acc
+            && let Some(pending) = pending
+            && let Some(question) = self.take_question(pending.at)
+        {
+            return Ok(Cond::Asked(question));
+        }
         Ok(Cond::Value(match self.source(entry) {
             Source::Imm(bits) => {
                 self.put_const(entry.slot, bits);
@@ -500,6 +510,17 @@ impl Translator<'_> {
                 let op = if sense { BinIdx::I64Eq } else { BinIdx::I64Ne };
                 let Some(handlers) = op.branch(FormIdx::SI) else { return invalid() };
                 self.emit(handlers[back], BranchImm { handler: 0, offset: 0, a, pad: 0, imm: 0u64 })
+            }
+            Cond::Asked(question) => {
+                let of = |a, b| RefBranchOps { handler: 0, offset: 0, a, b };
+                let sense = usize::from(sense);
+                match question {
+                    Question::Null(a) => self.emit(BRANCH_NULL[sense][back], of(a, 0)),
+                    Question::Same(a, b) => self.emit(BRANCH_SAME[sense][back], of(a, b)),
+                    Question::Passes { a, test } => {
+                        self.emit(test.branch(sense == 1)[back], test.operands(a))
+                    }
+                }
             }
             Cond::Compare { mut op, mut form, mut a, mut b, imm } => {
                 if sense
@@ -596,9 +617,12 @@ impl Translator<'_> {
             [ty] if ty != Ty::V128 => {
                 let Some(&entry) = self.stack.entries.get(first) else { return invalid() };
                 let Some(reg) = ty.reg() else {
-                    let from = if let Loc::Local(from) = entry.loc { from } else { entry.slot };
-                    if from != 0 {
-                        self.copy(ty, 0, from)?;
+                    match entry.loc {
+                        Loc::Const(bits) => self.put_const_of(ty, 0, bits),
+                        Loc::Local(0) => {}
+                        Loc::Local(from) => self.copy(ty, 0, from)?,
+                        _ if entry.slot == 0 => {}
+                        _ => self.copy(ty, 0, entry.slot)?,
                     }
                     self.emit(RETURN0, operands(0, 0));
                     return Ok(());

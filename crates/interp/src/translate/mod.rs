@@ -13,6 +13,7 @@ mod atomic;
 mod calls;
 mod control;
 mod emit;
+mod gc;
 mod operators;
 mod simd;
 mod stack;
@@ -34,6 +35,7 @@ use crate::state::Handler;
 
 use control::Frame;
 use emit::{At, Emitter};
+use gc::{Asked, MadeRef};
 use stack::Stack;
 
 /// Why a translation stopped.
@@ -116,6 +118,10 @@ struct Translator<'m> {
     reachable: bool,
     /// The newest instructions, if they may be taken back: the newest one first.
     last: [Option<Last>; 3],
+    /// The newest instruction that made a reference.
+    made: Option<MadeRef>,
+    /// The newest instruction, if it asked about references.
+    asked: Option<Asked>,
     with_refs: bool,
     /// Where the window of references is entered.
     enter: Option<At>,
@@ -153,6 +159,8 @@ impl<'m> Translator<'m> {
             frames: Vec::new(),
             reachable: true,
             last: [None; 3],
+            made: None,
+            asked: None,
             with_refs,
             enter: None,
             offset: range.start as u32,
@@ -282,8 +290,15 @@ impl<'m> Translator<'m> {
     fn emit<T: Copy>(&mut self, handler: Handler, operands: T) -> At {
         let at = self.emitter.push(operands);
         self.emitter.patch(at, 0, self.module.word(handler));
-        self.last = [None; 3];
+        self.forget_newest();
         at
+    }
+
+    /// Nothing that stands in the code can be taken back or changed any more.
+    fn forget_newest(&mut self) {
+        self.last = [None; 3];
+        self.made = None;
+        self.asked = None;
     }
 
     /// Emits an instruction that may trap, or that calls.

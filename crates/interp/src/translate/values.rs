@@ -90,7 +90,7 @@ impl Translator<'_> {
             Loc::Slot => self.slot(entry.slot),
             Loc::Local(slot) => self.slot(slot),
             Loc::Const(bits) => {
-                self.put_const(entry.slot, bits);
+                self.put_const_of(entry.ty, entry.slot, bits);
                 self.slot(entry.slot)
             }
             Loc::Acc => {
@@ -127,6 +127,9 @@ impl Translator<'_> {
         self.emitter.patch(pending.at, 0, pending.store);
         self.emitter.patch(pending.at, 8, short);
         self.stack.wrote(slot);
+        if self.asked.is_some_and(|asked| asked.at == pending.at) {
+            self.asked = None;
+        }
         for last in self.last.iter_mut().flatten() {
             if last.at == pending.at {
                 last.stored = Some(short);
@@ -192,6 +195,16 @@ impl Translator<'_> {
         }
     }
 
+    /// Emits a constant of a type to a slot. The only one of references is null.
+    pub(super) fn put_const_of(&mut self, ty: Ty, slot: u32, bits: u64) {
+        if ty == Ty::Ref {
+            let operands = self.slots(slot, 0, 0, 0);
+            self.emit(refs::NULL, operands);
+        } else {
+            self.put_const(slot, bits);
+        }
+    }
+
     pub(super) fn slots(&self, d: u32, a: u32, b: u32, c: u32) -> Slots {
         Slots { handler: 0, d: self.slot(d), a: self.slot(a), b: self.slot(b), c: self.slot(c) }
     }
@@ -228,7 +241,7 @@ impl Translator<'_> {
                         self.spill(reg);
                     }
                 }
-                Loc::Const(bits) => self.put_const(entry.slot, bits),
+                Loc::Const(bits) => self.put_const_of(entry.ty, entry.slot, bits),
                 Loc::Local(from) if matches!(entry.ty, Ty::Ref | Ty::V128) => {
                     self.copy(entry.ty, entry.slot, from)?;
                 }
@@ -271,7 +284,7 @@ impl Translator<'_> {
         self.settle_from(self.stack.settled)?;
         let (Some(pending), Some(taken)) = (newest, taken) else { return Ok(pending) };
         let at = self.emitter.put_back(taken);
-        self.last = [None; 3];
+        self.forget_newest();
         Ok(Some(Pending { at, end: self.emitter.here(), ..pending }))
     }
 
@@ -295,7 +308,8 @@ impl Translator<'_> {
         }
         match entry.loc {
             Loc::Slot if ty == Ty::V128 && !preserved && self.redirect_vec(entry.slot, to) => {}
-            Loc::Const(bits) => self.put_const(to, bits),
+            Loc::Slot if ty == Ty::Ref && !preserved && self.redirect_ref(entry.slot, to) => {}
+            Loc::Const(bits) => self.put_const_of(ty, to, bits),
             Loc::Slot => self.copy_to_local(ty, to, entry.slot)?,
             Loc::Local(from) => self.copy_to_local(ty, to, from)?,
             Loc::Acc => {
