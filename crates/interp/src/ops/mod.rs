@@ -4,6 +4,7 @@ pub(crate) mod arith;
 pub(crate) mod atomic;
 pub(crate) mod call;
 pub(crate) mod control;
+pub(crate) mod exceptions;
 pub(crate) mod memory;
 pub(crate) mod refs;
 pub(crate) mod simd;

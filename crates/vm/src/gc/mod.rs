@@ -3,6 +3,7 @@
 //! One for each store, made with the first object. Objects are named by [`VmRef`]: offsets into a reservation of
 //! its own.
 
+mod field;
 pub mod layout;
 
 use std::collections::HashMap;
