@@ -172,6 +172,11 @@ impl ExnRef {
     pub(crate) fn check(self, store: StoreId) -> Result<()> {
         store.check(self.store, "exception")
     }
+
+    pub(crate) fn raw(self, store: &StoreOpaque) -> Result<VmRef> {
+        self.check(store.id)?;
+        Ok(self.raw)
+    }
 }
 
 impl Ref {

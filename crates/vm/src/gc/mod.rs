@@ -3,6 +3,7 @@
 //! One for each store, made with the first object. Objects are named by [`VmRef`]: offsets into a reservation of
 //! its own.
 
+mod exception;
 mod field;
 pub mod layout;
 
