@@ -200,10 +200,11 @@ impl Error {
     }
 
     /// Why the guest was ended, if it was ended by a trap or a limit. An error that a host function
-    /// returned is no trap, and neither is an exception.
+    /// returned is no trap. An exception that no guest caught is [`TrapCode::UncaughtException`].
     pub fn trap_code(&self) -> Option<TrapCode> {
         match &self.0.kind {
             ErrorKind::Trap(code) => Some(*code),
+            ErrorKind::Exception(_) => Some(TrapCode::UncaughtException),
             ErrorKind::Limit(_) => Some(TrapCode::LimitExceeded),
             ErrorKind::HostPanic(_) | ErrorKind::Internal(_) => Some(TrapCode::Internal),
             _ => None,
