@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use palisade_core::{TrapCode, TypeId, ValClass, ValType};
-use palisade_module::{FuncIdx, ModuleInfo, TypeRegistry};
+use palisade_module::{FuncIdx, ModuleInfo, TagIdx, TypeRegistry};
+use palisade_vm::gc::layout::StructLayout;
 use palisade_vm::layout::{Cell, VmCtx, VmOffsets, VmRef};
 
 use crate::gc_type::GcType;
+use crate::handlers::Handlers;
 use crate::ops::call::{BRIDGE, HEADER_CELLS};
 use crate::ops::control::HALT;
 use crate::ops::stub::TRANSLATE;
@@ -190,6 +192,8 @@ pub(crate) struct FuncCode {
     /// Where instructions that may trap or call stand, in bytes from the first one, and the offset
     /// in the module that each came from. Ascending.
     pub(crate) marks: Box<[(u32, u32)]>,
+    /// What it catches, and where references move.
+    pub(crate) handlers: Option<Box<Handlers>>,
     /// The slot of the frame's header.
     pub(crate) header: u32,
 }
@@ -206,7 +210,9 @@ impl FuncCode {
 
     /// The bytes that it takes.
     fn bytes(&self) -> u64 {
-        (size_of::<Self>() + size_of_val(&*self.words) + size_of_val(&*self.marks)) as u64
+        let handlers = self.handlers.as_ref().map_or(0, |handlers| handlers.bytes());
+        let code = size_of_val(&*self.words) + size_of_val(&*self.marks);
+        (size_of::<Self>() + code + handlers) as u64
     }
 }
 
@@ -220,6 +226,8 @@ pub struct InterpModule {
     /// By type index; `None` for types that are not of functions.
     signatures: Vec<Option<Arc<Signature>>>,
     by_type: HashMap<TypeId, Option<Arc<Signature>>>,
+    /// How exceptions look whose tags have these types.
+    exceptions: HashMap<TypeId, StructLayout>,
     /// The signatures of other modules' types that host calls have asked for.
     foreign: Mutex<HashMap<TypeId, Arc<Signature>>>,
     /// Structure and array types by type index, made when first asked for.
@@ -262,6 +270,13 @@ impl InterpModule {
                 known.entry(id).or_insert_with(|| Signature::new(&types, id).map(Arc::new)).clone()
             })
             .collect();
+        let mut exceptions = HashMap::new();
+        for &id in &info.tags {
+            if let Some(ty) = types.func_type(id) {
+                let layout = || StructLayout::of_exception(&types, &ty.params);
+                exceptions.entry(id).or_insert_with(layout);
+            }
+        }
         let defined = info.bodies.len();
         let translate = code_word(TRANSLATE, tail_calls);
         let mut stubs = Vec::with_capacity(defined * STUB_WORDS);
@@ -281,6 +296,7 @@ impl InterpModule {
             tail_calls,
             signatures,
             by_type: known,
+            exceptions,
             foreign: Mutex::default(),
             gc_types,
             stubs: stubs.into(),
@@ -409,16 +425,30 @@ impl InterpModule {
             let offset = self.info.bodies.get(defined as usize)?.range.start as u32;
             return Some(Place { defined, header, offset });
         }
+        let (code, defined, within) = self.code_at(ip)?;
+        let mark = code.marks.partition_point(|&(at, _)| at <= within);
+        let offset = mark.checked_sub(1).and_then(|i| code.marks.get(i)).map_or(0, |m| m.1);
+        Some(Place { defined, header: code.header, offset })
+    }
+
+    /// The translated function that a code address belongs to, its index among the defined ones, and
+    /// how many bytes from its first instruction the address is.
+    pub(crate) fn code_at(&self, ip: usize) -> Option<(&FuncCode, u32, u32)> {
         let addresses = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let (&start, &defined) = addresses.range(..=ip).next_back()?;
         let code = self.code.get(defined as usize)?.get()?;
         let within = ip - start;
-        if within > code.words.len() * 8 {
-            return None;
-        }
-        let mark = code.marks.partition_point(|&(at, _)| at as usize <= within);
-        let offset = mark.checked_sub(1).and_then(|i| code.marks.get(i)).map_or(0, |m| m.1);
-        Some(Place { defined, header: code.header, offset })
+        (within <= code.words.len() * 8).then_some((&**code, defined, within as u32))
+    }
+
+    /// Where contexts hold the identity of a tag.
+    pub(crate) fn tag_offset(&self, tag: u32) -> u32 {
+        self.offsets.tag(TagIdx(tag))
+    }
+
+    /// How exceptions of a tag look, by the tag's index.
+    pub(crate) fn exception(&self, tag: u32) -> Option<&StructLayout> {
+        self.exceptions.get(self.info.tags.get(tag as usize)?)
     }
 
     /// The index of a defined function among all functions.

@@ -355,7 +355,7 @@ impl StoreOpaque {
         unsafe { self.vm.as_mut() }
     }
 
-    fn ctx(&mut self) -> &mut VmStoreCtx {
+    pub(crate) fn ctx(&mut self) -> &mut VmStoreCtx {
         // SAFETY: the context lives as long as the store and is touched by its thread alone.
         unsafe { self.ctx.as_mut() }
     }

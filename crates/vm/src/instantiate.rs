@@ -149,7 +149,7 @@ impl StoreInner {
     ) -> Result<InstanceId, InstantiateError> {
         let index = self.charge_instance(&module, &offsets)?;
         let memories = self.make_memories(&module, imports.memories)?;
-        let tags = self.make_tags(&module, imports.tags)?;
+        let tags = self.make_tags(&module, index, imports.tags)?;
         let context = Block::zeroed(offsets.size as usize, 16).ok_or(VmError::TooLarge {
             what: "the context of an instance",
             asked: u64::from(offsets.size),
@@ -209,10 +209,11 @@ impl StoreInner {
     fn make_tags(
         &mut self,
         module: &ModuleInfo,
+        instance: InstanceId,
         mut ids: Vec<TagId>,
     ) -> Result<Box<[TagId]>, InstantiateError> {
-        for &ty in module.tags.iter().skip(module.imported_tags as usize) {
-            ids.push(self.alloc_tag(ty)?);
+        for (index, &ty) in (0..).zip(&module.tags).skip(module.imported_tags as usize) {
+            ids.push(self.push_tag(ty, Some((instance, TagIdx(index))))?);
         }
         Ok(ids.into())
     }

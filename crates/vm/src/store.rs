@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use palisade_core::{RefType, TrapCode, TypeId, ValClass, ValType};
-use palisade_module::{ExportIdx, FuncIdx, TypeRegistry};
+use palisade_module::{ExportIdx, FuncIdx, TagIdx, TypeRegistry};
 
 use crate::deadline::{self, Armed};
 use crate::error::{BoxError, VmError};
 use crate::gc::Heap;
 use crate::global::{Global, GlobalSlab};
-use crate::ids::{InstanceId, MemoryId};
+use crate::ids::{InstanceId, MemoryId, TagId};
 use crate::import::ImportValue;
 use crate::instance::Instance;
 use crate::interrupt::InterruptHandle;
@@ -80,7 +80,9 @@ impl Default for StoreConfig {
 pub(crate) struct Tag {
     pub(crate) type_id: TypeId,
     /// Its own number.
-    pub(crate) id: crate::ids::TagId,
+    pub(crate) id: TagId,
+    /// The instance that made it, and its index there; `None` for one of the host.
+    pub(crate) origin: Option<(InstanceId, TagIdx)>,
 }
 
 /// A host function with the reference that leads to it.

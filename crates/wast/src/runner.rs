@@ -164,7 +164,7 @@ impl<'scope, 'env> Runner<'scope, 'env> {
                 traps(outcome, message)
             }
             WastDirective::AssertException { exec, .. } => match self.execute(exec)? {
-                Err(error) if error.trap_code() == Some(TrapCode::UncaughtException) => Ok(()),
+                Err(error) if matches!(error.kind(), ErrorKind::Exception(_)) => Ok(()),
                 Err(error) => Err(format!("expected an exception; found: {error}")),
                 Ok(results) => {
                     Err(format!("expected an exception; found {}", describe_found(&results)))

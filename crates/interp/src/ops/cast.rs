@@ -343,10 +343,7 @@ impl<A: Ask2, const SENSE: bool, const BACK: bool> Op for AnswerBranch<A, SENSE,
 
 const fn answer_branches<A: Ask2>() -> [[Handler; 2]; 2] {
     [
-        [
-            handler::<AnswerBranch<A, false, false>>(),
-            handler::<AnswerBranch<A, false, true>>(),
-        ],
+        [handler::<AnswerBranch<A, false, false>>(), handler::<AnswerBranch<A, false, true>>()],
         [handler::<AnswerBranch<A, true, false>>(), handler::<AnswerBranch<A, true, true>>()],
     ]
 }

@@ -126,12 +126,7 @@ unsafe fn init_imm(at: *mut u8, kind: FieldKind, imm: i32) {
 }
 
 /// [`init`] for every kind.
-unsafe fn init_any(
-    s: &State,
-    at: *mut u8,
-    kind: FieldKind,
-    slot: u16,
-) -> Result<(), TrapCode> {
+unsafe fn init_any(s: &State, at: *mut u8, kind: FieldKind, slot: u16) -> Result<(), TrapCode> {
     // SAFETY: as for `init`; a cell of that kind holds a reference to a function, or null.
     unsafe {
         if kind == FieldKind::Func {

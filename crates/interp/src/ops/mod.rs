@@ -5,6 +5,7 @@ pub(crate) mod atomic;
 pub(crate) mod call;
 pub(crate) mod cast;
 pub(crate) mod control;
+pub(crate) mod exceptions;
 pub(crate) mod fields;
 pub(crate) mod gc;
 pub(crate) mod memory;

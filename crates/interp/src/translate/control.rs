@@ -5,9 +5,9 @@ use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 use crate::code::Ty;
 use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, CountOps, FormIdx};
 use crate::ops::call::{RETURN_IMM, RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps};
+use crate::ops::cast::{BRANCH_NULL, BRANCH_SAME, RefBranchOps};
 use crate::ops::control::{BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, COPY_SPAN, TableOps};
 use crate::ops::refs as ref_ops;
-use crate::ops::cast::{BRANCH_NULL, BRANCH_SAME, RefBranchOps};
 use crate::translate::emit::{At, Fixup};
 use crate::translate::gc::Question;
 use crate::translate::stack::{Loc, RegState, Stack};
@@ -15,32 +15,34 @@ use crate::translate::values::Source;
 use crate::translate::{Last, Result, Translator, invalid};
 
 /// Where a branch offset stands in an instruction.
-const OFFSET_FIELD: u32 = 8;
+pub(super) const OFFSET_FIELD: u32 = 8;
 
 /// What a control frame is.
 #[derive(Copy, Clone, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Function,
     Block,
     Loop(At),
     /// With the branch that is taken when the condition does not hold.
     If(Fixup),
     Else,
+    /// The body of a `try_table` with clauses.
+    Try,
     /// In code that cannot be reached.
     Dead,
 }
 
 /// A control frame of the function.
 pub(super) struct Frame<'m> {
-    kind: Kind,
+    pub(super) kind: Kind,
     params: Vec<Ty>,
     results: std::borrow::Cow<'m, [Ty]>,
     /// Heights of the stack below the block's parameters.
-    entries: usize,
-    cells: u32,
-    refs: u32,
+    pub(super) entries: usize,
+    pub(super) cells: u32,
+    pub(super) refs: u32,
     /// Cells and references that a branch to this frame takes along.
-    label: (u32, u32),
+    pub(super) label: (u32, u32),
     /// Branches to the block's end.
     fixups: Vec<Fixup>,
 }
@@ -92,7 +94,7 @@ pub(super) enum Cond {
 }
 
 impl Translator<'_> {
-    fn depth(&self, relative: u32) -> Result<usize> {
+    pub(super) fn depth(&self, relative: u32) -> Result<usize> {
         match self.frames.len().checked_sub(relative as usize + 1) {
             Some(index) => Ok(index),
             None => invalid(),
@@ -124,7 +126,7 @@ impl Translator<'_> {
         }
     }
 
-    fn push_frame(&mut self, kind: Kind, ty: BlockType) -> Result<()> {
+    pub(super) fn push_frame(&mut self, kind: Kind, ty: BlockType) -> Result<()> {
         let (params, results) = self.block_types(ty)?;
         let Some(entries) = self.stack.entries.len().checked_sub(params.len()) else {
             return invalid();
@@ -164,7 +166,7 @@ impl Translator<'_> {
     }
 
     /// A label stands here: nothing is known of the accumulators, and nothing can be taken back.
-    fn bind(&mut self) {
+    pub(super) fn bind(&mut self) {
         self.stack.forget();
         self.forget_newest();
     }
@@ -194,6 +196,9 @@ impl Translator<'_> {
     }
 
     pub(super) fn visit_end(&mut self) -> Result<()> {
+        if matches!(self.frames.last(), Some(Frame { kind: Kind::Try, .. })) {
+            self.end_try()?;
+        }
         let Some(frame) = self.frames.last() else { return invalid() };
         let index = self.frames.len() - 1;
         let labelled = !frame.fixups.is_empty() || matches!(frame.kind, Kind::If(_));
@@ -240,14 +245,14 @@ impl Translator<'_> {
     }
 
     /// What is pending is about to be cut off the stack.
-    fn drop_pending(&mut self) {
+    pub(super) fn drop_pending(&mut self) {
         for reg in &mut self.stack.regs {
             reg.pending = None;
         }
     }
 
     /// Lets a branch lead to a frame's label.
-    fn lead(&mut self, index: usize, fixup: Fixup) {
+    pub(super) fn lead(&mut self, index: usize, fixup: Fixup) {
         if let Some(frame) = self.frames.get_mut(index) {
             match frame.kind {
                 Kind::Loop(target) => self.emitter.resolve(fixup, target),
@@ -256,7 +261,7 @@ impl Translator<'_> {
         }
     }
 
-    fn emit_br(&mut self, back: bool) -> At {
+    pub(super) fn emit_br(&mut self, back: bool) -> At {
         self.emit(BR[usize::from(back)], BranchOps { handler: 0, offset: 0, a: 0, pad: 0 })
     }
 
@@ -264,7 +269,7 @@ impl Translator<'_> {
     ///
     /// With `last_use`, the code goes on nowhere else, so that a value in an accumulator can be
     /// put into place by the instruction that makes it.
-    fn move_to(&mut self, index: usize, last_use: bool) -> Result<()> {
+    pub(super) fn move_to(&mut self, index: usize, last_use: bool) -> Result<()> {
         let Some(frame) = self.frames.get(index) else { return invalid() };
         if frame.label_types().len() >= MANY {
             return self.move_many(index, last_use);
@@ -342,7 +347,7 @@ impl Translator<'_> {
         matches!(self.frames.get(index), Some(Frame { kind: Kind::Function, .. }))
     }
 
-    fn is_loop(&self, index: usize) -> bool {
+    pub(super) fn is_loop(&self, index: usize) -> bool {
         matches!(self.frames.get(index), Some(Frame { kind: Kind::Loop(_), .. }))
     }
 
@@ -597,7 +602,7 @@ impl Translator<'_> {
 
     /// Emits a return of the values on top of the stack. Unless `last_use`, several of them have
     /// been settled already, and the stack is left as it is.
-    fn emit_return(&mut self, last_use: bool) -> Result<()> {
+    pub(super) fn emit_return(&mut self, last_use: bool) -> Result<()> {
         let signature = self.signature;
         let header = signature.param_cells as u16;
         let operands = |a: u32, count: u32| ReturnOps {

@@ -244,7 +244,11 @@ impl<'m> Translator<'m> {
     }
 
     /// Emits an instruction that makes a reference, after its operands were popped.
-    fn make_ref<T: Copy>(&mut self, handler: Handler, operands: impl FnOnce(u16) -> T) -> Result<()> {
+    fn make_ref<T: Copy>(
+        &mut self,
+        handler: Handler,
+        operands: impl FnOnce(u16) -> T,
+    ) -> Result<()> {
         self.emitter.mark(self.offset);
         self.make_ref_unmarked(handler, operands)
     }
@@ -487,9 +491,7 @@ impl<'m> Translator<'m> {
         let at = match question {
             Question::Null(a) => self.produce(cast::IS_NULL, slots(a, 0), Ty::I32)?,
             Question::Same(a, b) => self.produce(cast::SAME, slots(a, b), Ty::I32)?,
-            Question::Passes { a, test } => {
-                self.produce(test.test(), test.operands(a), Ty::I32)?
-            }
+            Question::Passes { a, test } => self.produce(test.test(), test.operands(a), Ty::I32)?,
         };
         self.is_zero_extended();
         self.asked = Some(Asked { at, end: self.emitter.here(), question });

@@ -13,6 +13,7 @@ mod atomic;
 mod calls;
 mod control;
 mod emit;
+mod exceptions;
 mod gc;
 mod operators;
 mod simd;
@@ -27,6 +28,7 @@ use palisade_module::fuel::BlockCosts;
 use palisade_module::wasmparser::{self, BinaryReader, FunctionBody, Operator};
 
 use crate::code::{FuncCode, InterpModule, Signature, Ty};
+use crate::handlers::Handlers;
 use crate::ops::arith::{BinIdx, FormIdx, Slots};
 use crate::ops::call::HEADER_CELLS;
 use crate::ops::control::{FUEL, NumberOps, ZERO, ZERO_FIXED};
@@ -35,6 +37,7 @@ use crate::state::Handler;
 
 use control::Frame;
 use emit::{At, Emitter};
+use exceptions::Try;
 use gc::{Asked, MadeRef};
 use stack::Stack;
 
@@ -114,6 +117,9 @@ struct Translator<'m> {
     stack: Stack,
     locals: Vec<Local>,
     frames: Vec<Frame<'m>>,
+    /// The `try_table`s among them.
+    tries: Vec<Try>,
+    handlers: Handlers,
     /// Whether the operator at hand can be reached.
     reachable: bool,
     /// The newest instructions, if they may be taken back: the newest one first.
@@ -157,6 +163,8 @@ impl<'m> Translator<'m> {
             stack: Stack::default(),
             locals: Vec::new(),
             frames: Vec::new(),
+            tries: Vec::new(),
+            handlers: Handlers::default(),
             reachable: true,
             last: [None; 3],
             made: None,
@@ -254,7 +262,12 @@ impl<'m> Translator<'m> {
         }
         let signature: *const Signature = self.signature;
         let (words, marks) = self.emitter.finish(signature as u64, u64::from(cells) * 8);
-        Ok(FuncCode { words, marks: marks.into_boxed_slice(), header: self.signature.param_cells })
+        Ok(FuncCode {
+            words,
+            marks: marks.into_boxed_slice(),
+            handlers: self.handlers.finish(),
+            header: self.signature.param_cells,
+        })
     }
 
     /// Translates one operator.

@@ -7,7 +7,9 @@
 
 mod alloc;
 mod collect;
+mod exception;
 mod externs;
+mod field;
 pub mod layout;
 mod object;
 pub mod roots;
