@@ -8,6 +8,7 @@
 
 pub mod const_expr;
 pub mod error;
+pub mod features;
 pub mod fuel;
 pub mod info;
 pub mod names;
