@@ -355,6 +355,45 @@ fn features_can_be_switched_off() {
 }
 
 #[test]
+fn switches_that_contradict_each_other_are_refused() {
+    let engine = |switches: &[(&str, bool)]| {
+        let mut config = Config::new();
+        for (name, on) in switches {
+            config.wasm_proposal(name, *on).expect(name);
+        }
+        Engine::new(&config)
+    };
+    let refused = |switches: &[(&str, bool)], on: &str, off: &str| {
+        let error = engine(switches).expect_err("a contradiction").to_string();
+        assert!(error.contains(&format!("`{on}` is switched on")), "{error}");
+        assert!(error.contains(&format!("`{off}`, which it needs")), "{error}");
+    };
+    refused(&[("simd", false), ("relaxed-simd", true)], "relaxed-simd", "simd");
+    refused(&[("relaxed-simd", true), ("simd", false)], "relaxed-simd", "simd");
+    refused(&[("bulk-memory", false), ("reference-types", true)], "reference-types", "bulk-memory");
+    refused(
+        &[("bulk-memory", false), ("function-references", true)],
+        "function-references",
+        "reference-types",
+    );
+    // The last word counts, and what was not asked for by name goes silently.
+    engine(&[("simd", false), ("relaxed-simd", true), ("simd", true)]).expect("both are on");
+    engine(&[("bulk-memory", false)]).expect("what builds on it was not asked for");
+    let mut config = Config::new();
+    config.wasm_bulk_memory(false);
+    for (name, on) in config.features() {
+        let gone = ["bulk_memory", "reference_types", "function_references", "gc", "exceptions"];
+        if gone.iter().any(|gone| name == format!("wasm_{gone}")) {
+            assert!(!on, "{name}");
+        }
+    }
+    let error = config.wasm_proposal("gc\n", true).map(|_| ()).expect_err("no such name");
+    assert!(error.to_string().contains("`gc\\n`; there are mutable-global, "), "{error}");
+    config.wasm_proposal("bulk-memory", true).expect("there is one of this name");
+    assert!(config.features().any(|feature| feature == ("wasm_bulk_memory", true)));
+}
+
+#[test]
 fn what_is_not_executed_is_refused_when_it_is_loaded() {
     for (switch, name, text, what) in [
         (

@@ -98,10 +98,10 @@ corpus_programs! {
         blake3_simd = "blake3-simd"
         simd_dot_product = "simd-dot_product"
         simd_byte_search = "simd-byte_search"
+        gc_arrays = "gc-arrays"
+        gc_binary_trees = "gc-binary-trees"
+        gc_list_cast = "gc-list-cast"
     }
     later {
-        "gc-arrays": "gc"
-        "gc-binary-trees": "gc"
-        "gc-list-cast": "gc"
     }
 }

@@ -190,6 +190,26 @@ pub(crate) struct Decoding {
     /// Set a limit of the decoder by its name (repeatable); `palisade features` lists them
     #[arg(long, value_name = "NAME=N", help_heading = "Limits")]
     pub(crate) limit: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) proposals: Proposals,
+}
+
+/// Which proposals modules may need.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Proposals {
+    /// Switch a proposal on or off by its name (repeatable, or a list with commas)
+    ///
+    /// All are on. `gc=off,threads=off` takes two away; what builds on them goes with them. `palisade
+    /// features` lists the names.
+    #[arg(
+        short = 'W',
+        long = "wasm",
+        value_name = "NAME=on|off",
+        value_delimiter = ',',
+        help_heading = "WebAssembly"
+    )]
+    pub(crate) wasm: Vec<String>,
 }
 
 /// How a module is decoded when it is only looked at.
@@ -206,6 +226,9 @@ pub(crate) struct Looking {
     /// Give up after this long (500ms, 2s, 1m)
     #[arg(long, value_name = "TIME", value_parser = quantity::duration_bound)]
     pub(crate) timeout: Option<Bound<Duration>>,
+
+    #[command(flatten)]
+    pub(crate) proposals: Proposals,
 }
 
 /// Check modules, without running anything
@@ -247,6 +270,9 @@ pub(crate) struct Features {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) proposals: Proposals,
 }
 
 /// Show the 46 functions of WASI preview 1 and the permission that each needs
@@ -271,6 +297,9 @@ pub(crate) struct Wast {
     /// The engine that runs them
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
     pub(crate) engine: Engine,
+
+    #[command(flatten)]
+    pub(crate) proposals: Proposals,
 }
 
 /// The subcommands by name. `run` comes first.
@@ -294,9 +323,9 @@ pub(crate) fn subcommand(name: &str) -> Option<Command> {
         "run" => "palisade [run] [OPTIONS] FILE [--] [ARGS]...",
         "validate" => "palisade validate [OPTIONS] FILE...",
         "inspect" => "palisade inspect [OPTIONS] FILE",
-        "features" => "palisade features [--json]",
+        "features" => "palisade features [OPTIONS]",
         "wasi" => "palisade wasi [--json]",
-        _ => "palisade wast [--engine ENGINE] FILE...",
+        _ => "palisade wast [OPTIONS] FILE...",
     };
     Some(
         flags_may_repeat(command)

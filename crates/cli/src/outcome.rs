@@ -43,7 +43,9 @@ fn status(error: &Error) -> Status {
         | ErrorKind::Poisoned
         | ErrorKind::WrongStore { .. }
         | ErrorKind::WrongEngine { .. } => Status::Internal,
-        ErrorKind::Trap(_) | ErrorKind::Limit(_) | ErrorKind::Host(_) => Status::Trap,
+        ErrorKind::Trap(_) | ErrorKind::Exception(_) | ErrorKind::Limit(_) | ErrorKind::Host(_) => {
+            Status::Trap
+        }
         ErrorKind::File { .. } => Status::Unreadable,
         _ => Status::Module,
     }

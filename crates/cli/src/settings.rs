@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use palisade::{Config, Engine};
 use palisade_core::{LimitKind, Limits};
 use palisade_wasi::Caps;
 
-use crate::args::{Bounds, Grants, Run};
+use crate::args::{Bounds, Grants, Proposals, Run};
 use crate::escape;
 use crate::failure::Failure;
 use crate::quantity::{self, Bound};
@@ -20,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) capabilities: Caps,
     /// Limits of the decoder.
     pub(crate) limits: Limits,
+    /// Proposals that are switched.
+    pub(crate) switches: Switches,
     /// Units of fuel; `None` does not meter.
     pub(crate) fuel: Option<u64>,
     /// From the start of the guest, and the same again for loading.
@@ -48,6 +51,7 @@ impl Settings {
         Self {
             capabilities: Caps::DEFAULT,
             limits: Limits::default(),
+            switches: Switches::default(),
             fuel: None,
             timeout: None,
             memory: None,
@@ -66,6 +70,7 @@ impl Settings {
         Self {
             capabilities: Caps::empty(),
             limits: Limits::strict(),
+            switches: Switches::default(),
             fuel: Some(1_000_000_000),
             timeout: Some(Duration::from_secs(60)),
             memory: Some(256 << 20),
@@ -85,6 +90,7 @@ impl Settings {
         settings.capabilities |= granted(&run.grants);
         settings.bound(&run.bounds);
         set_limits(&mut settings.limits, &run.decoding.limit)?;
+        settings.switches = Switches::of(&run.decoding.proposals)?;
         if settings.stack < MIN_STACK {
             return Err(Failure::usage(format!(
                 "--max-stack {}: the smallest stack is {}",
@@ -179,6 +185,54 @@ fn set_limits(limits: &mut Limits, changes: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The proposals that are switched on or off by name.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Switches(Vec<(String, bool)>);
+
+impl Switches {
+    /// What the option says, `NAME=on` or `NAME=off`. A name alone switches on; `y`, `yes`, `true` and
+    /// their opposites are understood as well.
+    pub(crate) fn of(options: &Proposals) -> Result<Self, Failure> {
+        let mut switches = Self::default();
+        for word in &options.wasm {
+            let (name, value) = word.split_once('=').unwrap_or((word, "on"));
+            let shown = escape::name(word);
+            let enable = match value {
+                "on" | "y" | "yes" | "true" => true,
+                "off" | "n" | "no" | "false" => false,
+                _ => {
+                    return Err(Failure::usage(format!("--wasm {shown}: neither `on` nor `off`"))
+                        .hint("write --wasm NAME=on or --wasm NAME=off, such as --wasm gc=off"));
+                }
+            };
+            if switches.0.iter().any(|(seen, _)| seen == name) {
+                return Err(Failure::usage(format!(
+                    "--wasm {} is given twice",
+                    escape::name(name)
+                )));
+            }
+            Config::new()
+                .wasm_proposal(name, enable)
+                .map_err(|error| Failure::usage(format!("--wasm {shown}: {error}")))?;
+            switches.0.push((name.to_owned(), enable));
+        }
+        Ok(switches)
+    }
+
+    /// Sets the switches.
+    pub(crate) fn apply(&self, config: &mut Config) -> Result<(), Failure> {
+        for (name, enable) in &self.0 {
+            config
+                .wasm_proposal(name, *enable)
+                .map_err(|error| Failure::usage(format!("--wasm: {error}")))?;
+        }
+        match Engine::new(config) {
+            Err(error) if !self.0.is_empty() => Err(Failure::usage(format!("--wasm: {error}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +287,10 @@ mod tests {
             ("a --limit nesting=many", "whole number"),
             ("a --limit locals=50001", "highest value is 50000"),
             ("a --limit locals=1 --limit locals=2", "twice"),
+            ("a --wasm gc=perhaps", "neither"),
+            ("a --wasm gcc=off", "there is no proposal `gcc`"),
+            ("a --wasm gc=off -W gc=off", "twice"),
+            ("a -W gc,gc=n", "twice"),
             ("a --max-stack 1", "smallest stack"),
             ("a --max-stack 2GiB", "largest stack"),
         ] {

@@ -110,7 +110,10 @@ fn features_as_text_and_json() {
 }
 
 /// One function `f` for each proposal, which uses something that only this proposal has.
-const SAMPLES: [(&str, &str); 15] = [
+const SAMPLES: [(&str, &str); 18] = [
+    ("mutable-global", r#"(global $g (mut i32) (i32.const 1)) (export "g" (global $g)) (func $f)"#),
+    ("sign-extension", "(func $f (drop (i32.extend8_s (i32.const 1))))"),
+    ("saturating-float-to-int", "(func $f (drop (i32.trunc_sat_f32_s (f32.const 1))))"),
     ("simd", "(func $f (drop (i8x16.add (v128.const i64x2 1 2) (v128.const i64x2 3 4))))"),
     (
         "relaxed-simd",
@@ -155,6 +158,39 @@ fn features_tells_the_truth() {
             place.line("inspect sample.wat").code(0).quietly();
         }
     }
+}
+
+#[test]
+fn proposals_are_switched_off_by_name() {
+    let place = Place::new();
+    for (name, body) in SAMPLES {
+        place.file("sample.wat", format!(r#"(module {body} (export "f" (func $f)))"#));
+        place.file("sample.wast", format!(r#"(module {body} (export "f" (func $f)))"#));
+        let off = format!("{name}=off");
+        for line in ["validate sample.wat", "inspect sample.wat", "run sample.wat --invoke f"] {
+            let ended = place.line(&format!("{line} --wasm {off}")).code(126);
+            let said = format!("the proposal `{name}` is switched off: --wasm {name}=on");
+            assert!(ended.stderr.contains(&said), "{line}: {ended:#?}");
+        }
+        place.line(&format!("wast -W {off} sample.wast")).code(1);
+        let found = json(&place, &format!("features --json -W {off}"));
+        let no = serde_json::json!({ "validated": false, "executed": false });
+        assert_eq!(found["proposals"][name], no, "{name}");
+    }
+}
+
+#[test]
+fn proposals_go_with_what_they_build_on() {
+    let place = Place::new();
+    let found = json(&place, "features --json -W simd=n,reference-types=false");
+    let validated = |name: &str| found["proposals"][name]["validated"] == true;
+    for gone in ["simd", "relaxed-simd", "reference-types", "function-references", "gc"] {
+        assert!(!validated(gone), "{gone}");
+    }
+    assert!(validated("bulk-memory") && validated("threads") && validated("multi-value"));
+    let ended = place.line("features --wasm simd=off,relaxed-simd=on").code(2);
+    let said = "the proposal `relaxed-simd` is switched on, and `simd`, which it needs, is";
+    assert!(ended.stderr.contains(said), "{ended:#?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use palisade_core::TrapCode;
-use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmStoreCtx};
+use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmRef, VmStoreCtx};
 use palisade_vm::store::StoreInner;
 
 use crate::code::{Glue, InterpModule, code_word};
@@ -11,6 +11,7 @@ use crate::ops::call::{HEADER_CELLS, code_of, signature_of, trap_code};
 use crate::ops::control::{BR_TEST, BranchOps, HALT};
 use crate::state::{Next, Op, State, handler, run};
 use crate::trace::{self, TrapInfo};
+use crate::unwind::unwind;
 
 /// Calls a function with the arguments in `cells`, in signature order; its results replace them.
 ///
@@ -58,7 +59,7 @@ fn bare(code: TrapCode) -> TrapInfo {
 /// What an activation changes in the store's context and has to leave as it was.
 struct Saved {
     stack_top: *mut Cell,
-    ref_fp: *mut palisade_vm::layout::VmRef,
+    ref_fp: *mut VmRef,
     depth_left: i64,
     exit: (*const u8, *mut Cell, *mut VmCtx),
 }
@@ -124,6 +125,7 @@ unsafe fn enter(
         if window.add(ref_room) > (*ctx).ref_limit {
             return Err(bare(TrapCode::StackOverflow));
         }
+        (*ctx).ref_high = (*ctx).ref_high.max(window.add(ref_room));
         let arguments = std::slice::from_raw_parts(cells, params + signature.ref_params as usize);
         signature.scatter(&signature.params, arguments, fp, window);
         let header = fp.add(params);
@@ -140,7 +142,17 @@ unsafe fn enter(
             f64a: 0.0,
         };
         state.reload_memory();
-        let status = run(state, module.tail_calls());
+        let mut status = run(state, module.tail_calls());
+        while status == TrapCode::UncaughtException as u64 && !(*ctx).pending_exn.is_null() {
+            status = match unwind(ctx) {
+                Ok(Some(state)) => run(state, module.tail_calls()),
+                Ok(None) => break,
+                Err(code) => {
+                    (*ctx).pending_exn = VmRef::NULL;
+                    code as u64
+                }
+            };
+        }
         if status != 0 {
             let code = trap_code(status as u32);
             let (frames, omitted) =

@@ -11,9 +11,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use palisade_core::{TrapCode, TypeId, ValClass, ValType};
-use palisade_module::{FuncIdx, ModuleInfo, TypeRegistry};
+use palisade_module::{FuncIdx, ModuleInfo, TagIdx, TypeRegistry};
+use palisade_vm::gc::layout::StructLayout;
 use palisade_vm::layout::{Cell, VmCtx, VmOffsets, VmRef};
 
+use crate::gc_type::GcType;
+use crate::handlers::Handlers;
 use crate::ops::call::{BRIDGE, HEADER_CELLS};
 use crate::ops::control::HALT;
 use crate::ops::stub::TRANSLATE;
@@ -39,7 +42,7 @@ pub(crate) enum Ty {
 }
 
 impl Ty {
-    fn of(ty: ValType, types: &TypeRegistry) -> Self {
+    pub(crate) fn of(ty: ValType, types: &TypeRegistry) -> Self {
         match ty {
             ValType::I32 => Self::I32,
             ValType::I64 => Self::I64,
@@ -202,6 +205,8 @@ pub(crate) struct FuncCode {
     /// Where instructions that may trap or call stand, in bytes from the first one, and the offset
     /// in the module that each came from. Ascending.
     pub(crate) marks: Box<[(u32, u32)]>,
+    /// What it catches, and where references move.
+    pub(crate) handlers: Option<Box<Handlers>>,
     /// The slot of the frame's header.
     pub(crate) header: u32,
 }
@@ -218,7 +223,9 @@ impl FuncCode {
 
     /// The bytes that it takes.
     fn bytes(&self) -> u64 {
-        (size_of::<Self>() + size_of_val(&*self.words) + size_of_val(&*self.marks)) as u64
+        let handlers = self.handlers.as_ref().map_or(0, |handlers| handlers.bytes());
+        let code = size_of_val(&*self.words) + size_of_val(&*self.marks);
+        (size_of::<Self>() + code + handlers) as u64
     }
 }
 
@@ -232,8 +239,12 @@ pub struct InterpModule {
     /// By type index; `None` for types that are not of functions.
     signatures: Vec<Option<Arc<Signature>>>,
     by_type: HashMap<TypeId, Option<Arc<Signature>>>,
+    /// How exceptions look whose tags have these types.
+    exceptions: HashMap<TypeId, StructLayout>,
     /// The signatures of other modules' types that host calls have asked for.
     foreign: Mutex<HashMap<TypeId, Arc<Signature>>>,
+    /// Structure and array types by type index, made when first asked for.
+    gc_types: Box<[OnceLock<Box<GcType>>]>,
     /// A stub for each defined function.
     stubs: Box<[u64]>,
     code: Box<[OnceLock<Box<FuncCode>>]>,
@@ -272,6 +283,13 @@ impl InterpModule {
                 known.entry(id).or_insert_with(|| Signature::new(&types, id).map(Arc::new)).clone()
             })
             .collect();
+        let mut exceptions = HashMap::new();
+        for &id in &info.tags {
+            if let Some(ty) = types.func_type(id) {
+                let layout = || StructLayout::of_exception(&types, &ty.params);
+                exceptions.entry(id).or_insert_with(layout);
+            }
+        }
         let defined = info.bodies.len();
         let translate = code_word(TRANSLATE, tail_calls);
         let mut stubs = Vec::with_capacity(defined * STUB_WORDS);
@@ -282,6 +300,7 @@ impl InterpModule {
             let signature = signature.map_or(std::ptr::null(), Arc::as_ptr);
             stubs.extend([signature as u64, u64::from(cells) * 8, translate, index as u64]);
         }
+        let gc_types = info.types.iter().map(|_| OnceLock::new()).collect();
         Arc::new(Self {
             info,
             offsets,
@@ -290,7 +309,9 @@ impl InterpModule {
             tail_calls,
             signatures,
             by_type: known,
+            exceptions,
             foreign: Mutex::default(),
+            gc_types,
             stubs: stubs.into(),
             code: (0..defined).map(|_| OnceLock::new()).collect(),
             by_address: Mutex::default(),
@@ -355,6 +376,21 @@ impl InterpModule {
         self.by_type.get(&id)?.as_deref()
     }
 
+    /// A structure or array type of this module. It stays where it is as long as the module lives.
+    pub(crate) fn gc_type(&self, type_index: u32) -> Option<&GcType> {
+        let place = self.gc_types.get(type_index as usize)?;
+        if let Some(known) = place.get() {
+            return Some(known);
+        }
+        let made = GcType::new(&self.types, *self.info.types.get(type_index as usize)?)?;
+        Some(place.get_or_init(|| Box::new(made)))
+    }
+
+    /// Whether a type has no subtypes but itself.
+    pub(crate) fn is_final(&self, id: TypeId) -> bool {
+        self.types.get(id).is_some_and(|ty| ty.is_final)
+    }
+
     /// The signature of any function type of the engine.
     pub(crate) fn signature(&self, id: TypeId) -> Option<Arc<Signature>> {
         let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
@@ -402,16 +438,30 @@ impl InterpModule {
             let offset = self.info.bodies.get(defined as usize)?.range.start as u32;
             return Some(Place { defined, header, offset });
         }
+        let (code, defined, within) = self.code_at(ip)?;
+        let mark = code.marks.partition_point(|&(at, _)| at <= within);
+        let offset = mark.checked_sub(1).and_then(|i| code.marks.get(i)).map_or(0, |m| m.1);
+        Some(Place { defined, header: code.header, offset })
+    }
+
+    /// The translated function that a code address belongs to, its index among the defined ones, and
+    /// how many bytes from its first instruction the address is.
+    pub(crate) fn code_at(&self, ip: usize) -> Option<(&FuncCode, u32, u32)> {
         let addresses = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let (&start, &defined) = addresses.range(..=ip).next_back()?;
         let code = self.code.get(defined as usize)?.get()?;
         let within = ip - start;
-        if within > code.words.len() * 8 {
-            return None;
-        }
-        let mark = code.marks.partition_point(|&(at, _)| at as usize <= within);
-        let offset = mark.checked_sub(1).and_then(|i| code.marks.get(i)).map_or(0, |m| m.1);
-        Some(Place { defined, header: code.header, offset })
+        (within <= code.words.len() * 8).then_some((&**code, defined, within as u32))
+    }
+
+    /// Where contexts hold the identity of a tag.
+    pub(crate) fn tag_offset(&self, tag: u32) -> u32 {
+        self.offsets.tag(TagIdx(tag))
+    }
+
+    /// How exceptions of a tag look, by the tag's index.
+    pub(crate) fn exception(&self, tag: u32) -> Option<&StructLayout> {
+        self.exceptions.get(self.info.tags.get(tag as usize)?)
     }
 
     /// The index of a defined function among all functions.

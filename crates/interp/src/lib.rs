@@ -11,10 +11,13 @@
 
 mod activation;
 mod code;
+mod gc_type;
+mod handlers;
 mod ops;
 mod state;
 mod trace;
 mod translate;
+mod unwind;
 mod val;
 
 pub use activation::{call, tail_calls_work};

@@ -17,6 +17,7 @@ use wasmparser::{
 use crate::describe;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::gate::{self, Need};
+use crate::hints::{self, HintSection};
 use crate::info::{FuncBody, ModuleBytes, ModuleInfo};
 use crate::text;
 use crate::types::TypeRegistry;
@@ -124,6 +125,9 @@ pub(crate) struct Outline<'a> {
     pub(crate) bodies: Vec<FuncBody>,
     pub(crate) custom_sections: Vec<(Box<str>, Range<usize>)>,
     pub(crate) name_section: Option<Range<usize>>,
+    pub(crate) hint_section: HintSection,
+    /// Whether the code section was seen.
+    code: bool,
     imported_funcs: u32,
     first_func: Option<FuncToValidate<ValidatorResources>>,
 }
@@ -169,7 +173,10 @@ impl<'a> Outline<'a> {
             Payload::StartSection { func, .. } => self.start = Some(func),
             Payload::ElementSection(section) => self.elements = Some(section),
             Payload::DataSection(section) => self.data = Some(section),
-            Payload::CodeSectionStart { count, .. } => self.bodies.reserve_exact(count as usize),
+            Payload::CodeSectionStart { count, .. } => {
+                self.code = true;
+                self.bodies.reserve_exact(count as usize);
+            }
             Payload::CodeSectionEntry(body) => {
                 self.bodies.push(FuncBody { range: place(body.range()) });
             }
@@ -177,6 +184,9 @@ impl<'a> Outline<'a> {
                 let range = place(section.data_range());
                 if section.name() == "name" && self.name_section.is_none() {
                     self.name_section = Some(range.clone());
+                }
+                if section.name() == hints::SECTION {
+                    self.hint_section.add(range.clone(), !self.code);
                 }
                 if self.custom_sections.len() < MOST_CUSTOM_SECTIONS {
                     self.custom_sections.push((section.name().into(), range));

@@ -13,6 +13,7 @@ use crate::const_expr::{ConstExpr, ConstOp};
 use crate::convert::{Converter, InGroup};
 use crate::decode::{Outline, malformed, place, poll};
 use crate::error::DecodeError;
+use crate::hints::BranchHints;
 use crate::info::*;
 use crate::names::Names;
 use crate::types::{RegisteredTypes, Registration, TypeRegistry};
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     escaping: Vec<bool>,
     custom_sections: Vec<(Box<str>, std::ops::Range<usize>)>,
     names: Names,
+    branch_hints: BranchHints,
 }
 
 /// Describes a module.
@@ -71,6 +73,7 @@ pub(crate) fn describe(
         escaping: Vec::new(),
         custom_sections: std::mem::take(&mut outline.custom_sections),
         names: Names::new(outline.name_section.take()),
+        branch_hints: BranchHints::new(std::mem::take(&mut outline.hint_section)),
     };
     parts.imports(&outline)?;
     parts.definitions(&outline)?;
@@ -323,6 +326,7 @@ impl Parts {
             escaping: self.escaping,
             custom_sections: self.custom_sections,
             names: self.names,
+            branch_hints: self.branch_hints,
         }
     }
 }

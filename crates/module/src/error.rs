@@ -7,6 +7,8 @@ use std::fmt::{self, Write as _};
 
 use palisade_core::LimitKind;
 
+use crate::features::{self, Proposal};
+
 /// Bytes were not accepted as a module.
 ///
 /// `Display` gives one line: what is wrong, and where.
@@ -21,6 +23,7 @@ struct Inner {
     kind: DecodeErrorKind,
     offset: Option<u64>,
     message: String,
+    missing: Option<&'static Proposal>,
 }
 
 /// The sort of a [`DecodeError`].
@@ -73,7 +76,7 @@ impl DecodeError {
         offset: Option<u64>,
         message: impl Into<String>,
     ) -> Self {
-        Self { inner: Box::new(Inner { kind, offset, message: message.into() }) }
+        Self { inner: Box::new(Inner { kind, offset, message: message.into(), missing: None }) }
     }
 
     pub(crate) fn malformed(offset: u64, message: impl Into<String>) -> Self {
@@ -86,16 +89,22 @@ impl DecodeError {
 
     pub(crate) fn from_parser(kind: DecodeErrorKind, error: &wasmparser::Error) -> Self {
         let mut message = escape_capped(error.message().as_bytes(), MESSAGE_CAP);
-        if let Some(features) = error.missing_wasm_feature() {
+        let missing = features::missing(error);
+        if let Some(Proposal { name, switch, .. }) = missing {
+            let _ = write!(
+                message,
+                " (the proposal `{name}` is switched off: --wasm {name}=on or \
+                 `Config::{switch}(true)` allows it)"
+            );
+        } else if let Some(features) = error.missing_wasm_feature() {
             for (name, _) in features.iter_names() {
-                let _ = write!(
-                    message,
-                    " (needs the feature `{}`)",
-                    name.to_lowercase().replace('_', "-")
-                );
+                let name = name.to_lowercase().replace('_', "-");
+                let _ = write!(message, " (`{name}` is nothing that Palisade has)");
             }
         }
-        Self::new(kind, Some(error.offset()), message)
+        let mut this = Self::new(kind, Some(error.offset()), message);
+        this.inner.missing = missing;
+        this
     }
 
     pub(crate) fn limit(kind: LimitKind, offset: u64, found: u64, limit: u64) -> Self {
@@ -145,6 +154,11 @@ impl DecodeError {
     /// What is wrong; without the place, where the kind's own words do not need it.
     pub fn message(&self) -> &str {
         &self.inner.message
+    }
+
+    /// The proposal that is switched off, if that is why the module was refused.
+    pub fn missing_proposal(&self) -> Option<&'static Proposal> {
+        self.inner.missing
     }
 
     fn line(&self) -> String {

@@ -20,11 +20,10 @@ pub(crate) const ALL: WasmFeatures =
     WasmFeatures::WASM3.union(WasmFeatures::CUSTOM_PAGE_SIZES).union(WasmFeatures::WIDE_ARITHMETIC);
 
 /// What the engines execute.
-const EXECUTED: WasmFeatures =
-    ALL.difference(WasmFeatures::GC).difference(WasmFeatures::EXCEPTIONS);
+const EXECUTED: WasmFeatures = ALL;
 
 /// The features whose operators the engines execute: those of [`crate::default_features`] but for
-/// garbage collection and exceptions. A module that needs another one is refused by
+/// garbage collection. A module that needs another one is refused by
 /// [`crate::ModuleInfo::decode_executable`].
 pub fn executable_features() -> WasmFeatures {
     EXECUTED

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use palisade_core::{GlobalType, MemoryType, RefType, TableType, TypeId};
 
 use crate::const_expr::ConstExpr;
+use crate::hints::BranchHints;
 use crate::names::Names;
 use crate::types::RegisteredTypes;
 
@@ -122,6 +123,8 @@ pub struct ModuleInfo {
     pub custom_sections: Vec<(Box<str>, Range<usize>)>,
     /// The name section, decoded on first use.
     pub names: Names,
+    /// Branch hints, decoded on first use.
+    pub branch_hints: BranchHints,
 }
 
 /// An import.

@@ -8,7 +8,9 @@
 
 pub mod const_expr;
 pub mod error;
+pub mod features;
 pub mod fuel;
+pub mod hints;
 pub mod info;
 pub mod names;
 pub mod types;

@@ -5,8 +5,12 @@
 
 use palisade_core::Limits;
 use palisade_interp::Dispatch;
+use palisade_module::error::escape_name;
+use palisade_module::features::{self, PROPOSALS, Proposal};
 use palisade_module::wasmparser::WasmFeatures;
 use palisade_vm::MemoryReservation;
+
+use crate::error::{Error, Result};
 
 /// How an engine decodes, validates and runs modules.
 #[derive(Clone, Debug)]
@@ -14,10 +18,10 @@ pub struct Config {
     pub(crate) consume_fuel: bool,
     pub(crate) dispatch: Dispatch,
     pub(crate) limits: Limits,
-    /// What is validated.
-    pub(crate) features: WasmFeatures,
     /// What was switched on by name.
-    asked: WasmFeatures,
+    on: WasmFeatures,
+    /// What was switched off by name.
+    off: WasmFeatures,
     pub(crate) inspect_only: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) call_depth: Option<u64>,
@@ -34,43 +38,55 @@ impl Default for Config {
 
 macro_rules! feature_switches {
     ($( $(#[$doc:meta])* $name:ident => $flag:ident; )*) => {
+        /// Every proposal can be switched off. What builds on it goes with it: without `simd` there is no
+        /// `relaxed-simd`; without `bulk-memory` no `reference-types`; without `reference-types` neither
+        /// `function-references` nor `exceptions`; without `function-references` no `gc`. A proposal that
+        /// was switched on by name does not go silently: [`Engine::new`](crate::Engine::new) refuses the
+        /// combination. A module that needs what is off is refused with an error that names the proposal
+        /// and its switch.
+        ///
+        /// Branch hints have no switch: they are read wherever they are well-formed, and change no
+        /// meaning.
         impl Config {
             $(
                 $(#[$doc])*
                 pub fn $name(&mut self, enable: bool) -> &mut Self {
-                    self.features.set(WasmFeatures::$flag, enable);
-                    self.asked.set(WasmFeatures::$flag, enable);
-                    self
+                    self.switch(WasmFeatures::$flag, enable)
                 }
             )*
         }
 
-        /// Every switch with its feature.
-        const SWITCHES: &[(&str, WasmFeatures)] =
-            &[$((stringify!($name), WasmFeatures::$flag),)*];
+        #[cfg(test)]
+        const SWITCHES: &[&str] = &[$(stringify!($name)),*];
     };
 }
 
 feature_switches! {
+    /// Imports and exports of globals that change.
+    wasm_mutable_global => MUTABLE_GLOBAL;
+    /// `i32.extend8_s` and its like.
+    wasm_sign_extension => SIGN_EXTENSION;
+    /// `i32.trunc_sat_f32_s` and its like.
+    wasm_saturating_float_to_int => SATURATING_FLOAT_TO_INT;
+    /// Several results of functions and blocks.
+    wasm_multi_value => MULTI_VALUE;
+    /// `memory.copy`, `table.init` and their like.
+    wasm_bulk_memory => BULK_MEMORY;
+    /// `externref`, several tables, `table.get` and their like.
+    wasm_reference_types => REFERENCE_TYPES;
     /// Vectors of 128 bits.
     wasm_simd => SIMD;
     /// Vector operators whose results may differ between runtimes. Here they are the same on every
     /// machine and in every engine.
     wasm_relaxed_simd => RELAXED_SIMD;
-    /// `memory.copy`, `table.init` and their like.
-    wasm_bulk_memory => BULK_MEMORY;
-    /// `externref`, several tables, `table.get` and their like.
-    wasm_reference_types => REFERENCE_TYPES;
-    /// Several results of functions and blocks.
-    wasm_multi_value => MULTI_VALUE;
-    /// Several memories in one module.
-    wasm_multi_memory => MULTI_MEMORY;
-    /// Memories and tables indexed by 64-bit numbers.
-    wasm_memory64 => MEMORY64;
     /// `return_call` and its like.
     wasm_tail_call => TAIL_CALL;
     /// Arithmetic in constant expressions.
     wasm_extended_const => EXTENDED_CONST;
+    /// Several memories in one module.
+    wasm_multi_memory => MULTI_MEMORY;
+    /// Memories and tables indexed by 64-bit numbers.
+    wasm_memory64 => MEMORY64;
     /// Typed function references.
     wasm_function_references => FUNCTION_REFERENCES;
     /// Structures, arrays and their collection.
@@ -97,8 +113,8 @@ impl Config {
             consume_fuel: false,
             dispatch: Dispatch::Auto,
             limits: Limits::default(),
-            features: palisade_module::default_features(),
-            asked: WasmFeatures::empty(),
+            on: WasmFeatures::empty(),
+            off: WasmFeatures::empty(),
             inspect_only: false,
             max_wasm_stack: 1 << 20,
             call_depth: None,
@@ -108,20 +124,60 @@ impl Config {
         }
     }
 
+    fn switch(&mut self, feature: WasmFeatures, enable: bool) -> &mut Self {
+        self.on.set(feature, enable);
+        self.off.set(feature, !enable);
+        self
+    }
+
+    /// Switches a proposal on or off by its name, such as `tail-call`: as the method of that name.
+    ///
+    /// # Errors
+    ///
+    /// There is no such proposal; the error lists those that there are.
+    pub fn wasm_proposal(&mut self, name: &str, enable: bool) -> Result<&mut Self> {
+        let Some(proposal) = Proposal::by_name(name) else {
+            let names: Vec<_> = PROPOSALS.iter().map(|proposal| proposal.name).collect();
+            return Err(Error::msg(format!(
+                "there is no proposal `{}`; there are {}",
+                escape_name(name),
+                names.join(", ")
+            )));
+        };
+        Ok(self.switch(proposal.feature, enable))
+    }
+
+    /// What is validated.
+    pub(crate) fn wasm_features(&self) -> WasmFeatures {
+        features::features_without(self.off)
+    }
+
     /// Every proposal with a switch, by the switch's name, and whether modules may need it.
     pub fn features(&self) -> impl Iterator<Item = (&'static str, bool)> + use<> {
-        let mut features = self.features;
+        let mut features = self.wasm_features();
         if !self.inspect_only {
             features &= palisade_module::executable_features();
         }
-        SWITCHES.iter().map(move |&(name, flag)| (name, features.contains(flag)))
+        PROPOSALS.iter().map(move |p| (p.switch, features.contains(p.feature)))
     }
 
-    /// The first switch that asks for what is not executed.
-    pub(crate) fn impossible(&self) -> Option<&'static str> {
-        let asked = self.asked.difference(palisade_module::executable_features());
-        let switch = SWITCHES.iter().find(|&&(_, flag)| asked.contains(flag));
-        switch.filter(|_| !self.inspect_only).map(|&(name, _)| name)
+    /// What is wrong with the combination of switches, in words.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let asked = || PROPOSALS.iter().filter(|proposal| self.on.contains(proposal.feature));
+        let features = self.wasm_features();
+        if let Some((proposal, needed)) = asked().find_map(|p| Some((p, p.lacks(features)?))) {
+            return Some(format!(
+                "the proposal `{}` is switched on, and `{}`, which it needs, is switched off",
+                proposal.name, needed.name
+            ));
+        }
+        let executed = palisade_module::executable_features();
+        let impossible =
+            asked().find(|p| !self.inspect_only && !executed.contains(p.feature))?.switch;
+        Some(format!(
+            "`Config::{impossible}(true)`: this version of Palisade validates the proposal but does \
+             not execute it; without the switch, modules that do not need it load"
+        ))
     }
 
     /// Makes an engine that only looks at modules: they may need anything that is validated, executed or
@@ -191,7 +247,7 @@ impl Config {
 
     /// Whether modules may have shared memories.
     pub(crate) fn has_threads(&self) -> bool {
-        self.features.contains(WasmFeatures::THREADS)
+        self.wasm_features().contains(WasmFeatures::THREADS)
     }
 
     /// How address space is set aside for linear memories.
@@ -207,5 +263,19 @@ impl Config {
             plan.growable = bytes;
         }
         plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_proposal_has_its_switch() {
+        assert!(PROPOSALS.iter().map(|p| p.switch).eq(SWITCHES.iter().copied()));
+        for proposal in PROPOSALS {
+            let name = format!("wasm_{}", proposal.name.replace('-', "_"));
+            assert_eq!(name, proposal.switch);
+        }
     }
 }

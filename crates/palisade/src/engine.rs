@@ -26,14 +26,12 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// The configuration switches a proposal on that is not executed; or it asks for the tail-call
+    /// The configuration switches a proposal on that is not executed, or without one that it needs; or
+    /// it asks for the tail-call
     /// dispatcher, and this build does not have it or its self-test failed.
     pub fn new(config: &Config) -> Result<Self> {
-        if let Some(switch) = config.impossible() {
-            return Err(Error::msg(format!(
-                "`Config::{switch}(true)`: this version of Palisade validates the proposal but does \
-                 not execute it; without the switch, modules that do not need it load"
-            )));
+        if let Some(contradiction) = config.contradiction() {
+            return Err(Error::msg(contradiction));
         }
         if config.dispatch == Dispatch::TailCall && !palisade_interp::tail_calls_work() {
             return Err(Error::msg(

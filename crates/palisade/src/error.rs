@@ -13,6 +13,7 @@ use palisade_core::TrapCode;
 use palisade_module::DecodeError;
 use palisade_module::error::escape_name;
 
+use crate::exception::Exception;
 use crate::trap::WasmBacktrace;
 
 /// A result whose error is [`Error`] unless said otherwise.
@@ -48,6 +49,9 @@ pub enum ErrorKind {
     /// The guest was ended.
     #[error("wasm trap: {0}")]
     Trap(TrapCode),
+    /// A guest threw an exception that no guest caught.
+    #[error("uncaught exception: {0}")]
+    Exception(Exception),
     /// A limit of the store's ledger, or the system, refused memory, table elements or an
     /// instance.
     #[error("resource limit exceeded: {0}")]
@@ -196,10 +200,11 @@ impl Error {
     }
 
     /// Why the guest was ended, if it was ended by a trap or a limit. An error that a host function
-    /// returned is no trap.
+    /// returned is no trap. An exception that no guest caught is [`TrapCode::UncaughtException`].
     pub fn trap_code(&self) -> Option<TrapCode> {
         match &self.0.kind {
             ErrorKind::Trap(code) => Some(*code),
+            ErrorKind::Exception(_) => Some(TrapCode::UncaughtException),
             ErrorKind::Limit(_) => Some(TrapCode::LimitExceeded),
             ErrorKind::HostPanic(_) | ErrorKind::Internal(_) => Some(TrapCode::Internal),
             _ => None,

@@ -269,11 +269,13 @@ pub(crate) unsafe fn invoke(
 /// Makes an error of what an engine reports.
 #[cold]
 fn trap_error(store: &mut StoreOpaque, info: TrapInfo) -> Error {
+    let exception = store.take_exception();
     let pending = store.vm_mut().pending_error.take();
-    let mut error = match (info.code, pending) {
-        (TrapCode::Internal, Some(error)) => Error::from_pending(error),
-        (TrapCode::Internal, None) => Error::internal("an engine gave no reason"),
-        (code, _) => Error::trap(code),
+    let mut error = match (info.code, pending, exception) {
+        (TrapCode::UncaughtException, _, Some(error)) => error,
+        (TrapCode::Internal, Some(error), _) => Error::from_pending(error),
+        (TrapCode::Internal, None, _) => Error::internal("an engine gave no reason"),
+        (code, ..) => Error::trap(code),
     };
     let frames = info.frames.into_iter().filter_map(|frame| {
         let module = store.module_of(palisade_vm::InstanceId(frame.instance))?;

@@ -311,8 +311,9 @@ impl crate::store::StoreOpaque {
         if let Some(code) = error.bare_trap() {
             return code as u32;
         }
+        let code = self.raise(&error).unwrap_or(TrapCode::Internal as u32);
         self.vm_mut().pending_error = Some(error.into_pending());
-        TrapCode::Internal as u32
+        code
     }
 }
 

@@ -142,7 +142,7 @@ impl Module {
         let config = engine.config();
         let decode =
             if config.inspect_only { ModuleInfo::decode } else { ModuleInfo::decode_executable };
-        decode(bytes, &config.limits, config.features, engine.types(), cancel)
+        decode(bytes, &config.limits, config.wasm_features(), engine.types(), cancel)
             .map_err(|error| Error::new(ErrorKind::Module(error)))
     }
 

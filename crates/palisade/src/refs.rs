@@ -6,7 +6,8 @@
 use std::any::Any;
 
 use palisade_core as core;
-use palisade_core::HeapType;
+use palisade_core::{HeapType, TypeId};
+use palisade_vm::gc::layout::{EXN, EXTERN, MOVED};
 use palisade_vm::layout::{Cell, VmFuncRef, VmRef};
 
 use crate::context::{AsContext, AsContextMut, StoreContext};
@@ -81,11 +82,7 @@ impl ExternRef {
     ) -> Result<Self> {
         let mut store = store.as_context_mut();
         let opaque = store.opaque_mut();
-        let raw = opaque
-            .vm_mut()
-            .externs
-            .insert(Box::new(value))
-            .map_err(|_| Error::msg("the store holds as many host values as it can"))?;
+        let raw = opaque.vm_mut().extern_new(Box::new(value)).map_err(Error::trap)?;
         Ok(Self { store: opaque.id, raw })
     }
 
@@ -99,7 +96,7 @@ impl ExternRef {
         if opaque.id != self.store {
             return None;
         }
-        opaque.vm().externs.get(self.raw)
+        opaque.vm().extern_get(self.raw)
     }
 
     pub(crate) fn from_raw(store: StoreId, raw: VmRef) -> Self {
@@ -171,6 +168,11 @@ impl ExnRef {
     pub(crate) fn check(self, store: StoreId) -> Result<()> {
         store.check(self.store, "exception")
     }
+
+    pub(crate) fn raw(self, store: &StoreOpaque) -> Result<VmRef> {
+        self.check(store.id)?;
+        Ok(self.raw)
+    }
 }
 
 impl Ref {
@@ -221,8 +223,7 @@ impl Ref {
             }
             Self::Any(Some(value)) => {
                 value.check(store.id)?;
-                let heap = if value.is_i31() { HeapType::I31 } else { HeapType::Any };
-                types.is_heap_subtype(heap, ty.heap)
+                types.is_heap_subtype(store.any_type(value.raw), ty.heap)
             }
             Self::Exn(Some(value)) => {
                 value.check(store.id)?;
@@ -259,6 +260,29 @@ impl Ref {
             Family::Extern => Self::Extern(some.map(|raw| ExternRef::from_raw(store.id, raw))),
             Family::Any => Self::Any(some.map(|raw| AnyRef::from_raw(store.id, raw))),
             Family::Exn => Self::Exn(some.map(|raw| ExnRef::from_raw(store.id, raw))),
+        }
+    }
+}
+
+impl StoreOpaque {
+    /// The most specific type of a value of the `any` family.
+    pub(crate) fn any_type(&self, raw: VmRef) -> HeapType {
+        if raw.0 & 1 == 1 {
+            return HeapType::I31;
+        }
+        if raw.is_null() {
+            return HeapType::None;
+        }
+        let object = self.vm().gc_object(raw);
+        if object as usize == raw.0 as usize {
+            // There is no heap yet, so there are no objects.
+            return HeapType::Any;
+        }
+        // SAFETY: a reference that is neither null nor a number leads to an object of the heap, which
+        // begins with a word that says what it is.
+        match unsafe { object.cast::<u32>().read() } {
+            EXTERN | EXN | MOVED => HeapType::Any,
+            id => HeapType::Concrete(TypeId(id)),
         }
     }
 }

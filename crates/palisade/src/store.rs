@@ -315,6 +315,7 @@ impl StoreOpaque {
                 value_stack_bytes: config.max_wasm_stack,
                 fuel_enabled: config.consume_fuel,
                 memory_reservation: config.memory_reservation(),
+                ..StoreConfig::default()
             },
         )
         .map_err(vm_error)?;
@@ -354,7 +355,7 @@ impl StoreOpaque {
         unsafe { self.vm.as_mut() }
     }
 
-    fn ctx(&mut self) -> &mut VmStoreCtx {
+    pub(crate) fn ctx(&mut self) -> &mut VmStoreCtx {
         // SAFETY: the context lives as long as the store and is touched by its thread alone.
         unsafe { self.ctx.as_mut() }
     }

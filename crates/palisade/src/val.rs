@@ -141,8 +141,8 @@ impl Val {
             Self::AnyRef(None) => reference(true, crate::HeapType::None),
             Self::AnyRef(Some(value)) => {
                 value.check(opaque.id)?;
-                let i31 = value.as_i31().is_some();
-                reference(false, if i31 { crate::HeapType::I31 } else { crate::HeapType::Any })
+                let heap = opaque.any_type(value.raw());
+                reference(false, crate::HeapType::from_core(&opaque.engine, heap))
             }
             Self::ExnRef(None) => reference(true, crate::HeapType::NoExn),
             Self::ExnRef(Some(value)) => {

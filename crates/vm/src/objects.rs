@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use palisade_core::{GlobalType, MemoryType, TableType, TypeId};
+use palisade_module::TagIdx;
 
 use crate::error::VmError;
 use crate::global::{Global, GlobalSlab};
-use crate::ids::{GlobalId, MemoryId, RefBits, TableId, TagId};
+use crate::ids::{GlobalId, InstanceId, MemoryId, RefBits, TableId, TagId};
 use crate::layout::{Cell, HostFunc, VmFuncRef, VmGlobalDef, VmMemoryDef, VmTableDef};
 use crate::ledger::{LedgerMark, Resource};
 use crate::memory::{Memory, SharedMemory, Sizes};
@@ -108,7 +109,7 @@ impl StoreInner {
     ) -> Result<GlobalId, VmError> {
         let slab = GlobalSlab::new(1)?;
         let id = GlobalId::next(self.globals.len()).ok_or_else(|| too_many("globals"))?;
-        let global = Global { ty, def: slab.def(0) };
+        let global = Global { ty, refs: self.is_heap_ref(ty.content), def: slab.def(0) };
         // SAFETY: passed on to the caller.
         unsafe { global.set(cells) };
         self.global_slabs.push(slab);
@@ -116,10 +117,19 @@ impl StoreInner {
         Ok(id)
     }
 
-    /// Makes a tag.
+    /// Makes a tag of the host.
     pub fn alloc_tag(&mut self, type_id: TypeId) -> Result<TagId, VmError> {
+        self.push_tag(type_id, None)
+    }
+
+    /// Makes a tag, of the host or of an instance that is being made.
+    pub(crate) fn push_tag(
+        &mut self,
+        type_id: TypeId,
+        origin: Option<(InstanceId, TagIdx)>,
+    ) -> Result<TagId, VmError> {
         let id = TagId::next(self.tags.len()).ok_or_else(|| too_many("tags"))?;
-        self.tags.push(Owned::new(Tag { type_id, id }));
+        self.tags.push(Owned::new(Tag { type_id, id, origin }));
         Ok(id)
     }
 
@@ -469,6 +479,12 @@ impl StoreInner {
     pub fn tag_type(&self, id: TagId) -> Option<TypeId> {
         // SAFETY: a tag lives as long as the store, and never changes.
         self.tags.get(id.index()).map(|tag| unsafe { (*tag.as_ptr()).type_id })
+    }
+
+    /// The instance that made a tag, and its index there; `None` for one of the host.
+    pub fn tag_origin(&self, id: TagId) -> Option<(InstanceId, TagIdx)> {
+        // SAFETY: as in `tag_type`.
+        self.tags.get(id.index()).and_then(|tag| unsafe { (*tag.as_ptr()).origin })
     }
 
     /// The identity of a tag, as contexts hold it.

@@ -210,6 +210,27 @@ fn a_module_that_is_not_executed_is_no_invalid_one() {
 }
 
 #[test]
+fn a_bad_custom_section_is_ignored_and_a_good_one_is_not() {
+    // Two functions; the hints name function 0 or, which there is none of, 9.
+    let module = |func: &str| {
+        format!(
+            r#"(module binary "\00asm\01\00\00\00" "\01\04\01\60\00\00" "\03\02\01\00"
+                "\00\20\19metadata.code.branch_hint\01\{func}\01\01\01\01"
+                "\0a\04\01\02\00\0b")"#
+        )
+    };
+    for (func, passed) in [("09", 1), ("00", 0)] {
+        for word in ["assert_malformed_custom", "assert_invalid_custom"] {
+            let script = format!(r#"({word} {} "out of range")"#, module(func));
+            let report = run_script("test", &script, &Config::new());
+            assert_eq!((report.found, report.passed), (1, passed), "{script}\n{report}");
+        }
+        let report = run_script("test", &module(func), &Config::new());
+        assert!(report.is_success(), "{report}");
+    }
+}
+
+#[test]
 fn a_broken_script_is_a_failure_and_no_success() {
     let cut_off = "(module) (assert_return (invoke))";
     for script in ["", "(module", "(assert_return", cut_off, "\"", "(;"] {

@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::args::Features;
 use crate::failure::{self, Failure, Status};
 use crate::outcome;
+use crate::settings::Switches;
 
 pub(super) fn run(args: &Features) -> Result<Status, Failure> {
-    let found = Found::look()?;
+    let found = Found::look(&Switches::of(&args.proposals)?)?;
     failure::print(&if args.json { found.as_json() } else { found.as_text() })?;
     Ok(Status::Success)
 }
@@ -30,8 +31,9 @@ struct Found {
 }
 
 impl Found {
-    fn look() -> Result<Self, Failure> {
-        let config = Config::new();
+    fn look(switches: &Switches) -> Result<Self, Failure> {
+        let mut config = Config::new();
+        switches.apply(&mut config)?;
         let engine = outcome::engine(&config)?;
         let uname = rustix::system::uname();
         Ok(Self {

@@ -92,6 +92,7 @@ fn links(args: &Run) -> Result<Vec<Link>, Failure> {
 
 fn engine(settings: &Settings, stats: bool) -> Result<Engine, Failure> {
     let mut config = Config::new();
+    settings.switches.apply(&mut config)?;
     config
         .consume_fuel(settings.fuel.is_some() || stats)
         .limits(settings.limits.clone())

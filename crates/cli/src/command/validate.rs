@@ -7,7 +7,7 @@ use crate::escape;
 use crate::failure::{self, Failure, Status};
 use crate::load;
 use crate::outcome;
-use crate::settings;
+use crate::settings::{self, Switches};
 use crate::signals::Signals;
 
 pub(super) fn run(args: &Validate) -> Result<Status, Failure> {
@@ -42,6 +42,7 @@ impl Look {
         signals.limit_loading(looking.timeout.and_then(|bound| bound.limit()))?;
         let mut config = Config::new();
         config.limits(limits.clone()).inspect_only(true);
+        Switches::of(&looking.proposals)?.apply(&mut config)?;
         Ok(Self { engine: outcome::engine(&config)?, limits, _signals: signals })
     }
 

@@ -121,7 +121,7 @@ macro_rules! stores {
         /// The kinds of stores.
         #[derive(Copy, Clone, PartialEq, Eq, Debug)]
         pub(crate) enum StoreIdx { $($name,)* }
-        mod store {
+        pub(crate) mod store {
             use super::*;
             $(
                 pub(crate) struct $name;
@@ -305,9 +305,9 @@ pub(crate) trait Source {
     unsafe fn value<V: Val>(s: &State) -> V;
 }
 /// A slot.
-struct FromSlot;
+pub(crate) struct FromSlot;
 /// The accumulator.
-struct FromAcc;
+pub(crate) struct FromAcc;
 /// An immediate.
 struct FromImm;
 impl Source for FromSlot {

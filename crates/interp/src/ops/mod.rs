@@ -3,7 +3,11 @@
 pub(crate) mod arith;
 pub(crate) mod atomic;
 pub(crate) mod call;
+pub(crate) mod cast;
 pub(crate) mod control;
+pub(crate) mod exceptions;
+pub(crate) mod fields;
+pub(crate) mod gc;
 pub(crate) mod memory;
 pub(crate) mod refs;
 pub(crate) mod simd;

@@ -1,8 +1,11 @@
 //! References of the `any`, `extern` and `exn` families. They stand in the reference stack, in a
 //! window that begins at `ref_fp` in the store's context; functions that hold none never touch it.
 //!
-//! A caller moves the window to its arguments before a call and back after it. Everything below
-//! the end of the innermost window is valid at all times: windows are cleared when entered.
+//! A caller moves the window to its arguments before a call and back after it. Whatever stands below
+//! `ref_high`, in a window or above all of them, is null or a valid reference at all times: windows are
+//! cleared when entered, what an instruction writes was valid then, and a collection updates what it takes for
+//! live (up to the operand `live` of the instruction that allocates) and clears everything above. So a slot that
+//! translation has no value in may keep an object alive for longer, but never leads astray.
 
 use palisade_core::TrapCode;
 use palisade_vm::layout::{VmCtx, VmGlobalDef, VmRef};
@@ -12,19 +15,19 @@ use crate::ops::control::{GlobalOps, SelectOps};
 use crate::state::{Handler, Next, Op, State, handler};
 
 #[inline(always)]
-unsafe fn window(s: &State) -> *mut VmRef {
+pub(super) unsafe fn window(s: &State) -> *mut VmRef {
     // SAFETY: the store's context outlives the instance's.
     unsafe { (*(*s.vm).store).ref_fp }
 }
 
 #[inline(always)]
-unsafe fn get(s: &State, slot: u16) -> VmRef {
+pub(super) unsafe fn get(s: &State, slot: u16) -> VmRef {
     // SAFETY: the slot belongs to the window, which was checked when it was entered.
     unsafe { window(s).add(slot as usize).read() }
 }
 
 #[inline(always)]
-unsafe fn set(s: &State, slot: u16, value: VmRef) {
+pub(super) unsafe fn set(s: &State, slot: u16, value: VmRef) {
     // SAFETY: the slot belongs to the window, which was checked when it was entered.
     unsafe { window(s).add(slot as usize).write(value) }
 }
@@ -69,8 +72,6 @@ ops! {
         let base = window(&s);
         std::ptr::copy(base.add(o.a as usize), base.add(o.d as usize), o.b as usize);
     };
-    /// Whether reference `a` is null, to cell `d`.
-    IsNull, IS_NULL, Slots, |s, o| s.set_cell(o.d, u64::from(get(&s, o.a).is_null()));
     /// Reference `a` or `b` by the condition in cell `cond`, to `d`.
     Select, SELECT, SelectOps, |s, o| {
         let chosen = if s.cell(o.cond) as u32 != 0 { o.a } else { o.b };
@@ -102,8 +103,12 @@ impl Op for Enter {
             let o = s.operands::<Slots>();
             let base = window(&s);
             let end = base.add(o.a as usize);
-            if end > (*(*s.vm).store).ref_limit {
+            let store = (*s.vm).store;
+            if end > (*store).ref_limit {
                 return Next::Trap(s, TrapCode::StackOverflow);
+            }
+            if end > (*store).ref_high {
+                (*store).ref_high = end;
             }
             let mut at = base.add(o.d as usize);
             while at < end {

@@ -49,6 +49,7 @@ impl Translator<'_> {
             self.emit(ref_ops::PUSH, window);
         }
         let base16 = self.slot(base);
+        let at = self.emitter.here();
         match callee {
             Callee::Func(func) => {
                 let (import, target) = self.target(func);
@@ -71,6 +72,8 @@ impl Translator<'_> {
                 self.emit_marked(CALL_REF, operands);
             }
         }
+        self.note_site(at, if push { refs_base } else { 0 }, false);
+        self.may_throw();
         if push {
             self.emit(ref_ops::POP, window);
         }
@@ -96,6 +99,7 @@ impl Translator<'_> {
             self.emit(ref_ops::COPY_SPAN, operands);
         }
         let base = self.slot(base);
+        let at = self.emitter.here();
         match callee {
             Callee::Func(func) => {
                 let (import, target) = self.target(func);
@@ -117,6 +121,7 @@ impl Translator<'_> {
                 self.emit_marked(TAIL_CALL_REF, operands);
             }
         }
+        self.note_site(at, 0, true);
         self.stop();
         Ok(())
     }

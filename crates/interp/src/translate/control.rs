@@ -5,27 +5,31 @@ use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 use crate::code::{Signature, Ty};
 use crate::ops::arith::{BinIdx, BranchImm, BranchSlots, CountOps, FormIdx};
 use crate::ops::call::{RETURN_IMM, RETURN_SPAN, RETURN0, RETURN1, ReturnImmOps, ReturnOps};
+use crate::ops::cast::{BRANCH_NULL, BRANCH_SAME, RefBranchOps};
 use crate::ops::control::{
     BR, BR_TABLE, BR_TEST, BranchOps, COPY_ACC, COPY_BR_TEST, COPY_SPAN, CopyBranchOps, TableOps,
 };
 use crate::ops::refs as ref_ops;
 use crate::translate::emit::{At, Fixup};
+use crate::translate::gc::Question;
 use crate::translate::stack::{Loc, RegState, Stack};
 use crate::translate::values::Source;
 use crate::translate::{Copied, Last, Result, Translator, invalid};
 
 /// Where a branch offset stands in an instruction.
-const OFFSET_FIELD: u32 = 8;
+pub(super) const OFFSET_FIELD: u32 = 8;
 
 /// What a control frame is.
 #[derive(Copy, Clone, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Function,
     Block,
     Loop(At),
     /// With the branch that is taken when the condition does not hold.
     If(Fixup),
     Else,
+    /// The body of a `try_table` with clauses.
+    Try,
     /// In code that cannot be reached.
     Dead,
 }
@@ -61,14 +65,14 @@ impl<'m> BlockTy<'m> {
 
 /// A control frame of the function.
 pub(super) struct Frame<'m> {
-    kind: Kind,
+    pub(super) kind: Kind,
     ty: BlockTy<'m>,
     /// Heights of the stack below the block's parameters.
-    entries: usize,
-    cells: u32,
-    refs: u32,
+    pub(super) entries: usize,
+    pub(super) cells: u32,
+    pub(super) refs: u32,
     /// Cells and references that a branch to this frame takes along.
-    label: (u32, u32),
+    pub(super) label: (u32, u32),
     /// Branches to the block's end.
     fixups: Vec<Fixup>,
 }
@@ -114,10 +118,12 @@ pub(super) enum Cond {
     Value(Source),
     /// Whether the function reference in a cell, a 64-bit number, is null.
     NullCell(u16),
+    /// What is asked about references.
+    Asked(Question),
 }
 
 impl Translator<'_> {
-    fn depth(&self, relative: u32) -> Result<usize> {
+    pub(super) fn depth(&self, relative: u32) -> Result<usize> {
         match self.frames.len().checked_sub(relative as usize + 1) {
             Some(index) => Ok(index),
             None => invalid(),
@@ -148,7 +154,7 @@ impl Translator<'_> {
         }
     }
 
-    fn push_frame(&mut self, kind: Kind, ty: BlockType) -> Result<()> {
+    pub(super) fn push_frame(&mut self, kind: Kind, ty: BlockType) -> Result<()> {
         let ty = self.block_type(ty)?;
         let params = ty.params();
         let Some(entries) = self.stack.entries.len().checked_sub(params.len()) else {
@@ -188,7 +194,7 @@ impl Translator<'_> {
     }
 
     /// A label stands here: nothing is known of the accumulators, and nothing can be taken back.
-    fn bind(&mut self) {
+    pub(super) fn bind(&mut self) {
         self.stack.forget();
         self.forget_newest();
     }
@@ -218,6 +224,9 @@ impl Translator<'_> {
     }
 
     pub(super) fn visit_end(&mut self) -> Result<()> {
+        if matches!(self.frames.last(), Some(Frame { kind: Kind::Try, .. })) {
+            self.end_try()?;
+        }
         let Some(frame) = self.frames.last() else { return invalid() };
         let index = self.frames.len() - 1;
         let labelled = !frame.fixups.is_empty() || matches!(frame.kind, Kind::If(_));
@@ -264,14 +273,14 @@ impl Translator<'_> {
     }
 
     /// What is pending is about to be cut off the stack.
-    fn drop_pending(&mut self) {
+    pub(super) fn drop_pending(&mut self) {
         for reg in &mut self.stack.regs {
             reg.pending = None;
         }
     }
 
     /// Lets a branch lead to a frame's label.
-    fn lead(&mut self, index: usize, fixup: Fixup) {
+    pub(super) fn lead(&mut self, index: usize, fixup: Fixup) {
         if let Some(frame) = self.frames.get_mut(index) {
             match frame.kind {
                 Kind::Loop(target) => self.emitter.resolve(fixup, target),
@@ -280,7 +289,7 @@ impl Translator<'_> {
         }
     }
 
-    fn emit_br(&mut self, back: bool) -> At {
+    pub(super) fn emit_br(&mut self, back: bool) -> At {
         self.emit(BR[usize::from(back)], BranchOps { handler: 0, offset: 0, a: 0, pad: 0 })
     }
 
@@ -288,7 +297,7 @@ impl Translator<'_> {
     ///
     /// With `last_use`, the code goes on nowhere else, so that a value in an accumulator can be
     /// put into place by the instruction that makes it.
-    fn move_to(&mut self, index: usize, last_use: bool) -> Result<()> {
+    pub(super) fn move_to(&mut self, index: usize, last_use: bool) -> Result<()> {
         let Some(frame) = self.frames.get(index) else { return invalid() };
         if frame.label_types().len() >= MANY {
             return self.move_many(index, last_use);
@@ -307,7 +316,7 @@ impl Translator<'_> {
                 Loc::Slot if entry.slot == to => {}
                 Loc::Slot => self.copy(entry.ty, to, entry.slot)?,
                 Loc::Local(from) => self.copy(entry.ty, to, from)?,
-                Loc::Const(bits) => self.put_const(to, bits),
+                Loc::Const(bits) => self.put_const_of(entry.ty, to, bits),
                 Loc::Acc => {
                     let Some(reg) = entry.ty.reg() else { return invalid() };
                     let here = self.emitter.here();
@@ -366,7 +375,7 @@ impl Translator<'_> {
         matches!(self.frames.get(index), Some(Frame { kind: Kind::Function, .. }))
     }
 
-    fn is_loop(&self, index: usize) -> bool {
+    pub(super) fn is_loop(&self, index: usize) -> bool {
         matches!(self.frames.get(index), Some(Frame { kind: Kind::Loop(_), .. }))
     }
 
@@ -503,6 +512,12 @@ impl Translator<'_> {
                 imm: last.imm,
             });
         }
+        if entry.loc == Loc::Acc
+            && let Some(pending) = pending
+            && let Some(question) = self.take_question(pending.at)
+        {
+            return Ok(Cond::Asked(question));
+        }
         Ok(Cond::Value(match self.source(entry) {
             Source::Imm(bits) => {
                 self.put_const(entry.slot, bits);
@@ -537,6 +552,17 @@ impl Translator<'_> {
                 let op = if sense { BinIdx::I64Eq } else { BinIdx::I64Ne };
                 let Some(handlers) = op.branch(FormIdx::SI) else { return invalid() };
                 self.emit(handlers[back], BranchImm { handler: 0, offset: 0, a, pad: 0, imm: 0u64 })
+            }
+            Cond::Asked(question) => {
+                let of = |a, b| RefBranchOps { handler: 0, offset: 0, a, b };
+                let sense = usize::from(sense);
+                match question {
+                    Question::Null(a) => self.emit(BRANCH_NULL[sense][back], of(a, 0)),
+                    Question::Same(a, b) => self.emit(BRANCH_SAME[sense][back], of(a, b)),
+                    Question::Passes { a, test } => {
+                        self.emit(test.branch(sense == 1)[back], test.operands(a))
+                    }
+                }
             }
             Cond::Compare { mut op, mut form, mut a, mut b, imm } => {
                 if sense
@@ -613,7 +639,7 @@ impl Translator<'_> {
 
     /// Emits a return of the values on top of the stack. Unless `last_use`, several of them have
     /// been settled already, and the stack is left as it is.
-    fn emit_return(&mut self, last_use: bool) -> Result<()> {
+    pub(super) fn emit_return(&mut self, last_use: bool) -> Result<()> {
         let signature = self.signature;
         let header = signature.param_cells as u16;
         let operands = |a: u32, count: u32| ReturnOps {
@@ -633,9 +659,12 @@ impl Translator<'_> {
             [ty] if ty != Ty::V128 => {
                 let Some(&entry) = self.stack.entries.get(first) else { return invalid() };
                 let Some(reg) = ty.reg() else {
-                    let from = if let Loc::Local(from) = entry.loc { from } else { entry.slot };
-                    if from != 0 {
-                        self.copy(ty, 0, from)?;
+                    match entry.loc {
+                        Loc::Const(bits) => self.put_const_of(ty, 0, bits),
+                        Loc::Local(0) => {}
+                        Loc::Local(from) => self.copy(ty, 0, from)?,
+                        _ if entry.slot == 0 => {}
+                        _ => self.copy(ty, 0, entry.slot)?,
                     }
                     self.emit(RETURN0, operands(0, 0));
                     return Ok(());

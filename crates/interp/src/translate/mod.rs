@@ -13,6 +13,8 @@ mod atomic;
 mod calls;
 mod control;
 mod emit;
+mod exceptions;
+mod gc;
 mod operators;
 mod simd;
 mod stack;
@@ -26,6 +28,7 @@ use palisade_module::fuel::BlockCosts;
 use palisade_module::wasmparser::{self, BinaryReader, FunctionBody, Operator};
 
 use crate::code::{FuncCode, InterpModule, Signature, Ty};
+use crate::handlers::Handlers;
 use crate::ops::arith::{BinIdx, FormIdx, Slots};
 use crate::ops::call::HEADER_CELLS;
 use crate::ops::control::{FUEL, NumberOps, ZERO, ZERO_FIXED};
@@ -34,6 +37,8 @@ use crate::state::Handler;
 
 use control::Frame;
 use emit::{At, Emitter};
+use exceptions::Try;
+use gc::{Asked, MadeRef};
 use stack::Stack;
 
 /// Why a translation stopped.
@@ -121,12 +126,19 @@ struct Translator<'m> {
     stack: Stack,
     locals: Vec<Local>,
     frames: Vec<Frame<'m>>,
+    /// The `try_table`s among them.
+    tries: Vec<Try>,
+    handlers: Handlers,
     /// Whether the operator at hand can be reached.
     reachable: bool,
     /// The newest instructions, if they may be taken back: the newest one first.
     last: [Option<Last>; 3],
     /// The newest instruction, if it is a copy that may be taken back.
     copied: Option<Copied>,
+    /// The newest instruction that made a reference.
+    made: Option<MadeRef>,
+    /// The newest instruction, if it asked about references.
+    asked: Option<Asked>,
     with_refs: bool,
     /// Where the window of references is entered.
     enter: Option<At>,
@@ -162,9 +174,13 @@ impl<'m> Translator<'m> {
             stack: Stack::default(),
             locals: Vec::new(),
             frames: Vec::new(),
+            tries: Vec::new(),
+            handlers: Handlers::default(),
             reachable: true,
             last: [None; 3],
             copied: None,
+            made: None,
+            asked: None,
             with_refs,
             enter: None,
             offset: range.start as u32,
@@ -258,7 +274,12 @@ impl<'m> Translator<'m> {
         }
         let signature: *const Signature = self.signature;
         let (words, marks) = self.emitter.finish(signature as u64, u64::from(cells) * 8);
-        Ok(FuncCode { words, marks: marks.into_boxed_slice(), header: self.signature.param_cells })
+        Ok(FuncCode {
+            words,
+            marks: marks.into_boxed_slice(),
+            handlers: self.handlers.finish(),
+            header: self.signature.param_cells,
+        })
     }
 
     /// Translates one operator.
@@ -302,6 +323,8 @@ impl<'m> Translator<'m> {
     fn forget_newest(&mut self) {
         self.last = [None; 3];
         self.copied = None;
+        self.made = None;
+        self.asked = None;
     }
 
     /// Emits an instruction that may trap, or that calls.

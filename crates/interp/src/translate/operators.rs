@@ -614,9 +614,7 @@ impl Translator<'_> {
                 self.produce(GLOBAL_GET[reg as usize], operands, ty)?;
             }
             None if ty == Ty::Ref => {
-                let index = self.push(ty, Loc::Slot)?;
-                let d = self.entry_slot(index);
-                self.emit(refs::GLOBAL_GET, GlobalOps { d, ..operands });
+                self.make_ref_unmarked(refs::GLOBAL_GET, |d| GlobalOps { d, ..operands })?;
             }
             None => return self.vec_global_get(operands),
         }

@@ -127,8 +127,7 @@ impl Translator<'_> {
             O::V128Store16Lane { memarg, lane } => self.store_lane(1, memarg, *lane),
             O::V128Store32Lane { memarg, lane } => self.store_lane(2, memarg, *lane),
             O::V128Store64Lane { memarg, lane } => self.store_lane(3, memarg, *lane),
-            // The module was refused if it has any other operator.
-            _ => invalid(),
+            _ => self.visit_gc(op),
         }
     }
 
@@ -160,6 +159,16 @@ impl Translator<'_> {
         let at = self.emit(handler, operands(d));
         self.made_vec(at, d);
         Ok(())
+    }
+
+    /// Emits an instruction that makes a vector, or traps.
+    pub(super) fn make_vec_marked<T: Copy>(
+        &mut self,
+        handler: Handler,
+        operands: impl FnOnce(u16) -> T,
+    ) -> Result<()> {
+        self.emitter.mark(self.offset);
+        self.emit_vec(handler, operands)
     }
 
     /// Takes back the newest instruction if it made one of two summands as a product: both are rounded,

@@ -91,7 +91,7 @@ impl<'m> Translator<'m> {
             Loc::Slot => self.slot(entry.slot),
             Loc::Local(slot) => self.slot(slot),
             Loc::Const(bits) => {
-                self.put_const(entry.slot, bits);
+                self.put_const_of(entry.ty, entry.slot, bits);
                 self.slot(entry.slot)
             }
             Loc::Acc => {
@@ -128,6 +128,9 @@ impl<'m> Translator<'m> {
         self.emitter.patch(pending.at, 0, pending.store);
         self.emitter.patch(pending.at, 8, short);
         self.stack.wrote(slot);
+        if self.asked.is_some_and(|asked| asked.at == pending.at) {
+            self.asked = None;
+        }
         for last in self.last.iter_mut().flatten() {
             if last.at == pending.at {
                 last.stored = Some(short);
@@ -193,6 +196,16 @@ impl<'m> Translator<'m> {
         }
     }
 
+    /// Emits a constant of a type to a slot. The only one of references is null.
+    pub(super) fn put_const_of(&mut self, ty: Ty, slot: u32, bits: u64) {
+        if ty == Ty::Ref {
+            let operands = self.slots(slot, 0, 0, 0);
+            self.emit(refs::NULL, operands);
+        } else {
+            self.put_const(slot, bits);
+        }
+    }
+
     pub(super) fn slots(&self, d: u32, a: u32, b: u32, c: u32) -> Slots {
         Slots { handler: 0, d: self.slot(d), a: self.slot(a), b: self.slot(b), c: self.slot(c) }
     }
@@ -234,7 +247,7 @@ impl<'m> Translator<'m> {
                         self.spill(reg);
                     }
                 }
-                Loc::Const(bits) => self.put_const(entry.slot, bits),
+                Loc::Const(bits) => self.put_const_of(entry.ty, entry.slot, bits),
                 Loc::Local(from) if matches!(entry.ty, Ty::Ref | Ty::V128) => {
                     self.copy(entry.ty, entry.slot, from)?;
                 }
@@ -301,7 +314,8 @@ impl<'m> Translator<'m> {
         }
         match entry.loc {
             Loc::Slot if ty == Ty::V128 && !preserved && self.redirect_vec(entry.slot, to) => {}
-            Loc::Const(bits) => self.put_const(to, bits),
+            Loc::Slot if ty == Ty::Ref && !preserved && self.redirect_ref(entry.slot, to) => {}
+            Loc::Const(bits) => self.put_const_of(ty, to, bits),
             Loc::Slot => self.copy_to_local(ty, to, entry.slot)?,
             Loc::Local(from) => self.copy_to_local(ty, to, from)?,
             Loc::Acc => {

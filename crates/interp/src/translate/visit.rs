@@ -12,6 +12,7 @@ use crate::ops::refs;
 use crate::ops::slow::{self, SlowOps};
 use crate::translate::calls::Callee;
 use crate::translate::control::Cond;
+use crate::translate::gc::Question;
 use crate::translate::stack::Loc;
 use crate::translate::values::Source;
 use crate::translate::{Result, Stop, Translator, invalid};
@@ -37,6 +38,9 @@ impl Translator<'_> {
             O::BrIf { relative_depth } => self.visit_br_if(*relative_depth),
             O::BrTable { targets } => self.visit_br_table(targets),
             O::Return => self.visit_return(),
+            O::TryTable { try_table } => self.visit_try_table(try_table),
+            O::Throw { tag_index } => self.visit_throw(*tag_index),
+            O::ThrowRef => self.visit_throw_ref(),
             O::Drop => self.pop().map(|_| ()),
             O::Select | O::TypedSelect { .. } => self.select(),
             O::LocalGet { local_index } => self.local_get(*local_index),
@@ -102,25 +106,17 @@ impl Translator<'_> {
     fn visit_reference(&mut self, op: &Operator<'_>) -> Result<()> {
         use Operator as O;
         match op {
-            O::RefNull { hty } => match self.heap_ty(*hty) {
-                Ty::Ref => {
-                    let index = self.push(Ty::Ref, Loc::Slot)?;
-                    let d = u32::from(self.entry_slot(index));
-                    let operands = self.slots(d, 0, 0, 0);
-                    self.emit(refs::NULL, operands);
-                    Ok(())
+            O::RefNull { hty } => {
+                let ty = self.heap_ty(*hty);
+                if ty == Ty::Ref {
+                    self.need_refs()?;
                 }
-                ty => self.constant(ty, 0),
-            },
+                self.constant(ty, 0)
+            }
             O::RefIsNull => {
                 if self.peek_ty(0)? == Ty::Ref {
-                    let a = u32::from(self.pop_slot()?);
-                    let index = self.push(Ty::I32, Loc::Slot)?;
-                    let d = u32::from(self.entry_slot(index));
-                    self.stack.wrote(d);
-                    let operands = self.slots(d, a, 0, 0);
-                    self.emit(refs::IS_NULL, operands);
-                    return Ok(());
+                    let a = self.pop_slot()?;
+                    return self.ask(Question::Null(a));
                 }
                 self.eqz(B::I64Eq)
             }
@@ -139,14 +135,14 @@ impl Translator<'_> {
             O::BrOnNull { relative_depth } => {
                 let ty = self.peek_ty(0)?;
                 let a = u32::from(self.pop_slot()?);
-                let cond = self.null_cond(ty, a)?;
+                let cond = self.null_cond(ty, a);
                 self.branch_if(cond, true, *relative_depth)?;
                 self.push_again(ty, a)
             }
             O::BrOnNonNull { relative_depth } => {
                 let ty = self.peek_ty(0)?;
                 let a = u32::from(self.pop_slot()?);
-                let cond = self.null_cond(ty, a)?;
+                let cond = self.null_cond(ty, a);
                 self.push_again(ty, a)?;
                 self.branch_if(cond, false, *relative_depth)?;
                 self.pop()?;
@@ -157,23 +153,16 @@ impl Translator<'_> {
     }
 
     /// Pushes a value that was popped and is in a slot: its own one, or that of a local.
-    fn push_again(&mut self, ty: Ty, slot: u32) -> Result<()> {
+    pub(super) fn push_again(&mut self, ty: Ty, slot: u32) -> Result<()> {
         let own = if ty == Ty::Ref { self.stack.refs } else { self.stack.cells };
         let loc = if slot == own { Loc::Slot } else { Loc::Local(slot) };
         self.push(ty, loc).map(|_| ())
     }
 
     /// The condition that a reference in a slot is null.
-    fn null_cond(&mut self, ty: Ty, slot: u32) -> Result<Cond> {
-        if ty != Ty::Ref {
-            return Ok(Cond::NullCell(self.slot(slot)));
-        }
-        let scratch = self.stack.cells;
-        self.stack.reserve(1, 0);
-        self.stack.wrote(scratch);
-        let operands = self.slots(scratch, slot, 0, 0);
-        self.emit(refs::IS_NULL, operands);
-        Ok(Cond::Value(Source::Slot(self.slot(scratch))))
+    fn null_cond(&self, ty: Ty, slot: u32) -> Cond {
+        let slot = self.slot(slot);
+        if ty == Ty::Ref { Cond::Asked(Question::Null(slot)) } else { Cond::NullCell(slot) }
     }
 
     fn visit_table(&mut self, op: &Operator<'_>) -> Result<()> {

@@ -1,0 +1,110 @@
+//! `throw` and `throw_ref`: the exception goes to `pending_exn` in the store's context, and the guest is
+//! left as by a trap. What catches it is found outside ([`crate::unwind`]).
+
+use palisade_core::TrapCode;
+use palisade_vm::builtins::gc;
+use palisade_vm::gc::layout::FieldKind;
+use palisade_vm::layout::{Cell, VmCtx};
+
+use crate::code::InterpModule;
+use crate::ops::arith::Slots;
+use crate::ops::call::trap_code;
+use crate::ops::slow::note_exit;
+use crate::state::{Handler, Next, Op, State, handler};
+
+/// Operands of `throw`.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct ThrowOps {
+    pub(crate) handler: u64,
+    /// The tag, in the module's index space.
+    pub(crate) tag: u32,
+    /// The slot of the first cell of the values.
+    pub(crate) base: u16,
+    /// The slot of the first reference among the values.
+    pub(crate) refs: u16,
+    /// How many references of the window are in use, those of the values included.
+    pub(crate) live: u32,
+    pub(crate) pad: u32,
+}
+
+struct Throw;
+impl Op for Throw {
+    #[inline(always)]
+    unsafe fn exec(s: State) -> Next {
+        // SAFETY: the instruction was emitted with `ThrowOps`.
+        let status = unsafe { throw(s.ip, s.fp, s.vm) };
+        Next::Trap(s, trap_code(status))
+    }
+}
+/// Throws a new exception.
+pub(crate) static THROW: Handler = handler::<Throw>();
+
+/// Makes an exception and lets it be pending. Returns the number of a trap code.
+///
+/// In a frame of its own, so that handlers let no address escape.
+#[inline(never)]
+unsafe fn throw(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u32 {
+    // SAFETY: the instruction was emitted with `ThrowOps`: the values of the tag's type stand in its slots,
+    // side by side.
+    match unsafe { make(ip, fp, vm) } {
+        Ok(()) => TrapCode::UncaughtException as u32,
+        Err(code) => code as u32,
+    }
+}
+
+unsafe fn make(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> Result<(), TrapCode> {
+    // SAFETY: as for `throw`. The references are read after the allocation, which may move what they lead to
+    // and changes them in the window.
+    unsafe {
+        note_exit(&State::without_accumulators(ip, fp, vm));
+        let o = ip.cast::<ThrowOps>().read();
+        let module = InterpModule::of(vm).ok_or(TrapCode::Internal)?;
+        let layout = module.exception(o.tag).ok_or(TrapCode::Internal)?;
+        let identity = VmCtx::pointer::<()>(vm, module.tag_offset(o.tag));
+        let exn = gc::exn_new(vm, identity, layout.size, o.live)?;
+        let ctx = (*vm).store;
+        let store = (*ctx).store;
+        let mut cells = fp.add(o.base as usize);
+        let mut window = (*ctx).ref_fp.add(o.refs as usize);
+        for &field in &layout.fields {
+            let mut value = [0; 2];
+            match field.kind {
+                FieldKind::Ref => {
+                    value[0] = window.read().0.into();
+                    window = window.add(1);
+                }
+                FieldKind::B16 => {
+                    value = [cells.read(), cells.add(1).read()];
+                    cells = cells.add(2);
+                }
+                _ => {
+                    value[0] = cells.read();
+                    cells = cells.add(1);
+                }
+            }
+            (*store).gc_set_field(exn, field, value)?;
+        }
+        (*ctx).pending_exn = exn;
+    }
+    Ok(())
+}
+
+struct ThrowRef;
+impl Op for ThrowRef {
+    #[inline(always)]
+    unsafe fn exec(s: State) -> Next {
+        // SAFETY: the instruction was emitted with `Slots`; the slot belongs to the window.
+        unsafe {
+            let ctx = (*s.vm).store;
+            let exn = (*ctx).ref_fp.add(s.operands::<Slots>().a as usize).read();
+            if exn.is_null() {
+                return Next::Trap(s, TrapCode::NullExceptionReference);
+            }
+            (*ctx).pending_exn = exn;
+        }
+        Next::Trap(s, TrapCode::UncaughtException)
+    }
+}
+/// Throws the exception in reference `a` again.
+pub(crate) static THROW_REF: Handler = handler::<ThrowRef>();

@@ -1,0 +1,384 @@
+//! Making structures and arrays, and bulk work on arrays.
+//!
+//! An instruction that allocates says how many references of the window are in use (`live`, its own operands
+//! included): a collection changes those, so that operands are read from their slots when the object is
+//! there, and never before. Where no fuel is consumed, small structures take the next free place in the heap
+//! if there is one; all else is work of the runtime, done in functions of scalars (see `slow.rs`).
+
+use palisade_core::{TrapCode, TypeId};
+use palisade_vm::builtins::gc;
+use palisade_vm::gc::layout::{ELEMENTS, FieldKind, FieldLayout, ObjectLayout};
+use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmRef};
+
+use crate::gc_type::GcType;
+use crate::ops::call::trap_code;
+use crate::ops::fields::object;
+use crate::ops::refs::{get, set};
+use crate::ops::slow::note_exit;
+use crate::state::{Handler, Next, Op, State, handler};
+
+/// Operands of an instruction that makes a structure, or an array, from a run of cells and a run of references.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct NewOps {
+    pub(crate) handler: u64,
+    /// The slot of the result, in the window.
+    pub(crate) d: u16,
+    /// The slot of the first operand in the frame.
+    pub(crate) cells: u16,
+    /// The slot of the first operand in the window.
+    pub(crate) refs: u16,
+    pub(crate) live: u16,
+    /// How many elements, for an array.
+    pub(crate) count: u32,
+    pub(crate) pad: u32,
+    /// The type; it lives as long as the code.
+    pub(crate) ty: *const GcType,
+}
+
+/// Operands of an instruction that makes a structure of few fields; one [`FieldInit`] for each follows.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct SmallNewOps {
+    pub(crate) handler: u64,
+    /// The slot of the result, in the window.
+    pub(crate) d: u16,
+    pub(crate) live: u16,
+    pub(crate) count: u16,
+    /// The size of the object.
+    pub(crate) bytes: u16,
+    pub(crate) ty: u32,
+    pub(crate) pad: u32,
+}
+
+/// Where the first value of a field comes from.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct FieldInit {
+    /// The slot of the frame or, for references, of the window.
+    pub(crate) slot: u16,
+    /// Where in the object.
+    pub(crate) offset: u8,
+    pub(crate) kind: FieldKind,
+    /// 0, or 1 if the value is `imm` (sign-extended, if it is wider).
+    pub(crate) immediate: u8,
+    pub(crate) pad: [u8; 3],
+    pub(crate) imm: i32,
+    pub(crate) pad2: u32,
+}
+
+/// Fields that [`SmallNewOps`] are used for. Their offsets fit a byte.
+pub(crate) const SMALL: usize = 8;
+
+const _: () = {
+    assert!(size_of::<FieldInit>() == 16 && size_of::<SmallNewOps>() == 24);
+    assert!(ELEMENTS as usize + SMALL * 16 <= u8::MAX as usize);
+};
+
+/// Operands of the other instructions that make objects, and of bulk work on arrays.
+#[derive(Copy, Clone)]
+#[repr(C)]
+pub(crate) struct ArrayOps {
+    pub(crate) handler: u64,
+    /// The slot of the result, in the window.
+    pub(crate) d: u16,
+    pub(crate) live: u16,
+    /// The slots of up to five operands: references in the window, all others in the frame.
+    pub(crate) x: [u16; 5],
+    pub(crate) kind: FieldKind,
+    pub(crate) pad: u8,
+    pub(crate) ty: u32,
+    /// A segment, or the size of a structure.
+    pub(crate) index: u32,
+}
+
+/// Writes a value from the stack to a field or an element, as long as that is not a function.
+#[inline(always)]
+unsafe fn init(s: &State, at: *mut u8, kind: FieldKind, slot: u16) {
+    // SAFETY: the slot belongs to the part of the frame that such a value stands in, and the object has
+    // room for it.
+    unsafe {
+        match kind {
+            FieldKind::I8 => at.write(s.cell(slot) as u8),
+            FieldKind::I16 => at.cast::<u16>().write(s.cell(slot) as u16),
+            FieldKind::B4 => at.cast::<u32>().write(s.cell(slot) as u32),
+            FieldKind::B8 => at.cast::<u64>().write(s.cell(slot)),
+            FieldKind::B16 => at.cast::<[u64; 2]>().write([s.cell(slot), s.cell(slot + 1)]),
+            FieldKind::Ref => at.cast::<VmRef>().write(get(s, slot)),
+            FieldKind::Func => {}
+        }
+    }
+}
+
+/// Writes an immediate to a field.
+#[inline(always)]
+unsafe fn init_imm(at: *mut u8, kind: FieldKind, imm: i32) {
+    // SAFETY: the object has room for the value.
+    unsafe {
+        match kind {
+            FieldKind::I8 => at.write(imm as u8),
+            FieldKind::I16 => at.cast::<u16>().write(imm as u16),
+            FieldKind::B4 | FieldKind::Ref | FieldKind::Func => at.cast::<i32>().write(imm),
+            FieldKind::B8 => at.cast::<i64>().write(i64::from(imm)),
+            FieldKind::B16 => {}
+        }
+    }
+}
+
+/// [`init`] for every kind.
+unsafe fn init_any(s: &State, at: *mut u8, kind: FieldKind, slot: u16) -> Result<(), TrapCode> {
+    // SAFETY: as for `init`; a cell of that kind holds a reference to a function, or null.
+    unsafe {
+        if kind == FieldKind::Func {
+            let number = gc::func_number(s.vm, s.cell(slot) as *mut VmFuncRef)?;
+            at.cast::<u32>().write(number);
+        } else {
+            init(s, at, kind, slot);
+        }
+    }
+    Ok(())
+}
+
+/// A structure of few fields, none of them a function, in the next free place.
+struct StructNew;
+impl Op for StructNew {
+    #[inline(always)]
+    unsafe fn exec(mut s: State) -> Next {
+        // SAFETY: the instruction was emitted with `SmallNewOps`; between `heap_next` and `heap_end` there is
+        // room for objects, and the fields lie inside of this one.
+        unsafe {
+            let o = s.operands::<SmallNewOps>();
+            let store = (*s.vm).store;
+            let at = (*store).heap_next;
+            let end = at + o.bytes as usize;
+            if end > (*store).heap_end {
+                return Next::Jump(s, STRUCT_NEW_SLOW);
+            }
+            (*store).heap_next = end;
+            let object = (*store).heap_base.add(at);
+            object.cast::<[u32; 2]>().write([o.ty, 0]);
+            let mut init_at = s.ip.add(size_of::<SmallNewOps>());
+            let init_end = init_at.add(o.count as usize * size_of::<FieldInit>());
+            while init_at < init_end {
+                let field = init_at.cast::<FieldInit>().read();
+                let at = object.add(field.offset as usize);
+                if field.immediate != 0 {
+                    init_imm(at, field.kind, field.imm);
+                } else {
+                    init(&s, at, field.kind, field.slot);
+                }
+                init_at = init_at.add(size_of::<FieldInit>());
+            }
+            set(&s, o.d, VmRef(at as u32));
+            s.ip = init_end;
+        }
+        Next::Go(s)
+    }
+}
+/// A structure of few fields, none of them a function, where no fuel is consumed: [`SmallNewOps`].
+pub(crate) static STRUCT_NEW: Handler = handler::<StructNew>();
+
+/// Makes a structure of few fields. Returns 0 or the number of a trap code.
+#[inline(never)]
+unsafe fn struct_new(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
+    // SAFETY: the instruction was emitted with `SmallNewOps`; the fields lie inside of the object.
+    unsafe {
+        let s = State::without_accumulators(ip, fp, vm);
+        note_exit(&s);
+        let o = s.operands::<SmallNewOps>();
+        let made = gc::struct_new(vm, TypeId(o.ty), u32::from(o.bytes), u32::from(o.live));
+        let made = match made {
+            Ok(made) => made,
+            Err(code) => return code as u64,
+        };
+        let object = object(&s, made);
+        for i in 0..o.count as usize {
+            let field = ip.add(size_of::<SmallNewOps>()).cast::<FieldInit>().add(i).read();
+            let at = object.add(field.offset as usize);
+            if field.immediate != 0 {
+                init_imm(at, field.kind, field.imm);
+            } else if let Err(code) = init_any(&s, at, field.kind, field.slot) {
+                return code as u64;
+            }
+        }
+        set(&s, o.d, made);
+        0
+    }
+}
+
+struct StructNewSlow;
+impl Op for StructNewSlow {
+    #[inline(always)]
+    unsafe fn exec(mut s: State) -> Next {
+        // SAFETY: as in `struct_new`.
+        unsafe {
+            let count = s.operands::<SmallNewOps>().count as usize;
+            let status = struct_new(s.ip, s.fp, s.vm);
+            if status != 0 {
+                return Next::Trap(s, trap_code(status as u32));
+            }
+            s.ip = s.ip.add(size_of::<SmallNewOps>() + count * size_of::<FieldInit>());
+        }
+        Next::Go(s)
+    }
+}
+/// A structure of few fields: [`SmallNewOps`].
+pub(crate) const STRUCT_NEW_SLOW: Handler = handler::<StructNewSlow>();
+
+macro_rules! works {
+    ($( $(#[$doc:meta])* $name:ident, $constant:ident, $ops:ty, |$s:ident, $o:ident| $body:block )*) => {$(
+        struct $name;
+        impl $name {
+            /// The work, in a frame of its own. Returns 0 or the number of a trap code.
+            #[inline(never)]
+            unsafe fn work(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
+                // SAFETY: the instruction was emitted with these operands, whose slots belong to the
+                // frame and to the window, and whose types and segments are those of the instance's module.
+                let result: Result<(), TrapCode> = unsafe {
+                    let $s = State::without_accumulators(ip, fp, vm);
+                    note_exit(&$s);
+                    let $o = $s.operands::<$ops>();
+                    (|| $body)()
+                };
+                match result {
+                    Ok(()) => 0,
+                    Err(code) => code as u64,
+                }
+            }
+        }
+        impl Op for $name {
+            #[inline(always)]
+            unsafe fn exec(s: State) -> Next {
+                // SAFETY: as in `work`.
+                unsafe {
+                    let status = Self::work(s.ip, s.fp, s.vm);
+                    if status != 0 {
+                        return Next::Trap(s, trap_code(status as u32));
+                    }
+                }
+                s.after::<$ops>()
+            }
+        }
+        $(#[$doc])*
+        pub(crate) static $constant: Handler = handler::<$name>();
+    )*};
+}
+
+/// An operand that is a number.
+unsafe fn number(s: &State, slot: u16) -> u32 {
+    // SAFETY: the slot belongs to the frame.
+    unsafe { s.cell(slot) as u32 }
+}
+
+/// A value as the runtime takes it, with nothing in the bits that mean nothing.
+unsafe fn value(s: &State, kind: FieldKind, slot: u16) -> [Cell; 2] {
+    // SAFETY: the slot belongs to the part of the frame that such a value stands in.
+    unsafe {
+        match kind {
+            FieldKind::Ref => [u64::from(get(s, slot).0), 0],
+            FieldKind::I8 => [s.cell(slot) & 0xFF, 0],
+            FieldKind::I16 => [s.cell(slot) & 0xFFFF, 0],
+            FieldKind::B4 => [u64::from(s.cell(slot) as u32), 0],
+            FieldKind::B8 | FieldKind::Func => [s.cell(slot), 0],
+            FieldKind::B16 => [s.cell(slot), s.cell(slot + 1)],
+        }
+    }
+}
+
+works! {
+    /// A structure of any number of fields, from a run of cells and a run of references.
+    StructNewMany, STRUCT_NEW_MANY, NewOps, |s, o| {
+        let ty = &*o.ty;
+        let ObjectLayout::Struct(layout) = &ty.layout else { return Err(TrapCode::Internal) };
+        let made = gc::struct_new(s.vm, ty.id, layout.size, u32::from(o.live))?;
+        let object = object(&s, made);
+        let (mut cell, mut reference) = (o.cells, o.refs);
+        for &FieldLayout { offset, kind } in &layout.fields {
+            let next = if kind == FieldKind::Ref { &mut reference } else { &mut cell };
+            init_any(&s, object.add(offset as usize), kind, *next)?;
+            *next += if kind == FieldKind::B16 { 2 } else { 1 };
+        }
+        set(&s, o.d, made);
+        Ok(())
+    }
+    /// A structure of `index` bytes whose fields are all zero.
+    StructNewDefault, STRUCT_NEW_DEFAULT, ArrayOps, |s, o| {
+        let made = gc::struct_new(s.vm, TypeId(o.ty), o.index, u32::from(o.live))?;
+        set(&s, o.d, made);
+        Ok(())
+    }
+    /// An array from a run of cells, or of references.
+    ArrayNewFixed, ARRAY_NEW_FIXED, NewOps, |s, o| {
+        let ty = &*o.ty;
+        let ObjectLayout::Array(kind) = ty.layout else { return Err(TrapCode::Internal) };
+        let made = gc::array_new(s.vm, ty.id, kind, o.count, u32::from(o.live))?;
+        let (mut slot, step) = match kind {
+            FieldKind::Ref => (o.refs, 1),
+            FieldKind::B16 => (o.cells, 2),
+            _ => (o.cells, 1),
+        };
+        let mut at = object(&s, made).add(ELEMENTS as usize);
+        for _ in 0..o.count {
+            init_any(&s, at, kind, slot)?;
+            at = at.add(kind.size() as usize);
+            slot += step;
+        }
+        set(&s, o.d, made);
+        Ok(())
+    }
+    /// An array of `x[1]` elements that are `x[0]`.
+    ArrayNew, ARRAY_NEW, ArrayOps, |s, o| {
+        let len = number(&s, o.x[1]);
+        let made = gc::array_new(s.vm, TypeId(o.ty), o.kind, len, u32::from(o.live))?;
+        let value = value(&s, o.kind, o.x[0]);
+        if value != [0; 2] {
+            (*(*(*s.vm).store).store).gc_fill(made, o.kind, 0, value, len)?;
+        }
+        set(&s, o.d, made);
+        Ok(())
+    }
+    /// An array of `x[0]` elements that are zero.
+    ArrayNewDefault, ARRAY_NEW_DEFAULT, ArrayOps, |s, o| {
+        let len = number(&s, o.x[0]);
+        let made = gc::array_new(s.vm, TypeId(o.ty), o.kind, len, u32::from(o.live))?;
+        set(&s, o.d, made);
+        Ok(())
+    }
+    /// An array of `x[1]` elements from data segment `index`, from byte `x[0]` on.
+    ArrayNewData, ARRAY_NEW_DATA, ArrayOps, |s, o| {
+        let (from, len) = (number(&s, o.x[0]), number(&s, o.x[1]));
+        let (ty, live) = (TypeId(o.ty), u32::from(o.live));
+        let made = gc::array_new_data(s.vm, ty, o.kind, o.index, from, len, live)?;
+        set(&s, o.d, made);
+        Ok(())
+    }
+    /// An array of `x[1]` elements from element segment `index`, from element `x[0]` on.
+    ArrayNewElem, ARRAY_NEW_ELEM, ArrayOps, |s, o| {
+        let (from, len) = (number(&s, o.x[0]), number(&s, o.x[1]));
+        let (ty, live) = (TypeId(o.ty), u32::from(o.live));
+        let made = gc::array_new_elem(s.vm, ty, o.kind, o.index, from, len, live)?;
+        set(&s, o.d, made);
+        Ok(())
+    }
+    /// Elements of array `x[0]` from `x[1]` on to value `x[2]`, `x[3]` of them.
+    ArrayFill, ARRAY_FILL, ArrayOps, |s, o| {
+        let (to, len) = (number(&s, o.x[1]), number(&s, o.x[3]));
+        let value = value(&s, o.kind, o.x[2]);
+        gc::array_fill(s.vm, get(&s, o.x[0]), o.kind, to, value, len)
+    }
+    /// To array `x[0]` from `x[1]` on, from array `x[2]` from `x[3]` on, `x[4]` elements.
+    ArrayCopy, ARRAY_COPY, ArrayOps, |s, o| {
+        let (to, from, len) = (number(&s, o.x[1]), number(&s, o.x[3]), number(&s, o.x[4]));
+        gc::array_copy(s.vm, o.kind, get(&s, o.x[0]), to, get(&s, o.x[2]), from, len)
+    }
+    /// To array `x[0]` from `x[1]` on, from data segment `index` from byte `x[2]` on, `x[3]` elements.
+    ArrayInitData, ARRAY_INIT_DATA, ArrayOps, |s, o| {
+        let (to, from, len) = (number(&s, o.x[1]), number(&s, o.x[2]), number(&s, o.x[3]));
+        gc::array_init_data(s.vm, get(&s, o.x[0]), o.kind, o.index, to, from, len)
+    }
+    /// To array `x[0]` from `x[1]` on, from element segment `index` from `x[2]` on, `x[3]` elements.
+    ArrayInitElem, ARRAY_INIT_ELEM, ArrayOps, |s, o| {
+        let (to, from, len) = (number(&s, o.x[1]), number(&s, o.x[2]), number(&s, o.x[3]));
+        gc::array_init_elem(s.vm, get(&s, o.x[0]), o.kind, o.index, to, from, len)
+    }
+}
