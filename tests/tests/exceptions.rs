@@ -340,6 +340,41 @@ fn locals_and_values_below_are_those_of_the_moment_of_the_throw() {
 }
 
 #[test]
+fn nothing_is_left_in_the_accumulators() {
+    // What a call leaves behind in each accumulator stands for the slot that the clause's value goes to.
+    for (ty, one, two) in [("i32", 1, 2), ("i64", 3, 4), ("f32", 5, 6), ("f64", 7, 8)] {
+        let convert = if ty.starts_with('i') { "" } else { "(i64.trunc_f64_s) " };
+        let widen = match ty {
+            "i32" => "(i64.extend_i32_u)",
+            "f32" => "(f64.promote_f32)",
+            _ => "",
+        };
+        let text = format!(
+            "(module (tag $t (param {ty}))
+               (func $maybe (param i32) (result {ty})
+                 (if (local.get 0) (then (throw $t ({ty}.const {two}))))
+                 ({ty}.const {one}))
+               (func $g (param i32) (result {ty})
+                 (try_table (catch $t 0)
+                   (drop (call $maybe (i32.const 0)))
+                   (drop (call $maybe (local.get 0)))
+                   (drop (call $maybe (i32.const 0))))
+                 ({ty}.const 9))
+               (func $h (param i32) (result {ty})
+                 (block $l (result {ty})
+                   (try_table (result {ty}) (catch $t $l)
+                     (drop (call $maybe (i32.const 0)))
+                     (drop (call $maybe (local.get 0)))
+                     (call $maybe (i32.const 0)))))
+               (func (export \"f\") (param i32) (result i64 i64)
+                 (call $g (local.get 0)) {widen} {convert}
+                 (call $h (local.get 0)) {widen} {convert}))"
+        );
+        each(&text, &[(0, Ok(vec![9, one])), (1, Ok(vec![two, two]))]);
+    }
+}
+
+#[test]
 fn traps_are_never_caught() {
     let cases = [
         ("unreachable", TrapCode::Unreachable),

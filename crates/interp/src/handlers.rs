@@ -5,18 +5,16 @@
 //! that does not throw pays nothing for it. It also says of call sites what unwinding has to know of them.
 //! Functions that neither catch nor hold references have none.
 //!
-//! Invariants: scopes are in the order in which their ranges begin, and ranges either nest or do not
-//! meet, so that the last one that begins at or before a place, and the scopes around it, are all that
-//! can cover the place; sites are in the order of code and do not overlap.
+//! Invariants: edges and sites are in the order of code, and sites do not overlap. The scopes that cover a
+//! place are the one of the last edge at or before it and those around that one, and each of them has
+//! clauses if anything at the place can throw: looking costs no more than there are clauses to look at.
 
 /// "None", as an index.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// The body of a `try_table`: code from `start` to `end`, in bytes from the first instruction.
+/// The body of a `try_table`.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Scope {
-    pub(crate) start: u32,
-    pub(crate) end: u32,
     /// The scope around it, or [`NONE`].
     pub(crate) parent: u32,
     /// Its clauses, in order: from, to.
@@ -49,21 +47,52 @@ pub(crate) struct Site {
     pub(crate) tail: bool,
 }
 
+/// Where edges were at a time.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Edges {
+    count: usize,
+    last: Option<(u32, u32)>,
+}
+
 /// What unwinding asks of a function.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Handlers {
     pub(crate) scopes: Vec<Scope>,
+    /// Where scopes begin and end, in bytes from the first instruction, and the innermost scope from there on.
+    edges: Vec<(u32, u32)>,
     pub(crate) clauses: Vec<Clause>,
     pub(crate) sites: Vec<Site>,
 }
 
 impl Handlers {
+    /// Notes that from a place on, which is not before the last one, another scope is the innermost one.
+    pub(crate) fn edge(&mut self, at: u32, innermost: u32) {
+        match self.edges.last_mut() {
+            Some(last) if last.0 == at => last.1 = innermost,
+            _ => self.edges.push((at, innermost)),
+        }
+    }
+
+    /// The edges so far, to go back to with [`Handlers::forget_edges`].
+    pub(crate) fn edges(&self) -> Edges {
+        Edges { count: self.edges.len(), last: self.edges.last().copied() }
+    }
+
+    /// Forgets all edges since then.
+    pub(crate) fn forget_edges(&mut self, before: Edges) {
+        self.edges.truncate(before.count);
+        if let (Some(last), Some(before)) = (self.edges.last_mut(), before.last) {
+            *last = before;
+        }
+    }
+
     /// The table as a function keeps it.
     pub(crate) fn finish(mut self) -> Option<Box<Self>> {
         if self.scopes.is_empty() && self.sites.is_empty() {
             return None;
         }
         self.scopes.shrink_to_fit();
+        self.edges.shrink_to_fit();
         self.clauses.shrink_to_fit();
         self.sites.shrink_to_fit();
         Some(Box::new(self))
@@ -73,6 +102,7 @@ impl Handlers {
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
             + size_of_val(&*self.scopes)
+            + size_of_val(&*self.edges)
             + size_of_val(&*self.clauses)
             + size_of_val(&*self.sites)
     }
@@ -86,11 +116,11 @@ impl Handlers {
 
     /// The clauses that an exception from a place meets, in order.
     pub(crate) fn clauses_at(&self, at: u32) -> impl Iterator<Item = &Clause> {
-        let next = self.scopes.partition_point(|scope| scope.start <= at);
-        let last = next.checked_sub(1).map_or(NONE, |last| last as u32);
+        let next = self.edges.partition_point(|edge| edge.0 <= at);
+        let last = next.checked_sub(1).and_then(|last| self.edges.get(last));
         let scope = |index: u32| self.scopes.get(index as usize);
-        let outwards = std::iter::successors(scope(last), move |inner| scope(inner.parent));
-        outwards.filter(move |scope| at < scope.end).flat_map(|scope| {
+        let innermost = last.and_then(|&(_, innermost)| scope(innermost));
+        std::iter::successors(innermost, move |inner| scope(inner.parent)).flat_map(|scope| {
             let (from, to) = scope.clauses;
             self.clauses.get(from as usize..to as usize).unwrap_or_default()
         })
@@ -103,21 +133,21 @@ mod tests {
 
     #[test]
     fn the_innermost_scope_comes_first_and_its_neighbours_not_at_all() {
-        let scope = |start, end, parent, clauses| Scope { start, end, parent, clauses };
         let clause = |tag| Clause { tag, wants_ref: false, cell: 0, reference: 0, pad: 0 };
         // 0..100 { 0..30 {10..20 {}} 30..30 {} 40..60 }, 200..300
-        let handlers = Handlers {
-            scopes: vec![
-                scope(0, 100, NONE, (0, 1)),
-                scope(0, 30, 0, (1, 3)),
-                scope(10, 20, 1, (3, 3)),
-                scope(30, 30, 0, (3, 4)),
-                scope(40, 60, 0, (4, 5)),
-                scope(200, 300, NONE, (5, 6)),
-            ],
+        let scopes =
+            [(NONE, (0, 1)), (0, (1, 3)), (1, (3, 3)), (0, (3, 4)), (0, (4, 5)), (NONE, (5, 6))];
+        let mut handlers = Handlers {
+            scopes: scopes.map(|(parent, clauses)| Scope { parent, clauses }).into(),
             clauses: (0..6).map(clause).collect(),
-            sites: Vec::new(),
+            ..Handlers::default()
         };
+        for (at, innermost) in [(0, 0), (0, 1), (10, 2), (20, 1), (30, 0), (30, 3), (30, 0)] {
+            handlers.edge(at, innermost);
+        }
+        for (at, innermost) in [(40, 4), (60, 0), (100, NONE), (200, 5), (300, NONE)] {
+            handlers.edge(at, innermost);
+        }
         let tags = |at| handlers.clauses_at(at).map(|clause| clause.tag).collect::<Vec<_>>();
         for at in [0, 9, 10, 19, 20, 29] {
             assert_eq!(tags(at), [1, 2, 0], "{at}");
@@ -133,6 +163,15 @@ mod tests {
         assert_eq!(tags(299), [5]);
         assert_eq!(tags(300), []);
         assert_eq!(Handlers::default().clauses_at(0).count(), 0);
+        // Edges that are forgotten, one of which stood where one stood already.
+        let before = handlers.edges();
+        for (at, innermost) in [(300, 4), (310, 5), (320, NONE)] {
+            handlers.edge(at, innermost);
+        }
+        handlers.forget_edges(before);
+        handlers.edge(305, 5);
+        let tags = |at| handlers.clauses_at(at).map(|clause| clause.tag).collect::<Vec<_>>();
+        assert_eq!((tags(299), tags(300), tags(305)), (vec![5], vec![], vec![5]));
     }
 
     #[test]

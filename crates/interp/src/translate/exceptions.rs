@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use palisade_module::wasmparser::{Catch, TryTable};
 
-use crate::handlers::{Clause, NONE, Scope, Site};
+use crate::handlers::{Clause, Edges, NONE, Scope, Site};
 use crate::ops::exceptions::{THROW, THROW_REF, ThrowOps};
 use crate::translate::control::{Frame, Kind, OFFSET_FIELD};
 use crate::translate::emit::{At, Fixup};
@@ -25,6 +25,8 @@ pub(super) struct Try {
     /// Its place among the scopes of the function.
     scope: u32,
     catches: Vec<Catch>,
+    /// The edges of scopes before it.
+    edges: Edges,
     /// Whether anything in it may throw.
     throws: bool,
 }
@@ -47,12 +49,13 @@ impl<'m> Translator<'m> {
         // Instructions of the body must not become part of older ones, which stand outside.
         self.forget_newest();
         self.stack.vec = None;
-        let start = self.emitter.here();
         let parent = self.tries.last().map_or(NONE, |outer| outer.scope);
         let scope = self.handlers.scopes.len() as u32;
-        self.handlers.scopes.push(Scope { start, end: start, parent, clauses: (0, 0) });
+        let edges = self.handlers.edges();
+        self.handlers.scopes.push(Scope { parent, clauses: (0, 0) });
+        self.handlers.edge(self.emitter.here(), scope);
         let catches = table.catches.to_vec();
-        self.tries.push(Try { scope, catches, throws: false });
+        self.tries.push(Try { scope, catches, edges, throws: false });
         self.push_frame(Kind::Try, table.ty)
     }
 
@@ -80,10 +83,13 @@ impl<'m> Translator<'m> {
             frame.kind = Kind::Block;
         }
         if !inner.throws {
+            // Its last instructions may yet become part of what follows.
+            self.handlers.forget_edges(inner.edges);
             return Ok(());
         }
+        let outer = self.tries.last().map_or(NONE, |outer| outer.scope);
+        self.handlers.edge(self.emitter.here(), outer);
         self.may_throw();
-        let end = self.emitter.here();
         if self.reachable {
             self.move_to(index, true)?;
             let at = self.emit_br(false);
@@ -98,10 +104,10 @@ impl<'m> Translator<'m> {
         self.bind();
         self.frames.push(frame);
         self.reachable = false;
-        let Some(scope) = self.handlers.scopes.get_mut(inner.scope as usize) else {
-            return invalid();
-        };
-        (scope.end, scope.clauses) = (end, clauses);
+        match self.handlers.scopes.get_mut(inner.scope as usize) {
+            Some(scope) => scope.clauses = clauses,
+            None => return invalid(),
+        }
         Ok(())
     }
 
