@@ -203,3 +203,6 @@ impl StoreInner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
