@@ -7,9 +7,13 @@
 mod ast;
 #[path = "hostile_support/generate.rs"]
 mod generate;
+#[path = "hostile_support/generate_steps.rs"]
+mod generate_steps;
 mod hostile_support;
 #[path = "hostile_support/judge.rs"]
 mod judge;
+#[path = "hostile_support/steps.rs"]
+mod steps;
 
 use ast::{LOCALS, PARAMS, TYPES, Ty, local_ty};
 use generate::Generator;

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use crate::steps::{self, Step};
+
 /// Adds a line to a string.
 macro_rules! line {
     ($out:expr, $($text:tt)*) => {
@@ -88,6 +90,8 @@ pub enum Expr {
     Swap(Ty, Box<[Expr; 2]>, usize),
     /// A float that is not NaN: 1.5 in place of one.
     Sane(Ty, Box<Expr>),
+    /// Steps on the operand stack that leave one value.
+    Steps(Vec<Step>, Ty),
 }
 
 #[derive(Clone, Debug)]
@@ -138,6 +142,7 @@ impl Expr {
             | Self::Loop2 { ty, .. }
             | Self::Call(ty, _)
             | Self::Swap(ty, _, _)
+            | Self::Steps(_, ty)
             | Self::Sane(ty, _) => *ty,
             Self::Load(access, ..) => access.ty,
             Self::Select(of) => of[0].ty(),
@@ -245,6 +250,7 @@ impl Expr {
                 of.iter().for_each(|e| e.write(out));
                 line!(out, "call $swap_{t}\nlocal.set {into}");
             }
+            Self::Steps(steps, _) => steps::write_all(steps, out),
             Self::Sane(ty, e) => {
                 let [x, _] = scratch(*ty);
                 e.write(out);

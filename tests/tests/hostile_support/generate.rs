@@ -41,12 +41,12 @@ const STORES: [Access; 9] = [
     access("i64.store32", Ty::I64, 4, false),
 ];
 
-const INT_OPS: [Op; 11] =
+pub const INT_OPS: [Op; 11] =
     ["add", "sub", "mul", "and", "or", "xor", "shl", "shr_u", "shr_s", "rotl", "rotr"];
 const DIVISIONS: [Op; 4] = ["div_u", "div_s", "rem_u", "rem_s"];
 const INT_COMPARISONS: [Op; 10] =
     ["eq", "ne", "lt_u", "lt_s", "gt_u", "gt_s", "le_u", "le_s", "ge_u", "ge_s"];
-const FLOAT_OPS: [Op; 7] = ["add", "sub", "mul", "div", "min", "max", "copysign"];
+pub const FLOAT_OPS: [Op; 7] = ["add", "sub", "mul", "div", "min", "max", "copysign"];
 const FLOAT_COMPARISONS: [Op; 6] = ["eq", "ne", "lt", "gt", "le", "ge"];
 
 /// Operators with one operand: name, operand, whether its bits must not be those of a NaN, whether it
@@ -195,13 +195,13 @@ pub fn params(rng: &mut Rng) -> Vec<u64> {
 }
 
 pub struct Generator<'r> {
-    rng: &'r mut Rng,
+    pub rng: &'r mut Rng,
     labels: usize,
     /// Blocks around with a result, and those without.
-    valued: Vec<(usize, Ty)>,
-    plain: Vec<usize>,
+    pub valued: Vec<(usize, Ty)>,
+    pub plain: Vec<usize>,
     /// Loops around.
-    loops: usize,
+    pub loops: usize,
     /// Whether the program may trap.
     risky: bool,
 }
@@ -215,18 +215,26 @@ impl<'r> Generator<'r> {
     /// A whole program.
     pub fn program(&mut self) -> (Vec<Stmt>, Expr) {
         let count = 2 + self.rng.below(8);
-        let stmts = (0..count).map(|_| self.stmt(5)).collect();
+        let of_steps = self.rng.chance(40);
+        let stmts = (0..count).map(|_| if of_steps { self.walk() } else { self.stmt(5) }).collect();
         let ty = *self.rng.pick(&TYPES);
         (stmts, self.expr(ty, 6))
     }
 
-    fn label(&mut self) -> usize {
+    /// A statement that consists of steps.
+    fn walk(&mut self) -> Stmt {
+        let ty = *self.rng.pick(&TYPES);
+        let into = self.variable(ty);
+        Stmt::Set(into, self.steps(ty, 2))
+    }
+
+    pub fn label(&mut self) -> usize {
         self.labels += 1;
         self.labels
     }
 
     /// A local that may be written.
-    fn variable(&mut self, ty: Ty) -> usize {
+    pub fn variable(&mut self, ty: Ty) -> usize {
         VARIABLES + ty as usize + 4 * self.rng.below(2) as usize
     }
 
@@ -234,7 +242,7 @@ impl<'r> Generator<'r> {
         Expr::Const(Value { ty, bits: value(self.rng, ty) })
     }
 
-    fn leaf(&mut self, ty: Ty) -> Expr {
+    pub fn leaf(&mut self, ty: Ty) -> Expr {
         match self.rng.below(8) {
             0..=2 => self.constant(ty),
             3 => Expr::Global(ty),
@@ -258,7 +266,7 @@ impl<'r> Generator<'r> {
         if matches!(ty, Ty::F32 | Ty::F64) { Expr::Sane(ty, inner) } else { *inner }
     }
 
-    fn condition(&mut self, depth: u32) -> Expr {
+    pub fn condition(&mut self, depth: u32) -> Expr {
         match self.rng.below(10) {
             0 => self.operand(Ty::I32, depth),
             1 => Expr::Unary("i32.eqz", Ty::I32, Box::new(self.condition(depth.saturating_sub(1)))),
@@ -282,7 +290,7 @@ impl<'r> Generator<'r> {
             return self.leaf(ty);
         }
         let d = depth - 1;
-        match self.rng.below(26) {
+        match self.rng.below(28) {
             0..=6 => self.binary(ty, d),
             7..=9 => self.unary(ty, d),
             10 => Expr::Tee(self.variable(ty), Box::new(self.expr(ty, d))),
@@ -308,6 +316,7 @@ impl<'r> Generator<'r> {
                 let into = self.variable(ty);
                 Expr::Swap(ty, Box::new([self.operand(ty, d), self.operand(ty, d)]), into)
             }
+            25..=26 => self.steps(ty, d),
             _ if ty == Ty::I32 => self.condition(d),
             _ => self.leaf(ty),
         }
