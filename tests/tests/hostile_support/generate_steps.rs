@@ -2,7 +2,7 @@
 //! below them, several branches that take the same values to different places, values that are still there when a
 //! counting loop ends and then go nowhere.
 
-use crate::ast::{COUNTER_COUNT, COUNTERS, Expr, TYPES, Ty, Value};
+use crate::ast::{ALL_TYPES, COUNTER_COUNT, COUNTERS, Expr, Op, Ty, Value};
 use crate::generate::{FLOAT_OPS, Generator, INT_OPS};
 use crate::steps::{Count, Frame, Step, Target};
 
@@ -28,7 +28,7 @@ pub struct Steps<'g, 'r> {
 impl<'r> Generator<'r> {
     /// Steps that leave one value.
     pub fn steps(&mut self, ty: Ty, depth: u32) -> Expr {
-        let main = if self.rng.chance(60) { ty } else { *self.rng.pick(&TYPES) };
+        let main = if self.rng.chance(60) { ty } else { *self.rng.pick(&ALL_TYPES) };
         let mut steps = Steps { all: self, depth, stack: Vec::new(), open: Vec::new(), main };
         let mut out = Vec::new();
         steps.junk(&mut out, 2);
@@ -52,11 +52,20 @@ impl Steps<'_, '_> {
     }
 
     fn ty(&mut self) -> Ty {
-        if self.chance(60) { self.main } else { *self.all.rng.pick(&TYPES) }
+        if self.chance(60) { self.main } else { *self.all.rng.pick(&ALL_TYPES) }
     }
 
     fn types(&mut self, count: usize) -> Vec<Ty> {
         (0..count).map(|_| self.ty()).collect()
+    }
+
+    fn operator(&mut self, ty: Ty) -> Op {
+        match ty {
+            Ty::I32 | Ty::I64 => *self.all.rng.pick(&INT_OPS),
+            Ty::V128 => *self.all.rng.pick(&INT_OPS[..3]),
+            // The sign of a NaN is anybody's guess.
+            _ => *self.all.rng.pick(&FLOAT_OPS[..6]),
+        }
     }
 
     fn condition(&mut self) -> Expr {
@@ -70,15 +79,12 @@ impl Steps<'_, '_> {
         let e = match self.below(10) {
             0..=2 => self.all.leaf(ty),
             // A result that is in an accumulator and nowhere else.
-            3..=7 => {
-                let op = match ty {
-                    Ty::I32 | Ty::I64 => *self.all.rng.pick(&INT_OPS),
-                    _ => *self.all.rng.pick(&FLOAT_OPS[..6]),
-                };
+            3..=7 if ty != Ty::Ref => {
+                let op = self.operator(ty);
                 let (a, b) = (self.all.leaf(ty), self.all.leaf(ty));
                 Expr::Binary(ty, op, ty, Box::new(a), Box::new(b))
             }
-            8 => Expr::Call(ty, Box::new([self.all.leaf(ty), self.all.leaf(ty)])),
+            8 if ty != Ty::Ref => Expr::Call(ty, Box::new([self.all.leaf(ty), self.all.leaf(ty)])),
             _ => self.all.expr(ty, self.depth.min(2)),
         };
         out.push(Step::Push(e));
@@ -182,12 +188,12 @@ impl Steps<'_, '_> {
     /// One or two operators on what is on the stack.
     fn fold(&mut self, out: &mut Out) {
         for _ in 0..2 {
-            let ty = self.ty();
-            self.ensure(out, &[ty, ty]);
-            let op = match ty {
-                Ty::I32 | Ty::I64 => *self.all.rng.pick(&INT_OPS),
-                _ => *self.all.rng.pick(&FLOAT_OPS[..6]),
+            let ty = match self.ty() {
+                Ty::Ref => Ty::V128,
+                ty => ty,
             };
+            self.ensure(out, &[ty, ty]);
+            let op = self.operator(ty);
             out.push(Step::Binary(ty, op));
             self.stack.pop();
         }

@@ -214,10 +214,9 @@ impl Machine {
 
     /// A value, or 1.5 for a NaN; what it was is in a scratch local afterwards, if it is a float.
     fn sane(&mut self, ty: Ty, bits: u64) -> u64 {
-        let [x, _] = scratch(ty);
-        match ty {
-            Ty::F32 | Ty::F64 => self.set(x, bits),
-            _ => {}
+        if matches!(ty, Ty::F32 | Ty::F64) {
+            let [x, _] = scratch(ty);
+            self.set(x, bits);
         }
         match ty {
             Ty::F32 if f32_of(bits).is_nan() => u64::from(1.5f32.to_bits()),
@@ -328,6 +327,9 @@ impl Machine {
                 let bits = self.eval(e)?;
                 self.sane(*ty, bits)
             }
+            Expr::Splat(e) | Expr::Lane(_, e) | Expr::Number(e) => self.eval(e)?,
+            Expr::Func(number) => u64::from(*number),
+            Expr::Element(e) => self.eval(e)? & 3,
             Expr::Steps(steps, _) => {
                 let mut stack = Vec::new();
                 self.walk(steps, &mut stack)?;
@@ -473,7 +475,8 @@ float!(float64, f64, u64);
 fn binary(ty: Ty, op: Op, a: u64, b: u64) -> Result<u64> {
     match ty {
         Ty::I32 => integer32(op, a, b),
-        Ty::I64 => integer64(op, a, b),
+        Ty::I64 | Ty::V128 => integer64(op, a, b),
+        Ty::Ref => panic!("no operator {op} of references"),
         Ty::F32 => float32(op, a, b),
         Ty::F64 => float64(op, a, b),
     }

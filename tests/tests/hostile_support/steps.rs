@@ -61,8 +61,8 @@ pub enum Step {
 /// The integer that holds the bits of values of a type.
 pub fn mixed_into(ty: Ty) -> Ty {
     match ty {
-        Ty::I32 | Ty::F32 => Ty::I32,
-        Ty::I64 | Ty::F64 => Ty::I64,
+        Ty::I32 | Ty::F32 | Ty::Ref => Ty::I32,
+        Ty::I64 | Ty::F64 | Ty::V128 => Ty::I64,
     }
 }
 
@@ -92,7 +92,7 @@ impl Step {
     fn write(&self, out: &mut String) {
         match self {
             Self::Push(e) => e.write(out),
-            Self::Binary(ty, op) => line!(out, "{}.{op}", ty.name()),
+            Self::Binary(ty, op) => line!(out, "{}.{op}", ty.prefix()),
             Self::Drop => out.push_str("drop\n"),
             Self::Set(local) => line!(out, "local.set {local}"),
             Self::Tee(local) => line!(out, "local.tee {local}"),
@@ -152,14 +152,19 @@ impl Step {
 
 /// Thirty-one times the global, plus the value's bits; of a NaN, those of 1.5.
 fn write_mix(ty: Ty, out: &mut String) {
-    let [x, _] = scratch(ty);
     let (t, int) = (ty.name(), mixed_into(ty).name());
-    if ty != mixed_into(ty) {
-        line!(
-            out,
-            "local.tee {x}\n{t}.const 1.5\nlocal.get {x}\nlocal.get {x}\n{t}.eq\nselect\n\
-             {int}.reinterpret_{t}"
-        );
+    match ty {
+        Ty::I32 | Ty::I64 => {}
+        Ty::F32 | Ty::F64 => {
+            let [x, _] = scratch(ty);
+            line!(
+                out,
+                "local.tee {x}\n{t}.const 1.5\nlocal.get {x}\nlocal.get {x}\n{t}.eq\nselect\n\
+                 {int}.reinterpret_{t}"
+            );
+        }
+        Ty::V128 => out.push_str("i64x2.extract_lane 1\n"),
+        Ty::Ref => out.push_str("call $number_of\n"),
     }
     line!(out, "global.get ${int}\n{int}.const 31\n{int}.mul\n{int}.add\nglobal.set ${int}");
 }
