@@ -27,6 +27,9 @@ const TOKENS: [&[u8]; 16] = [
     &[0xfb, 0x00],
 ];
 
+/// How binary modules begin: what begins otherwise is refused as a whole.
+const PREAMBLE: &[u8] = b"\0asm\x01\0\0\0";
+
 /// A module with something wrong, or not.
 pub fn mutate(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
@@ -66,10 +69,12 @@ pub fn load(engine: &Engine, bytes: &[u8]) -> Result<Result<Module, palisade::Er
         Err(_) => Err("the decoder panics".into()),
         Ok(Ok(module)) => Ok(Ok(module)),
         Ok(Err(error)) => match error.kind() {
-            ErrorKind::Module(why) if why.offset().is_none() => {
+            ErrorKind::Module(why) if why.offset().is_none() && bytes.starts_with(PREAMBLE) => {
                 Err(format!("an error without an offset: {error}"))
             }
             ErrorKind::Module(_) => Ok(Err(error)),
+            // What is no binary module at all is told so, in words.
+            _ if !bytes.starts_with(PREAMBLE) => Ok(Err(error)),
             _ => Err(format!("an error of another kind: {error}")),
         },
     }

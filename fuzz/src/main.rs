@@ -32,8 +32,8 @@ use rng::Rng;
 use trace::{Trace, compare};
 
 /// Whether modules with objects are executed, and those with exceptions.
-pub const OBJECTS: bool = false;
-pub const EXCEPTIONS: bool = false;
+pub const OBJECTS: bool = true;
+pub const EXCEPTIONS: bool = true;
 
 /// Broken copies for each module.
 const BROKEN: u64 = 30;
@@ -68,7 +68,8 @@ fn options() -> Result<Options, String> {
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(format!("{arg} wants a value"))?;
-        let number = || value.parse::<u64>().map_err(|_| format!("{arg} wants a number, not {value}"));
+        let number =
+            || value.parse::<u64>().map_err(|_| format!("{arg} wants a number, not {value}"));
         match arg.as_str() {
             "--seconds" => options.seconds = Some(number()?),
             "--count" => options.count = Some(number()?),
@@ -142,7 +143,13 @@ impl Fuzzer {
     }
 
     /// A run of ours, where a panic is a finding.
-    fn own(&mut self, metered: bool, which: usize, bytes: &[u8], plan: &Plan) -> Result<Trace, String> {
+    fn own(
+        &mut self,
+        metered: bool,
+        which: usize,
+        bytes: &[u8],
+        plan: &Plan,
+    ) -> Result<Trace, String> {
         let engine = if metered { &self.metered[which] } else { &self.plain[which] };
         let run = catch_unwind(AssertUnwindSafe(|| {
             let module = Module::from_binary(engine, bytes)?;
@@ -168,7 +175,10 @@ impl Fuzzer {
         let second = self.own(true, 1, bytes, &plan)?;
         if first != second {
             let why = compare(&first, &second, |class| class).err();
-            return Err(format!("the dispatchers differ: {}", why.unwrap_or("fuel or places".into())));
+            return Err(format!(
+                "the dispatchers differ: {}",
+                why.unwrap_or("fuel or places".into())
+            ));
         }
         self.count("calls: all", first.calls.len());
         self.count("calls: without trap", first.calls.iter().filter(|c| c.outcome.is_ok()).count());

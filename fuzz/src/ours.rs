@@ -104,11 +104,7 @@ fn place(error: &Error) -> String {
     format!("{:?} {frames:?}", error.trap_code())
 }
 
-fn imports(
-    store: &mut Store<()>,
-    module: &Module,
-    plan: &Plan,
-) -> palisade::Result<Vec<Extern>> {
+fn imports(store: &mut Store<()>, module: &Module, plan: &Plan) -> palisade::Result<Vec<Extern>> {
     let mut made = Vec::new();
     for (import, give) in module.imports().zip(&plan.gives) {
         made.push(match (import.ty(), give) {
@@ -158,7 +154,9 @@ fn state(store: &Store<()>, instance: Instance) -> Vec<String> {
                     Err(error) => error.to_string(),
                 }
             }
-            Extern::Global(global) => global.get(store).map_or_else(|e| e.to_string(), |v| show(&v)),
+            Extern::Global(global) => {
+                global.get(store).map_or_else(|e| e.to_string(), |v| show(&v))
+            }
             Extern::Table(table) => {
                 let all = 0..table.size(store);
                 nulls(all.map(|at| table.get(store, at).is_none_or(|r| r.is_null())))

@@ -209,7 +209,8 @@ impl Script {
             }
             (ExternType::Tag(ty), _) => {
                 let func = ty.func_type();
-                if !func.params().iter().all(|ty| !matches!(ty, ValType::Ref(_)) && scriptable(ty)) {
+                if !func.params().iter().all(|ty| !matches!(ty, ValType::Ref(_)) && scriptable(ty))
+                {
                     self.impossible = Some("a tag of types that JavaScript does not have");
                 }
                 json!({ "kind": "tag", "params": type_names(func.params()) })
@@ -239,13 +240,13 @@ impl Plan {
                 ExternType::Table(_) => return None,
                 ExternType::Memory(_) => Give::Memory,
                 ExternType::Tag(_) => Give::Tag,
-                _ => return None,
             };
             script.import(import.module(), import.name(), import.ty(), &give);
             gives.push(give);
         }
         let mut acts = Vec::new();
-        let exports: Vec<_> = module.exports().map(|e| (e.name().to_owned(), e.ty().clone())).collect();
+        let exports: Vec<_> =
+            module.exports().map(|e| (e.name().to_owned(), e.ty().clone())).collect();
         for (name, ty) in exports.iter().chain(&exports) {
             match ty {
                 ExternType::Func(ty) => {

@@ -1,8 +1,8 @@
 //! Carries a plan out in wasmtime, whose compiler shares nothing with our interpreter (its parser does).
 
 use wasmtime::{
-    Config, Engine, Error, Extern, ExternType, Func, Global, HeapType, Instance, Memory, Module, Ref,
-    Result, SharedMemory, Store, Table, Tag, Trap, Val,
+    Config, Engine, Error, Extern, ExternType, Func, Global, HeapType, Instance, Memory, Module,
+    Ref, Result, SharedMemory, Store, Table, Tag, Trap, Val,
 };
 
 use crate::plan::{Act, Family, Give, Plan, Value, canonical32, canonical64, mix, mixed};
@@ -172,7 +172,8 @@ fn state(store: &mut Store<()>, exports: &[Extern]) -> Vec<String> {
             Extern::Memory(memory) => hash(memory.data(&*store)),
             Extern::SharedMemory(memory) => {
                 // SAFETY: the guest has ended, and no other thread has this memory.
-                let bytes: Vec<u8> = memory.data().iter().map(|cell| unsafe { *cell.get() }).collect();
+                let bytes: Vec<u8> =
+                    memory.data().iter().map(|cell| unsafe { *cell.get() }).collect();
                 hash(&bytes)
             }
             Extern::Global(global) => {

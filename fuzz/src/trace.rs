@@ -66,11 +66,7 @@ fn same_values(a: &[String], b: &[String]) -> bool {
 
 /// The first difference between our run and theirs, or how many calls were compared. What comes after a limit
 /// on either side is not.
-pub fn compare(
-    ours: &Trace,
-    theirs: &Trace,
-    class: fn(&str) -> &str,
-) -> Result<usize, String> {
+pub fn compare(ours: &Trace, theirs: &Trace, class: fn(&str) -> &str) -> Result<usize, String> {
     let same_class = |a: &str, b: &str| class(a) == class(b);
     match (&ours.failed, &theirs.failed) {
         (Some(a), Some(b)) if same_class(a, b) || is_limit(a) || is_limit(b) => return Ok(1),

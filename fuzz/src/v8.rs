@@ -12,6 +12,9 @@ use serde_json::{Value as Json, json};
 use crate::trace::{Seen, Trace};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/judge.js");
+/// What a V8 that knows these has beyond the finished proposals is switched off.
+const FLAGS: [&str; 2] =
+    ["--no-experimental-wasm-legacy-eh", "--no-experimental-wasm-imported-strings"];
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What V8 had to say.
@@ -40,6 +43,7 @@ impl Drop for Process {
 /// A node, started when it is first asked.
 pub struct Node {
     program: String,
+    flags: Vec<&'static str>,
     process: Option<Process>,
 }
 
@@ -47,15 +51,24 @@ impl Node {
     /// The node of this name, with what it says its versions are; `None` if there is none.
     pub fn new(program: &str) -> Option<(Self, String)> {
         let print = "process.versions.node + ', V8 ' + process.versions.v8";
-        let told = Command::new(program).args(["-p", print]).output().ok()?;
+        let tell =
+            |flags: &[&str]| Command::new(program).args(flags).args(["-p", print]).output().ok();
+        let works = |flag: &&str| tell(&[flag]).is_some_and(|told| told.status.success());
+        let flags: Vec<_> = FLAGS.into_iter().filter(works).collect();
+        let told = tell(&flags)?;
         let version = String::from_utf8_lossy(&told.stdout).trim().to_owned();
-        let node = Self { program: program.to_owned(), process: None };
+        let node = Self { program: program.to_owned(), flags, process: None };
         told.status.success().then_some((node, version))
     }
 
     fn start(&self) -> std::io::Result<Process> {
         let mut command = Command::new(&self.program);
-        command.arg(SCRIPT).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .args(&self.flags)
+            .arg(SCRIPT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn()?;
         let none = || std::io::Error::other("no pipe");
         let input = child.stdin.take().ok_or_else(none)?;
@@ -108,7 +121,8 @@ fn answer(json: &Json) -> Answer {
     if let Some(reason) = json["refused"].as_str() {
         return Answer::NotRun(reason.to_owned());
     }
-    let mut trace = Trace { failed: json["failed"].as_str().map(str::to_owned), ..Trace::default() };
+    let mut trace =
+        Trace { failed: json["failed"].as_str().map(str::to_owned), ..Trace::default() };
     for call in json["calls"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let outcome = match call["trap"].as_str() {
             Some(class) => Err(class.to_owned()),
