@@ -7,11 +7,15 @@
 mod ast;
 #[path = "hostile_support/generate.rs"]
 mod generate;
+#[path = "hostile_support/generate_steps.rs"]
+mod generate_steps;
 mod hostile_support;
 #[path = "hostile_support/judge.rs"]
 mod judge;
+#[path = "hostile_support/steps.rs"]
+mod steps;
 
-use ast::{LOCALS, PARAMS, TYPES, Ty, local_ty};
+use ast::{LOCALS, PARAMS, TYPES, Ty, local_ty, shown};
 use generate::Generator;
 use hostile_support::{Rng, bits, engines, invoke, store};
 use judge::Machine;
@@ -28,6 +32,7 @@ fn val(ty: Ty, bits: u64) -> Val {
         Ty::I64 => Val::I64(bits as i64),
         Ty::F32 => Val::F32(bits as u32),
         Ty::F64 => Val::F64(bits),
+        Ty::V128 | Ty::Ref => panic!("no parameter is a {ty:?}"),
     }
 }
 
@@ -107,7 +112,8 @@ fn check(seed: u64) -> usize {
             };
             match (&outcome, &case.outcome) {
                 (Ok(found), Ok(expected)) => {
-                    let types = std::iter::once(case.result).chain((0..LOCALS).map(local_ty));
+                    let types =
+                        std::iter::once(case.result).chain((0..LOCALS).map(|i| shown(local_ty(i))));
                     for (position, ty) in types.enumerate() {
                         let (found, expected) = (found[position], expected[position]);
                         assert!(

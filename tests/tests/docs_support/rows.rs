@@ -17,6 +17,7 @@ pub const ROWS: &[(&str, &str)] = &[
     ("V4", "exactly at each limit, and one past it"),
     ("V5", "constant expressions, undeclared references, dropped segments"),
     ("V6", "locals read before they are set, `select` of odd types"),
+    ("C7", "bits of NaNs; relaxed operators, which do one thing"),
     ("C8", "fused and delayed instructions against a judge that knows neither"),
     ("M1", "loads and stores at every border, with every width and offset"),
     ("M2", "growing to and past the maximum, failing half way, views held by the host"),

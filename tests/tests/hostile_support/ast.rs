@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use crate::steps::{self, Step};
+
 /// Adds a line to a string.
 macro_rules! line {
     ($out:expr, $($text:tt)*) => {
@@ -18,13 +20,25 @@ pub enum Ty {
     I64,
     F32,
     F64,
+    /// A vector with two lanes of the same value, which stands for it.
+    V128,
+    /// A reference to one of three functions, or null: their number, or 0.
+    Ref,
 }
 
+/// The types that are numbers: what globals and parameters have, and what is loaded and stored.
 pub const TYPES: [Ty; 4] = [Ty::I32, Ty::I64, Ty::F32, Ty::F64];
+/// The types of what waits on the operand stack.
+pub const ALL_TYPES: [Ty; 6] = [Ty::I32, Ty::I64, Ty::F32, Ty::F64, Ty::V128, Ty::Ref];
 
 impl Ty {
     pub fn name(self) -> &'static str {
-        ["i32", "i64", "f32", "f64"][self as usize]
+        ["i32", "i64", "f32", "f64", "v128", "(ref null $number)"][self as usize]
+    }
+
+    /// What stands before the names of its operators, and of the functions that work on it.
+    pub fn prefix(self) -> &'static str {
+        ["i32", "i64", "f32", "f64", "i64x2", "ref"][self as usize]
     }
 }
 
@@ -88,6 +102,17 @@ pub enum Expr {
     Swap(Ty, Box<[Expr; 2]>, usize),
     /// A float that is not NaN: 1.5 in place of one.
     Sane(Ty, Box<Expr>),
+    /// A vector of a number, twice.
+    Splat(Box<Expr>),
+    /// A lane of a vector.
+    Lane(u32, Box<Expr>),
+    /// The reference with a number: by its name or from a table, which is asked for the number modulo 4.
+    Func(u32),
+    Element(Box<Expr>),
+    /// The number of a reference.
+    Number(Box<Expr>),
+    /// Steps on the operand stack that leave one value.
+    Steps(Vec<Step>, Ty),
 }
 
 #[derive(Clone, Debug)]
@@ -103,25 +128,37 @@ pub enum Stmt {
 }
 
 /// Locals: three parameters of type `i32` that are never written, then two of each type, then one
-/// scratch local and one more of each type for loops, then the counters of loops.
+/// scratch local and one more of each type for loops, then the counters of loops, then two of each
+/// type that is no number.
 pub const READ_ONLY: usize = 3;
 pub const VARIABLES: usize = READ_ONLY;
 pub const SCRATCH: usize = VARIABLES + 8;
 pub const COUNTERS: usize = SCRATCH + 8;
 pub const COUNTER_COUNT: usize = 6;
-pub const LOCALS: usize = COUNTERS + COUNTER_COUNT;
+pub const OTHERS: usize = COUNTERS + COUNTER_COUNT;
+pub const LOCALS: usize = OTHERS + 4;
 pub const PARAMS: usize = SCRATCH;
 
 /// The type of a local.
 pub fn local_ty(local: usize) -> Ty {
     match local {
         0..READ_ONLY => Ty::I32,
-        COUNTERS.. => Ty::I32,
+        COUNTERS..OTHERS => Ty::I32,
+        OTHERS.. => ALL_TYPES[4 + (local - OTHERS) % 2],
         _ => TYPES[(local - READ_ONLY) % 4],
     }
 }
 
-/// The scratch locals of a type.
+/// The type of the number that shows what a value of a type is.
+pub fn shown(ty: Ty) -> Ty {
+    match ty {
+        Ty::V128 => Ty::I64,
+        Ty::Ref => Ty::I32,
+        number => number,
+    }
+}
+
+/// The scratch locals of a type that is a number.
 pub fn scratch(ty: Ty) -> [usize; 2] {
     [SCRATCH + ty as usize, SCRATCH + 4 + ty as usize]
 }
@@ -138,7 +175,12 @@ impl Expr {
             | Self::Loop2 { ty, .. }
             | Self::Call(ty, _)
             | Self::Swap(ty, _, _)
+            | Self::Steps(_, ty)
             | Self::Sane(ty, _) => *ty,
+            Self::Splat(_) => Ty::V128,
+            Self::Lane(..) => Ty::I64,
+            Self::Func(_) | Self::Element(_) => Ty::Ref,
+            Self::Number(_) => Ty::I32,
             Self::Load(access, ..) => access.ty,
             Self::Select(of) => of[0].ty(),
             Self::If(of) => of[1].ty(),
@@ -170,11 +212,15 @@ impl Expr {
             Self::Binary(ty, op, _, a, b) => {
                 a.write(out);
                 b.write(out);
-                line!(out, "{}.{op}", ty.name());
+                line!(out, "{}.{op}", ty.prefix());
             }
             Self::Select(of) => {
                 of.iter().for_each(|e| e.write(out));
-                out.push_str("select\n");
+                if self.ty() == Ty::Ref {
+                    line!(out, "select (result {t})");
+                } else {
+                    out.push_str("select\n");
+                }
             }
             Self::Load(access, offset, address) => {
                 address.write(out);
@@ -239,12 +285,31 @@ impl Expr {
             }
             Self::Call(_, of) => {
                 of.iter().for_each(|e| e.write(out));
-                line!(out, "call $twice_{t}");
+                line!(out, "call $twice_{}", self.ty().prefix());
             }
             Self::Swap(_, of, into) => {
                 of.iter().for_each(|e| e.write(out));
-                line!(out, "call $swap_{t}\nlocal.set {into}");
+                line!(out, "call $swap_{}\nlocal.set {into}", self.ty().prefix());
             }
+            Self::Splat(e) => {
+                e.write(out);
+                out.push_str("i64x2.splat\n");
+            }
+            Self::Lane(lane, e) => {
+                e.write(out);
+                line!(out, "i64x2.extract_lane {lane}");
+            }
+            Self::Func(0) => out.push_str("ref.null $number\n"),
+            Self::Func(number) => line!(out, "ref.func $number{number}"),
+            Self::Element(e) => {
+                e.write(out);
+                out.push_str("i32.const 3\ni32.and\ntable.get $numbers\n");
+            }
+            Self::Number(e) => {
+                e.write(out);
+                out.push_str("call $number_of\n");
+            }
+            Self::Steps(steps, _) => steps::write_all(steps, out),
             Self::Sane(ty, e) => {
                 let [x, _] = scratch(*ty);
                 e.write(out);
@@ -335,7 +400,22 @@ impl Stmt {
 
 /// What all programs of a module share.
 pub fn prelude() -> String {
-    let mut out = String::from("(memory (export \"memory\") 1)\n");
+    let mut out =
+        String::from("(memory (export \"memory\") 1)\n(type $number (func (result i32)))\n");
+    for number in 1..4 {
+        line!(out, "(func $number{number} (type $number) i32.const {number})");
+    }
+    out.push_str(
+        "(table $numbers (ref null $number) (elem (item ref.null $number) (item ref.func $number1)
+         (item ref.func $number2) (item ref.func $number3)))
+         (func $number_of (param (ref null $number)) (result i32)
+         block local.get 0 br_on_null 0 call_ref $number return end i32.const 0)
+         (func $swap_ref (param (ref null $number) (ref null $number))
+         (result (ref null $number) (ref null $number)) local.get 1 local.get 0)
+         (func $swap_i64x2 (param v128 v128) (result v128 v128) local.get 1 local.get 0)
+         (func $twice_i64x2 (param v128 v128) (result v128)
+         local.get 1 local.get 1 i64x2.add local.get 0 i64x2.sub)\n",
+    );
     for ty in TYPES {
         let t = ty.name();
         line!(
@@ -351,20 +431,25 @@ pub fn prelude() -> String {
 
 /// A function that runs statements, then gives the value of an expression and all locals.
 pub fn function(name: &str, stmts: &[Stmt], last: &Expr) -> String {
-    let names = |from: usize, to: usize| {
-        (from..to).map(|i| local_ty(i).name()).collect::<Vec<_>>().join(" ")
+    let names = |from: usize, to: usize, show: fn(Ty) -> Ty| {
+        (from..to).map(|i| show(local_ty(i)).name()).collect::<Vec<_>>().join(" ")
     };
     let mut out = format!(
         "(func (export \"{name}\") (param {}) (result {} {})\n(local {})\n",
-        names(0, PARAMS),
+        names(0, PARAMS, shown),
         last.ty().name(),
-        names(0, LOCALS),
-        names(PARAMS, LOCALS)
+        names(0, LOCALS, shown),
+        names(PARAMS, LOCALS, |ty| ty)
     );
     stmts.iter().for_each(|s| s.write(&mut out));
     last.write(&mut out);
     for local in 0..LOCALS {
-        line!(out, "local.get {local}");
+        let value = Box::new(Expr::Local(local_ty(local), local));
+        match local_ty(local) {
+            Ty::V128 => Expr::Lane(1, value).write(&mut out),
+            Ty::Ref => Expr::Number(value).write(&mut out),
+            _ => value.write(&mut out),
+        }
     }
     out.push_str(")\n");
     out

@@ -3,8 +3,8 @@
 //! sums that wrap at 2^32, comparisons in front of every consumer, values carried to labels.
 
 use crate::ast::{
-    Access, COUNTER_COUNT, COUNTERS, Expr, Op, READ_ONLY, SCRATCH, Stmt, TYPES, Ty, VARIABLES,
-    Value, local_ty,
+    Access, COUNTER_COUNT, COUNTERS, Expr, OTHERS, Op, READ_ONLY, SCRATCH, Stmt, TYPES, Ty,
+    VARIABLES, Value, local_ty,
 };
 use crate::hostile_support::Rng;
 
@@ -41,12 +41,12 @@ const STORES: [Access; 9] = [
     access("i64.store32", Ty::I64, 4, false),
 ];
 
-const INT_OPS: [Op; 11] =
+pub const INT_OPS: [Op; 11] =
     ["add", "sub", "mul", "and", "or", "xor", "shl", "shr_u", "shr_s", "rotl", "rotr"];
 const DIVISIONS: [Op; 4] = ["div_u", "div_s", "rem_u", "rem_s"];
 const INT_COMPARISONS: [Op; 10] =
     ["eq", "ne", "lt_u", "lt_s", "gt_u", "gt_s", "le_u", "le_s", "ge_u", "ge_s"];
-const FLOAT_OPS: [Op; 7] = ["add", "sub", "mul", "div", "min", "max", "copysign"];
+pub const FLOAT_OPS: [Op; 7] = ["add", "sub", "mul", "div", "min", "max", "copysign"];
 const FLOAT_COMPARISONS: [Op; 6] = ["eq", "ne", "lt", "gt", "le", "ge"];
 
 /// Operators with one operand: name, operand, whether its bits must not be those of a NaN, whether it
@@ -183,6 +183,8 @@ pub fn value(rng: &mut Rng, ty: Ty) -> u64 {
         Ty::F32 => u64::from((*rng.pick(&FLOATS) as f32).to_bits()),
         Ty::F64 if rng.chance(20) => (rng.below(1 << 40) as f64 / -3.0).to_bits(),
         Ty::F64 => rng.pick(&FLOATS).to_bits(),
+        Ty::V128 => value(rng, Ty::I64),
+        Ty::Ref => rng.below(4),
     }
 }
 
@@ -195,13 +197,13 @@ pub fn params(rng: &mut Rng) -> Vec<u64> {
 }
 
 pub struct Generator<'r> {
-    rng: &'r mut Rng,
+    pub rng: &'r mut Rng,
     labels: usize,
     /// Blocks around with a result, and those without.
-    valued: Vec<(usize, Ty)>,
-    plain: Vec<usize>,
+    pub valued: Vec<(usize, Ty)>,
+    pub plain: Vec<usize>,
     /// Loops around.
-    loops: usize,
+    pub loops: usize,
     /// Whether the program may trap.
     risky: bool,
 }
@@ -215,29 +217,45 @@ impl<'r> Generator<'r> {
     /// A whole program.
     pub fn program(&mut self) -> (Vec<Stmt>, Expr) {
         let count = 2 + self.rng.below(8);
-        let stmts = (0..count).map(|_| self.stmt(5)).collect();
+        let of_steps = self.rng.chance(40);
+        let stmts = (0..count).map(|_| if of_steps { self.walk() } else { self.stmt(5) }).collect();
         let ty = *self.rng.pick(&TYPES);
         (stmts, self.expr(ty, 6))
     }
 
-    fn label(&mut self) -> usize {
+    /// A statement that consists of steps.
+    fn walk(&mut self) -> Stmt {
+        let ty = *self.rng.pick(&TYPES);
+        let into = self.variable(ty);
+        Stmt::Set(into, self.steps(ty, 2))
+    }
+
+    pub fn label(&mut self) -> usize {
         self.labels += 1;
         self.labels
     }
 
     /// A local that may be written.
-    fn variable(&mut self, ty: Ty) -> usize {
+    pub fn variable(&mut self, ty: Ty) -> usize {
+        if matches!(ty, Ty::V128 | Ty::Ref) {
+            return OTHERS + (ty as usize - 4) + 2 * self.rng.below(2) as usize;
+        }
         VARIABLES + ty as usize + 4 * self.rng.below(2) as usize
     }
 
     fn constant(&mut self, ty: Ty) -> Expr {
-        Expr::Const(Value { ty, bits: value(self.rng, ty) })
+        let bits = value(self.rng, ty);
+        match ty {
+            Ty::V128 => Expr::Splat(Box::new(Expr::Const(Value { ty: Ty::I64, bits }))),
+            Ty::Ref => Expr::Func(bits as u32),
+            _ => Expr::Const(Value { ty, bits }),
+        }
     }
 
-    fn leaf(&mut self, ty: Ty) -> Expr {
+    pub fn leaf(&mut self, ty: Ty) -> Expr {
         match self.rng.below(8) {
             0..=2 => self.constant(ty),
-            3 => Expr::Global(ty),
+            3 if TYPES.contains(&ty) => Expr::Global(ty),
             4 if ty == Ty::I32 => Expr::Local(ty, self.rng.below(READ_ONLY as u64) as usize),
             _ => Expr::Local(ty, self.variable(ty)),
         }
@@ -258,7 +276,7 @@ impl<'r> Generator<'r> {
         if matches!(ty, Ty::F32 | Ty::F64) { Expr::Sane(ty, inner) } else { *inner }
     }
 
-    fn condition(&mut self, depth: u32) -> Expr {
+    pub fn condition(&mut self, depth: u32) -> Expr {
         match self.rng.below(10) {
             0 => self.operand(Ty::I32, depth),
             1 => Expr::Unary("i32.eqz", Ty::I32, Box::new(self.condition(depth.saturating_sub(1)))),
@@ -282,7 +300,10 @@ impl<'r> Generator<'r> {
             return self.leaf(ty);
         }
         let d = depth - 1;
-        match self.rng.below(26) {
+        if !TYPES.contains(&ty) {
+            return self.other(ty, d);
+        }
+        match self.rng.below(29) {
             0..=6 => self.binary(ty, d),
             7..=9 => self.unary(ty, d),
             10 => Expr::Tee(self.variable(ty), Box::new(self.expr(ty, d))),
@@ -308,7 +329,36 @@ impl<'r> Generator<'r> {
                 let into = self.variable(ty);
                 Expr::Swap(ty, Box::new([self.operand(ty, d), self.operand(ty, d)]), into)
             }
+            25..=26 => self.steps(ty, d),
+            27 if ty == Ty::I64 => Expr::Lane(self.rng.below(2) as u32, self.boxed(Ty::V128, d)),
+            27 if ty == Ty::I32 => Expr::Number(self.boxed(Ty::Ref, d)),
             _ if ty == Ty::I32 => self.condition(d),
+            _ => self.leaf(ty),
+        }
+    }
+
+    /// A vector or a reference.
+    fn other(&mut self, ty: Ty, d: u32) -> Expr {
+        match self.rng.below(10) {
+            0..=2 if ty == Ty::V128 => {
+                let op = *self.rng.pick(&INT_OPS[..3]);
+                Expr::Binary(ty, op, ty, self.boxed(ty, d), self.boxed(ty, d))
+            }
+            0..=1 => Expr::Element(self.boxed(Ty::I32, d)),
+            2..=3 if ty == Ty::V128 => Expr::Splat(self.boxed(Ty::I64, d)),
+            4 => Expr::Tee(self.variable(ty), self.boxed(ty, d)),
+            5 => Expr::Select(Box::new([
+                self.operand(ty, d),
+                self.operand(ty, d),
+                self.condition(d),
+            ])),
+            6 => Expr::If(Box::new([self.condition(d), self.operand(ty, d), self.operand(ty, d)])),
+            7 => self.steps(ty, d),
+            8 => self.block(ty, d),
+            9 => {
+                let into = self.variable(ty);
+                Expr::Swap(ty, Box::new([self.operand(ty, d), self.operand(ty, d)]), into)
+            }
             _ => self.leaf(ty),
         }
     }

@@ -4,6 +4,7 @@
 use palisade::TrapCode;
 
 use crate::ast::{Access, Expr, LOCALS, Op, PARAMS, Stmt, Ty, Value, local_ty, scratch};
+use crate::steps::{Count, Step, Target, mixed_into};
 
 /// What a program works on.
 pub struct Machine {
@@ -125,6 +126,105 @@ impl Machine {
         if access.ty == Ty::I32 { u64::from(wide as u32) } else { wide }
     }
 
+    /// Takes the steps one after the other; a branch out of them is an `Exit`.
+    fn walk(&mut self, steps: &[Step], stack: &mut Vec<u64>) -> Result<()> {
+        steps.iter().try_for_each(|step| self.step(step, stack))
+    }
+
+    /// Takes the steps of a block. If a branch ended it there, `true`, with what the branch took along on the stack.
+    fn block(
+        &mut self,
+        label: usize,
+        base: usize,
+        steps: &[Step],
+        stack: &mut Vec<u64>,
+    ) -> Result<bool> {
+        match self.walk(steps, stack) {
+            Err(Exit::Break(to, values)) if to == label => {
+                stack.truncate(base);
+                stack.extend(values);
+                Ok(true)
+            }
+            other => other.map(|()| false),
+        }
+    }
+
+    fn step(&mut self, step: &Step, stack: &mut Vec<u64>) -> Result<()> {
+        self.steps += 1;
+        match step {
+            Step::Push(e) => stack.push(self.eval(e)?),
+            Step::Binary(ty, op) => {
+                let (b, a) = (popped(stack), popped(stack));
+                stack.push(binary(*ty, op, a, b)?);
+            }
+            Step::Drop => drop(popped(stack)),
+            Step::Set(local) => self.set(*local, popped(stack)),
+            Step::Tee(local) => self.set(*local, stack[stack.len() - 1]),
+            Step::Mix(ty) => {
+                let bits = popped(stack);
+                let bits = self.sane(*ty, bits);
+                let into = mixed_into(*ty);
+                let old = binary(into, "mul", self.globals[into as usize], 31)?;
+                self.globals[into as usize] = binary(into, "add", bits, old)?;
+            }
+            Step::Block(frame, steps) => {
+                let base = stack.len() - frame.params.len();
+                self.block(frame.label, base, steps, stack)?;
+            }
+            Step::If(frame, cond, then, other) => {
+                let steps = if self.eval(cond)? != 0 { then } else { other };
+                let base = stack.len() - frame.params.len();
+                self.block(frame.label, base, steps, stack)?;
+            }
+            Step::Loop(frame, steps) => {
+                let base = stack.len() - frame.params.len();
+                while self.block(frame.label, base, steps, stack)? {}
+            }
+            Step::Br(to) => return leave(*to, stack),
+            Step::BrIf(to, cond) => {
+                if self.eval(cond)? != 0 {
+                    return leave(*to, stack);
+                }
+            }
+            Step::BrTable(to, index) => {
+                let index = self.eval(index)? as usize;
+                return leave(to[index.min(to.len() - 1)], stack);
+            }
+            Step::Start(counter, count, turns) => {
+                let turns = if *count == Count::Up { turns.wrapping_neg() } else { *turns };
+                self.set(*counter, u64::from(turns));
+            }
+            Step::Again(to, counter, count, cond) => {
+                let cond = cond.as_ref().map_or(Ok(1), |cond| self.eval(cond))?;
+                let change = if *count == Count::Up { 1 } else { -1 };
+                let now = (self.locals[*counter].bits as i32).wrapping_add(change);
+                self.set(*counter, u64::from(now as u32));
+                let goes_on = match count {
+                    Count::Number => now != 0,
+                    Count::Down => now > 0,
+                    Count::Up => now < 0,
+                };
+                if goes_on && cond != 0 {
+                    return leave(*to, stack);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A value, or 1.5 for a NaN; what it was is in a scratch local afterwards, if it is a float.
+    fn sane(&mut self, ty: Ty, bits: u64) -> u64 {
+        if matches!(ty, Ty::F32 | Ty::F64) {
+            let [x, _] = scratch(ty);
+            self.set(x, bits);
+        }
+        match ty {
+            Ty::F32 if f32_of(bits).is_nan() => u64::from(1.5f32.to_bits()),
+            Ty::F64 if f64_of(bits).is_nan() => 1.5f64.to_bits(),
+            _ => bits,
+        }
+    }
+
     fn pair(&mut self, of: &[Expr]) -> Result<[u64; 2]> {
         Ok([self.eval(&of[0])?, self.eval(&of[1])?])
     }
@@ -225,16 +325,27 @@ impl Machine {
             }
             Expr::Sane(ty, e) => {
                 let bits = self.eval(e)?;
-                let [x, _] = scratch(*ty);
-                self.set(x, bits);
-                match ty {
-                    Ty::F32 if f32_of(bits).is_nan() => u64::from(1.5f32.to_bits()),
-                    Ty::F64 if f64_of(bits).is_nan() => 1.5f64.to_bits(),
-                    _ => bits,
-                }
+                self.sane(*ty, bits)
+            }
+            Expr::Splat(e) | Expr::Lane(_, e) | Expr::Number(e) => self.eval(e)?,
+            Expr::Func(number) => u64::from(*number),
+            Expr::Element(e) => self.eval(e)? & 3,
+            Expr::Steps(steps, _) => {
+                let mut stack = Vec::new();
+                self.walk(steps, &mut stack)?;
+                assert_eq!(stack.len(), 1, "steps that leave one value");
+                stack[0]
             }
         })
     }
+}
+
+fn popped(stack: &mut Vec<u64>) -> u64 {
+    stack.pop().expect("a well typed program")
+}
+
+fn leave(to: Target, stack: &[u64]) -> Result<()> {
+    Err(Exit::Break(to.label, stack[stack.len() - to.arity..].to_vec()))
 }
 
 fn unary_of(ty: Ty, op: Op, x: u64) -> Result<u64> {
@@ -364,7 +475,8 @@ float!(float64, f64, u64);
 fn binary(ty: Ty, op: Op, a: u64, b: u64) -> Result<u64> {
     match ty {
         Ty::I32 => integer32(op, a, b),
-        Ty::I64 => integer64(op, a, b),
+        Ty::I64 | Ty::V128 => integer64(op, a, b),
+        Ty::Ref => panic!("no operator {op} of references"),
         Ty::F32 => float32(op, a, b),
         Ty::F64 => float64(op, a, b),
     }

@@ -1,0 +1,63 @@
+//! Times of two things, taken in turns: what disturbs the machine disturbs both.
+
+use std::time::Instant;
+
+/// Medians over pairs: seconds of each, and of their ratios.
+pub struct Pairs {
+    pub ours: f64,
+    pub theirs: f64,
+    /// Theirs over ours: above 1, ours is faster.
+    pub ratio: f64,
+}
+
+/// Seconds that something takes.
+pub fn time<R>(run: impl FnOnce() -> R) -> f64 {
+    let start = Instant::now();
+    std::hint::black_box(run());
+    start.elapsed().as_secs_f64()
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Runs both `pairs` times, in an order that alternates.
+pub fn in_turns(pairs: usize, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> Pairs {
+    let (mut a, mut b, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in 0..pairs.max(1) {
+        let (x, y);
+        if pair % 2 == 0 {
+            x = time(&mut ours);
+            y = time(&mut theirs);
+        } else {
+            y = time(&mut theirs);
+            x = time(&mut ours);
+        }
+        a.push(x);
+        b.push(y);
+        ratios.push(y / x);
+    }
+    Pairs { ours: median(a), theirs: median(b), ratio: median(ratios) }
+}
+
+/// The geometric mean of ratios.
+#[derive(Default)]
+pub struct Mean {
+    log_sum: f64,
+    count: u32,
+}
+
+impl Mean {
+    pub fn add(&mut self, ratio: f64) {
+        self.log_sum += ratio.ln();
+        self.count += 1;
+    }
+
+    pub fn print(&self) {
+        if self.count > 0 {
+            let mean = (self.log_sum / f64::from(self.count)).exp();
+            println!("geometric mean of {}: {mean:.3}", self.count);
+        }
+    }
+}

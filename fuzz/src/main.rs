@@ -1,0 +1,369 @@
+//! Generated modules in Palisade, on both dispatchers, and in engines that share little with it; broken modules
+//! in its decoder. Without end, unless a difference is found or the time is up.
+//!
+//! ```text
+//! cargo run --release -- [--seconds N] [--count N] [--seed S] [--engines own,wasmtime,v8] [--node PROGRAM]
+//!                        [--only modules|decoder] [--file MODULE]
+//! ```
+//!
+//! Each seed gives one module, the imports and arguments for it, and some broken copies of it. Compared are
+//! results, classes of traps, memories, globals and tables, after every call. What an engine cannot judge (a
+//! proposal that it lacks, values that JavaScript does not have, a limit that was reached) is counted as not run.
+//! Exit codes: 0 if nothing was found, 1 if something was, 2 if the command line makes no sense.
+
+mod decode;
+mod ours;
+mod plan;
+mod rival;
+mod rng;
+mod smith;
+mod trace;
+mod v8;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use palisade::{Dispatch, Engine, Module};
+use plan::Plan;
+use rng::Rng;
+use trace::{Trace, compare};
+
+/// Whether modules with objects are executed, and those with exceptions.
+pub const OBJECTS: bool = true;
+pub const EXCEPTIONS: bool = true;
+
+/// Broken copies for each module.
+const BROKEN: u64 = 30;
+/// How often to say how far it is.
+const REPORT: Duration = Duration::from_secs(30);
+
+struct Options {
+    seconds: Option<u64>,
+    count: Option<u64>,
+    seed: u64,
+    wasmtime: bool,
+    v8: bool,
+    node: String,
+    modules: bool,
+    decoder: bool,
+    file: Option<PathBuf>,
+}
+
+fn options() -> Result<Options, String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let mut options = Options {
+        seconds: None,
+        count: None,
+        seed: now.map_or(0, |t| t.as_secs()) << 24,
+        wasmtime: true,
+        v8: true,
+        node: "node".into(),
+        modules: true,
+        decoder: true,
+        file: None,
+    };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let value = args.next().ok_or(format!("{arg} wants a value"))?;
+        let number =
+            || value.parse::<u64>().map_err(|_| format!("{arg} wants a number, not {value}"));
+        match arg.as_str() {
+            "--seconds" => options.seconds = Some(number()?),
+            "--count" => options.count = Some(number()?),
+            "--seed" => options.seed = number()?,
+            "--node" => options.node = value,
+            "--file" => options.file = Some(value.into()),
+            "--engines" => {
+                let names: Vec<_> = value.split(',').collect();
+                if let Some(name) = names.iter().find(|n| !["own", "wasmtime", "v8"].contains(n)) {
+                    return Err(format!("no engine {name}: own, wasmtime and v8 are there"));
+                }
+                options.wasmtime = names.contains(&"wasmtime");
+                options.v8 = names.contains(&"v8");
+            }
+            "--only" => match value.as_str() {
+                "modules" => options.decoder = false,
+                "decoder" => options.modules = false,
+                _ => return Err(format!("--only wants modules or decoder, not {value}")),
+            },
+            _ => return Err(format!("no option {arg}")),
+        }
+    }
+    Ok(options)
+}
+
+/// Something that should not be: what, and the module that shows it.
+struct Found {
+    what: String,
+    bytes: Vec<u8>,
+    /// What was added to the bytes' name.
+    part: &'static str,
+}
+
+struct Fuzzer {
+    metered: [Engine; 2],
+    plain: [Engine; 2],
+    rival: Option<wasmtime::Engine>,
+    node: Option<v8::Node>,
+    counts: BTreeMap<String, u64>,
+}
+
+impl Fuzzer {
+    fn new(options: &Options) -> Result<Self, String> {
+        let both = [Dispatch::Loop, Dispatch::TailCall];
+        let rival = if options.wasmtime {
+            Some(rival::engine().map_err(|e| format!("wasmtime: {e}"))?)
+        } else {
+            None
+        };
+        let mut node = None;
+        if options.v8 {
+            match v8::Node::new(&options.node) {
+                Some((found, version)) => {
+                    println!("node {version}");
+                    node = Some(found);
+                }
+                None => println!("no node by the name {}: V8 is not run", options.node),
+            }
+        }
+        Ok(Self {
+            metered: both.map(|dispatch| ours::engine(dispatch, true)),
+            plain: both.map(|dispatch| ours::engine(dispatch, false)),
+            rival,
+            node,
+            counts: BTreeMap::new(),
+        })
+    }
+
+    fn count(&mut self, what: &str, more: usize) {
+        *self.counts.entry(what.to_owned()).or_default() += more as u64;
+    }
+
+    /// A run of ours, where a panic is a finding.
+    fn own(
+        &mut self,
+        metered: bool,
+        which: usize,
+        bytes: &[u8],
+        plan: &Plan,
+    ) -> Result<Trace, String> {
+        let engine = if metered { &self.metered[which] } else { &self.plain[which] };
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            let module = Module::from_binary(engine, bytes)?;
+            ours::run(engine, &module, plan)
+        }));
+        match run {
+            Ok(Ok(trace)) => Ok(trace),
+            Ok(Err(error)) => Err(format!("ours ({:?}): {error}", engine.config())),
+            Err(_) => Err("ours panics".into()),
+        }
+    }
+
+    /// Runs a module everywhere.
+    fn module(&mut self, bytes: &[u8], relaxed: bool, seed: u64) -> Result<(), String> {
+        self.count("modules: all", 1);
+        let loaded = Module::from_binary(&self.metered[0], bytes);
+        let module = loaded.map_err(|error| format!("a valid module is refused: {error}"))?;
+        let Some(mut plan) = Plan::new(&module, seed) else {
+            self.count("modules: not run, for their imports", 1);
+            return Ok(());
+        };
+        let first = self.own(true, 0, bytes, &plan)?;
+        let second = self.own(true, 1, bytes, &plan)?;
+        if first != second {
+            let why = compare(&first, &second, |class| class).err();
+            return Err(format!(
+                "the dispatchers differ: {}",
+                why.unwrap_or("fuel or places".into())
+            ));
+        }
+        self.count("calls: all", first.calls.len());
+        self.count("calls: without trap", first.calls.iter().filter(|c| c.outcome.is_ok()).count());
+        // What was cut short would run on where it is not metered.
+        let conclusive = first.conclusive();
+        plan.truncate(conclusive);
+        let mut first = first;
+        first.calls.truncate(conclusive);
+        if first.failed.as_deref().is_some_and(trace::is_limit) {
+            self.count("modules: not run, for limits", 1);
+            return Ok(());
+        }
+        for which in 0..2 {
+            let third = self.own(false, which, bytes, &plan)?;
+            compare(&first, &third, |class| class).map_err(|e| format!("without fuel: {e}"))?;
+        }
+        self.rival(bytes, &plan, &first)?;
+        if relaxed {
+            self.count("v8: not run, relaxed vectors", 1);
+            return Ok(());
+        }
+        self.v8(bytes, &plan, &first)
+    }
+
+    fn rival(&mut self, bytes: &[u8], plan: &Plan, ours: &Trace) -> Result<(), String> {
+        let Some(engine) = &self.rival else { return Ok(()) };
+        match rival::run(engine, bytes, plan) {
+            Ok(theirs) => {
+                let calls = compare(ours, &theirs, trace::as_wasmtime)
+                    .map_err(|e| format!("wasmtime: {e}"))?;
+                self.count("wasmtime: modules", 1);
+                self.count("wasmtime: calls", calls);
+            }
+            Err(error) => {
+                let reason = format!("{error}");
+                let reason = reason.lines().next().unwrap_or_default().chars().take(60);
+                self.count(&format!("wasmtime: not run, {}", reason.collect::<String>()), 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn v8(&mut self, bytes: &[u8], plan: &Plan, ours: &Trace) -> Result<(), String> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let script = match &plan.script {
+            Ok(script) => script,
+            Err(reason) => {
+                self.count(&format!("v8: not run, {reason}"), 1);
+                return Ok(());
+            }
+        };
+        match node.ask(bytes, Some(script)) {
+            v8::Answer::Ran(theirs) => {
+                let calls = compare(ours, &theirs, trace::as_v8).map_err(|e| format!("V8: {e}"))?;
+                self.count("v8: modules", 1);
+                self.count("v8: calls", calls);
+            }
+            v8::Answer::Valid => {}
+            v8::Answer::Invalid => self.count("v8: not run, a proposal that it lacks", 1),
+            v8::Answer::NotRun(reason) => {
+                let reason: String = reason.chars().take(60).collect();
+                self.count(&format!("v8: not run, {reason}"), 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads broken copies of a module.
+    fn broken(&mut self, bytes: &[u8], seed: u64) -> Result<(), Found> {
+        let mut rng = Rng::new(seed ^ 0x0BAD);
+        // V8's verdict counts only if it knows what the module uses.
+        let judged = match &mut self.node {
+            Some(node) => matches!(node.ask(bytes, None), v8::Answer::Valid),
+            None => false,
+        };
+        for _ in 0..BROKEN {
+            let broken = decode::mutate(&mut rng, bytes);
+            self.count("decoder: all", 1);
+            let found = |what: String, bytes| Found { what, bytes, part: "-broken" };
+            let loaded = match decode::load(&self.metered[0], &broken) {
+                Ok(loaded) => loaded,
+                Err(what) => return Err(found(what, broken)),
+            };
+            self.count(if loaded.is_ok() { "decoder: valid" } else { "decoder: refused" }, 1);
+            if !judged {
+                continue;
+            }
+            let Some(node) = &mut self.node else { continue };
+            let theirs = match node.ask(&broken, None) {
+                v8::Answer::Valid => true,
+                v8::Answer::Invalid => false,
+                _ => continue,
+            };
+            self.count("decoder: judged by V8", 1);
+            match loaded {
+                Ok(_) if !theirs => return Err(found("V8 refuses what ours takes".into(), broken)),
+                Err(error) if theirs => {
+                    return Err(found(format!("V8 takes what ours refuses: {error}"), broken));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn seed(&mut self, seed: u64, options: &Options) -> Result<(), Found> {
+        let made = match &options.file {
+            Some(file) => match std::fs::read(file) {
+                Ok(bytes) => Some(smith::Made { relaxed: smith::has_relaxed(&bytes), bytes }),
+                Err(error) => {
+                    return Err(Found {
+                        what: format!("{}: {error}", file.display()),
+                        bytes: Vec::new(),
+                        part: "",
+                    });
+                }
+            },
+            None => smith::make(seed),
+        };
+        let Some(made) = made else {
+            self.count("seeds without a module", 1);
+            return Ok(());
+        };
+        if options.modules {
+            let ran = self.module(&made.bytes, made.relaxed, seed);
+            ran.map_err(|what| Found { what, bytes: made.bytes.clone(), part: "" })?;
+        }
+        if options.decoder {
+            self.broken(&made.bytes, seed)?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, seeds: u64, since: Instant) {
+        println!("{seeds} seeds in {} s", since.elapsed().as_secs());
+        for (what, count) in &self.counts {
+            println!("  {count:>9}  {what}");
+        }
+    }
+}
+
+fn save(seed: u64, found: &Found) {
+    println!("\nseed {seed}: {}", found.what);
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/found"));
+    let file = folder.join(format!("{seed}{}.wasm", found.part));
+    match std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, &found.bytes)) {
+        Ok(()) => println!("the module: {}", file.display()),
+        Err(error) => println!("the module could not be saved: {error}"),
+    }
+    println!("again: cargo run --release -- --seed {seed} --count 1");
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut fuzzer = match Fuzzer::new(&options) {
+        Ok(fuzzer) => fuzzer,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    let (start, mut reported) = (Instant::now(), Instant::now());
+    let count = options.count.unwrap_or(if options.file.is_some() { 1 } else { u64::MAX });
+    let mut seeds = 0;
+    while seeds < count {
+        if options.seconds.is_some_and(|seconds| start.elapsed().as_secs() >= seconds) {
+            break;
+        }
+        let seed = options.seed.wrapping_add(seeds);
+        if let Err(found) = fuzzer.seed(seed, &options) {
+            save(seed, &found);
+            return ExitCode::from(1);
+        }
+        seeds += 1;
+        if reported.elapsed() > REPORT {
+            reported = Instant::now();
+            fuzzer.report(seeds, start);
+        }
+    }
+    fuzzer.report(seeds, start);
+    ExitCode::SUCCESS
+}
