@@ -345,7 +345,7 @@ impl<'r> Generator<'r> {
                 Expr::Binary(ty, op, ty, self.boxed(ty, d), self.boxed(ty, d))
             }
             0..=1 => Expr::Element(self.boxed(Ty::I32, d)),
-            2..=3 if ty == Ty::V128 => Expr::Splat(self.boxed(Ty::I64, d)),
+            3 if ty == Ty::V128 => Expr::Splat(self.boxed(Ty::I64, d)),
             4 => Expr::Tee(self.variable(ty), self.boxed(ty, d)),
             5 => Expr::Select(Box::new([
                 self.operand(ty, d),

@@ -27,7 +27,7 @@ fn x11_the_nth_request_of_the_heap_fails_and_nothing_is_lost() {
         let mut failures = 0;
         for successes in 0.. {
             let mut store = StoreInner::new(types.clone(), config.clone()).expect("a store");
-            let mut make = |store: &mut StoreInner| {
+            let make = |store: &mut StoreInner| {
                 let (module, offsets) = (module.clone(), offsets.clone());
                 // SAFETY: the offsets and types are the module's, and no engine ever runs this code.
                 unsafe {
