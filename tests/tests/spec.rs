@@ -218,6 +218,36 @@ folders! {
     wide_arithmetic: "wide-arithmetic", proposal(Proposal::WideArithmetic), TODAY;
 }
 
+/// Collects at every allocation, so that a reference that the collector is not told of cannot survive.
+fn stressed(mut config: Config) -> Config {
+    config.gc_stress(true);
+    config
+}
+
+mod collecting_at_every_allocation {
+    use super::*;
+
+    #[test]
+    fn loop_gc() {
+        run("gc", proposal(Proposal::GC), &stressed(config(Dispatch::Loop)));
+    }
+
+    #[test]
+    fn tail_calls_gc() {
+        run("gc", proposal(Proposal::GC), &stressed(config(Dispatch::TailCall)));
+    }
+
+    #[test]
+    fn tail_calls_metered_gc() {
+        run("gc", proposal(Proposal::GC), &stressed(metered(Dispatch::TailCall)));
+    }
+
+    #[test]
+    fn tail_calls_version_3() {
+        run("wasm-v3", spec(SpecVersion::V3), &stressed(config(Dispatch::TailCall)));
+    }
+}
+
 mod metered_by {
     use super::*;
 

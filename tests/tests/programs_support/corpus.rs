@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use palisade::{DecodeError, DecodeErrorKind, Dispatch, Module};
+use palisade::{Dispatch, Module};
 use palisade_tests::DISPATCHERS;
 use palisade_wasi::Caps;
 use serde_json::Value;
@@ -35,16 +35,16 @@ fn entry(folder: &Path, name: &str) -> Value {
     found.unwrap_or_else(|| panic!("the corpus has no program {name}"))
 }
 
-/// Every program of the corpus is in exactly one of the two lists, and nothing else is.
-pub fn assert_complete(covered: &[&str], later: &[&str]) {
+/// Every program of the corpus is in the list, once, and nothing else is.
+pub fn assert_complete(covered: &[&str]) {
     let Some(folder) = folder() else { return };
-    let mut listed: Vec<&str> = covered.iter().chain(later).copied().collect();
+    let mut listed = covered.to_vec();
     listed.sort_unstable();
     let entries = entries(&folder);
     let mut found: Vec<&str> = entries.iter().map(|entry| text(entry, "name")).collect();
     found.sort_unstable();
     assert_eq!(found, listed);
-    println!("{} programs: {} covered, {} for later", found.len(), covered.len(), later.len());
+    println!("{} programs", found.len());
 }
 
 /// Programs that print how long they took: compared without numbers.
@@ -79,22 +79,6 @@ fn run_on(dispatch: Dispatch, name: &str, folder: &Path, entry: &Value) {
         panic!("{name}: output differs, {}\n{words}", difference(&e, &f));
     }
     println!("{name}: {} bytes of output compared", found.len());
-}
-
-/// A program that needs what the interpreter does not have yet is refused when it is loaded, and nothing of
-/// it runs. If it is not, it has to be listed as covered.
-pub fn assert_not_covered(name: &str, why: &str) {
-    let Some(folder) = folder() else { return };
-    let file = folder.join(text(&entry(&folder, name), "file"));
-    let error = match Module::from_file(&engine(Dispatch::Auto), file) {
-        Err(error) => error,
-        Ok(_) => panic!("{name} is loaded: it is covered now"),
-    };
-    let refused = error.downcast_ref::<DecodeError>().is_some_and(|error| {
-        matches!(error.kind(), DecodeErrorKind::NotExecuted) && error.to_string().contains(why)
-    });
-    assert!(refused, "{name} is refused for another reason than {why}: {error}");
-    println!("{name}: for later: {error}");
 }
 
 /// Output, exit status, and everything else in words.
