@@ -137,8 +137,8 @@ pub type Sub = Box<Expr>;
 pub enum Expr {
     /// A number as its bits, or null.
     Const(Ty, u64),
-    Local(usize, Ty),
-    Tee(usize, Ty, Sub),
+    Local(usize),
+    Tee(usize, Sub),
     /// The global of a type of references.
     Global(Ty),
     Table(u32),
@@ -186,6 +186,8 @@ pub enum Expr {
     Pass(Sub, Sub, Sub),
     /// The host, which lets the guest make objects meanwhile.
     Busy(Sub, Sub),
+    /// A function that makes objects and takes none.
+    Make(Sub),
 }
 
 #[derive(Clone, Debug)]
@@ -242,7 +244,8 @@ const PRELUDE: &str = r#"
 (global $ge (mut eqref) (ref.null eq))
 (global $ga (mut (ref null $arr)) (array.new_default $arr (i32.const 4)))
 (table $t 4 (ref null $node))
-(func (export "make") (param i32) (result i32)
+(func $make (export "make") (param i32) (result i32)
+  (local.set 0 (i32.and (local.get 0) (i32.const 7)))
   (drop (struct.new $node (local.get 0) (struct.new_default $big) (ref.i31 (local.get 0))))
   (array.len (array.new $arr (struct.new_default $huge) (local.get 0))))
 (func $fold (param (ref null $node) i32) (result (ref null $node))
@@ -381,10 +384,10 @@ fn expr(out: &mut String, e: &Expr) {
                 Ty::Arr => write!(o, "(array.new_default $arr (i32.const 4))"),
             };
         }
-        Expr::Local(i, _) => {
+        Expr::Local(i) => {
             let _ = write!(o, "(local.get {i})");
         }
-        Expr::Tee(i, _, a) => node(o, &format!("local.tee {i}"), &[a]),
+        Expr::Tee(i, a) => node(o, &format!("local.tee {i}"), &[a]),
         Expr::Global(ty) => {
             let name = match ty {
                 Ty::Node => "$gn",
@@ -546,6 +549,7 @@ fn expr(out: &mut String, e: &Expr) {
             o.push(')');
         }
         Expr::Busy(a, i) => node(o, "call $busy", &[a, i]),
+        Expr::Make(i) => node(o, "call $make", &[i]),
     }
 }
 

@@ -180,7 +180,7 @@ impl<'r> Generator<'r> {
         let fitting: Vec<usize> =
             (0..self.locals.len()).filter(|&i| self.locals[i] == ty).collect();
         if !fitting.is_empty() && self.rng.chance(70) {
-            return Expr::Local(*self.rng.pick(&fitting), ty);
+            return Expr::Local(*self.rng.pick(&fitting));
         }
         match ty {
             Ty::I32 => Expr::Const(ty, self.rng.below(9)),
@@ -232,7 +232,7 @@ impl<'r> Generator<'r> {
                 Expr::Switch(ty, label, value, index, others)
             }
             6 => match self.settable() {
-                Some((local, of)) if of == ty => Expr::Tee(local, ty, self.sub(ty, depth)),
+                Some((local, of)) if of == ty => Expr::Tee(local, self.sub(ty, depth)),
                 _ => self.of_type(ty, depth),
             },
             _ => self.of_type(ty, depth),
@@ -275,7 +275,7 @@ impl<'r> Generator<'r> {
     }
 
     fn number(&mut self, depth: u32) -> Expr {
-        match self.rng.below(12) {
+        match self.rng.below(13) {
             0 => Expr::IsNull(self.sub(Ty::Node, depth)),
             1 => Expr::Eqz(Box::new(Expr::IsNull(self.sub(Ty::Eq, depth)))),
             2 => Expr::Same(self.sub(Ty::Eq, depth), self.sub(Ty::Eq, depth)),
@@ -294,7 +294,8 @@ impl<'r> Generator<'r> {
                 Expr::I31Or(signed, self.sub(Ty::Eq, depth), self.sub(Ty::I32, depth))
             }
             9 => Expr::Busy(self.sub(Ty::Eq, depth), self.sub(Ty::I32, depth)),
-            10 => Expr::Eqz(self.sub(Ty::I32, depth)),
+            10 => Expr::Make(self.sub(Ty::I32, depth)),
+            11 => Expr::Eqz(self.sub(Ty::I32, depth)),
             _ => Expr::Mix(Ty::I32, self.sub(Ty::I32, depth), self.sub(Ty::I32, depth)),
         }
     }

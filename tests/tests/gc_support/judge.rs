@@ -274,8 +274,8 @@ impl<'p> Machine<'p> {
                 Ty::Node | Ty::Eq => Value::Null,
                 Ty::Arr => self.array([Value::Null; 4]),
             }),
-            Expr::Local(local, _) => Ok(l[*local]),
-            Expr::Tee(local, _, e) => {
+            Expr::Local(local) => Ok(l[*local]),
+            Expr::Tee(local, e) => {
                 l[*local] = self.expr(e, l)?;
                 Ok(l[*local])
             }
@@ -407,6 +407,7 @@ impl<'p> Machine<'p> {
                 let b = self.expr(b, l)?;
                 Ok(if which & 1 == 0 { a } else { b })
             }
+            Expr::Make(number) => Ok(Value::I32(self.expr(number, l)?.i32() & 7)),
             Expr::Busy(a, number) => {
                 self.expr(a, l)?;
                 Ok(Value::I32(self.expr(number, l)?.i32().wrapping_add(3)))
