@@ -77,8 +77,9 @@ fn outcomes(engine: &Engine, case: &Case) -> Vec<Result<i64, TrapCode>> {
     let _ = store.set_fuel(i64::MAX as u64);
     let instance: Instance = linker(engine).instantiate(&mut store, &module).unwrap();
     let run = instance.get_typed_func::<i32, i64>(&mut store, "run").unwrap();
-    let mut once =
-        |input| run.call(&mut store, input).map_err(|e| e.trap_code().unwrap_or_else(|| panic!("{e}")));
+    let mut once = |input| {
+        run.call(&mut store, input).map_err(|e| e.trap_code().unwrap_or_else(|| panic!("{e}")))
+    };
     INPUTS.into_iter().map(&mut once).collect()
 }
 
