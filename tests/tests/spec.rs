@@ -229,12 +229,12 @@ mod collecting_at_every_allocation {
 
     #[test]
     fn loop_gc() {
-        run("gc", proposal(Proposal::GC), &stressed(config(Dispatch::Loop)));
+        run("gc", proposal(Proposal::GC), &stressed(config(Dispatch::Loop, None)));
     }
 
     #[test]
     fn tail_calls_gc() {
-        run("gc", proposal(Proposal::GC), &stressed(config(Dispatch::TailCall)));
+        run("gc", proposal(Proposal::GC), &stressed(config(Dispatch::TailCall, None)));
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod collecting_at_every_allocation {
 
     #[test]
     fn tail_calls_version_3() {
-        run("wasm-v3", spec(SpecVersion::V3), &stressed(config(Dispatch::TailCall)));
+        run("wasm-v3", spec(SpecVersion::V3), &stressed(config(Dispatch::TailCall, None)));
     }
 }
 
