@@ -184,7 +184,7 @@ fn references_pass_through_guests_unchanged() {
             .unwrap();
         let value = ExternRef::new(&mut store, "a string of the host").unwrap();
         let back = same.call(&mut store, Some(value)).unwrap().unwrap();
-        let text = back.data(&store).and_then(|data| data.downcast_ref::<&str>());
+        let text = back.data(&store).unwrap().and_then(|data| data.downcast_ref::<&str>());
         assert_eq!(text, Some(&"a string of the host"));
         assert!(same.call(&mut store, None).unwrap().is_none());
 
@@ -311,7 +311,7 @@ fn memories_tables_and_globals_from_the_host() {
 
         let table = instance.get_table(&store, "t").unwrap();
         assert_eq!(table.size(&store), 2);
-        assert!(table.get(&store, 0).unwrap().is_null() && table.get(&store, 2).is_none());
+        assert!(table.get(&mut store, 0).unwrap().is_null() && table.get(&mut store, 2).is_none());
         table.set(&mut store, 1, f.into()).unwrap();
         assert!(table.set(&mut store, 2, f.into()).is_err());
         let host = Func::wrap(&mut store, || 77).unwrap();
@@ -324,13 +324,13 @@ fn memories_tables_and_globals_from_the_host() {
         assert_eq!(error.trap_code(), Some(TrapCode::UninitializedElement));
 
         let global = instance.get_global(&store, "g").unwrap();
-        assert_eq!(global.get(&store).unwrap().i64(), Some(-1));
+        assert_eq!(global.get(&mut store).unwrap().i64(), Some(-1));
         global.set(&mut store, Val::I64(5)).unwrap();
         assert!(global.set(&mut store, Val::I32(5)).is_err());
-        assert_eq!(global.get(&store).unwrap().i64(), Some(5));
+        assert_eq!(global.get(&mut store).unwrap().i64(), Some(5));
         let constant = instance.get_global(&store, "c").unwrap();
         assert!(constant.set(&mut store, Val::from(2.5_f32)).is_err());
-        assert_eq!(constant.get(&store).unwrap().f32(), Some(1.5));
+        assert_eq!(constant.get(&mut store).unwrap().f32(), Some(1.5));
     }
 }
 

@@ -601,7 +601,7 @@ fn t2_a_trap_in_the_start_function_fails_the_instance_alone() {
         assert!(text.contains(" - m!start"), "{text}");
         // What it left in the table works: its memory lives as long as the store.
         let table = table.get_table(&store, "t").unwrap();
-        let left = *table.get(&store, 0).unwrap().as_func().unwrap();
+        let left = *table.get(&mut store, 0).unwrap().as_func().unwrap();
         let left = left.typed::<(), i32>(&store).unwrap();
         assert_eq!(left.call(&mut store, ()).unwrap(), i32::from(b'x'));
     }

@@ -170,7 +170,8 @@ struct Trace {
 
 fn state(store: &mut Store<()>, instance: Instance) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for export in instance.exports(&*store) {
+    let exports: Vec<_> = instance.exports(&*store).collect();
+    for export in exports {
         match export.into_extern() {
             Extern::Memory(memory) => memory.data(&*store).hash(&mut hasher),
             Extern::SharedMemory(memory) => {
@@ -179,13 +180,13 @@ fn state(store: &mut Store<()>, instance: Instance) -> u64 {
                 bytes.hash(&mut hasher);
             }
             Extern::Global(global) => {
-                bits(&global.get(&*store).expect("a value")).hash(&mut hasher);
+                bits(&global.get(&mut *store).expect("a value")).hash(&mut hasher);
             }
             Extern::Table(table) => {
                 let size = table.size(&*store);
                 size.hash(&mut hasher);
                 for at in 0..size {
-                    table.get(&*store, at).map(|r| r.is_null()).hash(&mut hasher);
+                    table.get(&mut *store, at).map(|r| r.is_null()).hash(&mut hasher);
                 }
             }
             _ => {}

@@ -235,7 +235,8 @@ fn v6_references_begin_as_null_and_selections_take_one_of_two() {
                 let args = [Val::I32(cond), Ref::from(a).into(), Ref::from(b).into()];
                 let mut results = [Val::I32(0)];
                 select.call(&mut store, &args, &mut results).expect("no trap");
-                assert!(matches!(results[0], Val::ExternRef(Some(r)) if r == expected), "{name}");
+                let Val::ExternRef(Some(found)) = results[0] else { panic!("{:?}", results[0]) };
+                assert!(ExternRef::ref_eq(&store, &found, &expected).expect("both"), "{name}");
             }
         }
         assert_eq!(invoke(&mut store, instance, "select_func", &[Val::I32(1)]), Ok(vec![6]));

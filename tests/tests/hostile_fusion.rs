@@ -126,7 +126,7 @@ fn check(seed: u64) -> usize {
                 (found, expected) => assert_eq!(found, expected, "{}", what()),
             }
             for (ty, global) in TYPES.iter().zip(&globals) {
-                let found = bits(&global.get(&store).expect("a global"));
+                let found = bits(&global.get(&mut store).expect("a global"));
                 let expected = case.globals[*ty as usize];
                 assert!(found == expected, "{ty:?} is {found:#x}, not {expected:#x}; {}", what());
             }

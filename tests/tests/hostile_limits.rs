@@ -226,7 +226,7 @@ fn x2_bulk_work_is_paid_for_by_length_before_it_starts() {
             assert!(outcome == Err(TrapCode::OutOfFuel) || refused, "{name}: {outcome:?}");
             assert_eq!(memory.data(&store)[..2], [3, 0], "{name}");
             let table = instance.get_table(&store, "t").expect("a table");
-            assert!(table.get(&store, 0).expect("an element").is_null());
+            assert!(table.get(&mut store, 0).expect("an element").is_null());
         }
     }
 }

@@ -108,6 +108,11 @@ pub(crate) const fn handler<O: Op>() -> Handler {
     Handler { tail: tail::<O>, step: step::<O> }
 }
 
+/// Both forms of an operation that others go on to where their own handler is not enough.
+pub(crate) const fn cold_handler<O: Op>() -> Handler {
+    Handler { tail: tail_cold::<O>, step: step::<O> }
+}
+
 /// Leaves Wasm because of a trap: notes where, and returns the code to whoever entered.
 #[cold]
 #[inline(never)]
@@ -149,6 +154,18 @@ macro_rules! tail_handlers {
             ///
             /// As for [`Op::exec`].
             $abi tail
+        }
+
+        tail_handler! {
+            /// An operation that is seldom gone on to, as a handler of the tail-call dispatcher: never
+            /// made part of the handler that jumps to it, which would have to save registers for it.
+            ///
+            /// # Safety
+            ///
+            /// As for [`Op::exec`].
+            #[cold]
+            #[inline(never)]
+            $abi tail_cold
         }
     };
 }

@@ -260,23 +260,44 @@ impl TypeRegistry {
         self: &Arc<Self>,
         ty: FuncType,
     ) -> Result<(TypeId, RegisteredTypes), RegistryError> {
-        let mentions_group = ty.params.iter().chain(&ty.results).find_map(|ty| match ty {
-            ValType::Ref(RefType { heap: HeapType::Concrete(id), .. }) if id.0 >= IN_GROUP => {
-                Some(*id)
-            }
-            _ => None,
+        self.register(true, None, CompositeType::Func(Arc::new(ty)))
+    }
+
+    /// Registers a type by itself, which does not mention itself. It lives as long as what is returned beside
+    /// its id. That it is a subtype of its supertype is the caller's to see to.
+    ///
+    /// The ids that it mentions must be alive in this registry.
+    pub fn register(
+        self: &Arc<Self>,
+        is_final: bool,
+        supertype: Option<TypeId>,
+        composite: CompositeType,
+    ) -> Result<(TypeId, RegisteredTypes), RegistryError> {
+        let mut foreign = supertype.filter(|id| id.0 >= IN_GROUP);
+        composite.map(&mut |id| {
+            foreign = foreign.or(Some(id).filter(|id| id.0 >= IN_GROUP));
+            id
         });
-        if let Some(id) = mentions_group {
+        if let Some(id) = foreign {
             return Err(RegistryError::UnknownType(id));
         }
-        let composite = CompositeType::Func(Arc::new(ty));
         let mut registration = Registration::new(self);
-        registration.add(vec![Member { is_final: true, supertype: None, composite }])?;
+        registration.add(vec![Member { is_final, supertype, composite }])?;
         let (ids, registered) = registration.finish();
         match ids.first() {
             Some(id) => Ok((*id, registered)),
             None => Err(RegistryError::Full),
         }
+    }
+
+    /// Keeps a type that is alive so, and with it its group; `None` if nobody keeps it alive.
+    pub fn hold(self: &Arc<Self>, id: TypeId) -> Option<RegisteredTypes> {
+        let mut state = self.write();
+        state.get(id)?;
+        let group = *state.group_of.get(id.0 as usize)?;
+        state.group_mut(group)?.users += 1;
+        drop(state);
+        Some(RegisteredTypes { registry: Arc::clone(self), groups: vec![group] })
     }
 }
 

@@ -101,6 +101,15 @@ impl<'a, T: 'static> Caller<'a, T> {
         self.store.set_fuel(fuel)
     }
 
+    /// Collects: see [`Store::gc`](crate::Store::gc).
+    ///
+    /// # Errors
+    ///
+    /// Dropping a host value panicked. The store is poisoned.
+    pub fn gc(&mut self) -> Result<()> {
+        self.store.gc()
+    }
+
     /// Takes fuel for work that is about to be done for the guest. Free if the engine does not meter
     /// fuel. When there is not enough, all of it is taken and the error is the trap
     /// [`TrapCode::OutOfFuel`]: give it back from the host function, and do not do the work.

@@ -29,6 +29,7 @@ pub struct Config {
     pub(crate) memory_guard_size: Option<u64>,
     pub(crate) memory_guard_before: Option<u64>,
     pub(crate) memory_growable: Option<u64>,
+    pub(crate) gc_stress: bool,
 }
 
 impl Default for Config {
@@ -123,6 +124,7 @@ impl Config {
             memory_guard_size: None,
             memory_guard_before: None,
             memory_growable: None,
+            gc_stress: false,
         }
     }
 
@@ -251,6 +253,13 @@ impl Config {
     /// place that it never moves from: 4 GiB by default.
     pub fn memory_reservation_for_growth(&mut self, bytes: u64) -> &mut Self {
         self.memory_growable = Some(bytes);
+        self
+    }
+
+    /// Whether every allocation of an object collects first. Off by default, and slow: an aid for tests, which
+    /// finds references that nobody told the collector of.
+    pub fn gc_stress(&mut self, enable: bool) -> &mut Self {
+        self.gc_stress = enable;
         self
     }
 

@@ -118,6 +118,15 @@ impl<'a, T: 'static> StoreContextMut<'a, T> {
         self.opaque_mut().set_fuel(fuel)
     }
 
+    /// Collects: see [`Store::gc`].
+    ///
+    /// # Errors
+    ///
+    /// Dropping a host value panicked. The store is poisoned.
+    pub fn gc(&mut self) -> Result<()> {
+        self.opaque_mut().gc()
+    }
+
     pub(crate) fn raw(&self) -> NonNull<StoreBox<T>> {
         self.raw
     }

@@ -84,6 +84,15 @@ pub enum ErrorKind {
         /// The number of the store that it was used with.
         used: u64,
     },
+    /// A handle to an object of the heap was used after the scope in which it was made.
+    #[error(
+        "a {what} was used after its scope had closed: the call of a host function, or a `RootScope`; \
+         keep it with `to_owned_rooted` while the scope is open"
+    )]
+    Unrooted {
+        /// What kind of object it was.
+        what: &'static str,
+    },
     /// An object of one engine was used with another.
     #[error("a {what} of one engine was used with another: both must come from the same `Engine`")]
     WrongEngine {

@@ -19,6 +19,7 @@ use palisade_vm::layout::{Cell, VmRef};
 use crate::caller::Caller;
 use crate::context::{AsContext, AsContextMut, StoreContextMut};
 use crate::error::{Error, ErrorKind, Result};
+use crate::handle::OwnedRooted;
 use crate::refs::ExnRef;
 use crate::store::{Store, StoreOpaque};
 use crate::tag::Tag;
@@ -34,7 +35,7 @@ const SHOWN: usize = 16;
 /// look into it, or to throw it again. (Returning the [`Error`] from a host function throws it again, too.)
 pub struct Exception {
     tag: Tag,
-    raw: VmRef,
+    exception: OwnedRooted<ExnRef>,
     /// Where its tag was defined, if not by the host.
     origin: Option<(Arc<ModuleInfo>, TagIdx)>,
     /// Its values, in words.
@@ -52,21 +53,14 @@ impl Exception {
     /// # Errors
     ///
     /// [`ErrorKind::WrongStore`].
-    pub fn to_exn_ref(&self, mut store: impl AsContextMut) -> Result<ExnRef> {
-        let mut store = store.as_context_mut();
-        let opaque = store.opaque_mut();
-        Ok(ExnRef::from_raw(opaque.id, self.raw(opaque)?))
+    pub fn to_exn_ref(&self, store: impl AsContextMut) -> Result<ExnRef> {
+        self.exception.to_rooted(store)
     }
 
     /// The name of its tag, as the module that defines it gives it: not escaped.
     pub fn tag_name(&self) -> Option<&str> {
         let (module, tag) = self.origin.as_ref()?;
         module.tag_name(*tag)
-    }
-
-    fn raw(&self, store: &StoreOpaque) -> Result<VmRef> {
-        store.id.check(self.tag.store(), "exception")?;
-        Ok(self.raw)
     }
 }
 
@@ -112,14 +106,16 @@ impl ExnRef {
             value.to_cells(opaque, ty, || format!("value {i} of an exception"))?;
         }
         let layout = StructLayout::of_exception(opaque.engine.types(), &ty.params);
-        let raw = opaque.vm_mut().alloc_exception(id, layout.size).map_err(Error::trap)?;
+        let raw = opaque.vm_mut().alloc_exception(id, layout.size);
+        let raw = raw.map_err(|code| opaque.heap_error(code))?;
         for ((&ty, &value), &field) in ty.params.iter().zip(fields).zip(&layout.fields) {
             let cells = value.to_cells(opaque, ty, || "value of an exception".to_owned())?;
             // SAFETY: the object is an exception with this layout, and the value is of the field's type
             // and of this store.
-            unsafe { opaque.vm_mut().gc_set_field(raw, field, cells) }.map_err(Error::trap)?;
+            let written = unsafe { opaque.vm_mut().gc_set_field(raw, field, cells) };
+            written.map_err(|code| opaque.heap_error(code))?;
         }
-        Ok(Self::from_raw(opaque.id, raw))
+        Self::from_raw(opaque, raw)
     }
 
     /// Its tag.
@@ -168,10 +164,11 @@ impl ExnRef {
         let raw = self.raw(opaque)?;
         let (ty, cells) = values(opaque, raw)?;
         let value = |(&ty, cells): (&core::ValType, &[Cell; 2])| {
-            // SAFETY: the cells hold a value of the type, as it stands in an object of this store.
+            // SAFETY: the cells hold a value of the type, as it stands in an object of this store, and
+            // nothing is allocated meanwhile.
             unsafe { Val::from_cells(opaque, ty, cells.as_ptr()) }
         };
-        Ok(ty.params.iter().zip(&cells).map(value).collect())
+        ty.params.iter().zip(&cells).map(value).collect()
     }
 }
 
@@ -236,7 +233,8 @@ impl StoreOpaque {
             self.module_of(instance).map(|module| (module.info().clone(), tag))
         });
         let tag = Tag::from_id(self.id, id);
-        Ok(Error::new(ErrorKind::Exception(Exception { tag, raw, origin, values })))
+        let exception = OwnedRooted::from_raw(self, raw)?;
+        Ok(Error::new(ErrorKind::Exception(Exception { tag, exception, origin, values })))
     }
 
     /// Takes the exception out of the store with which an engine has just been left, as an error.
@@ -256,7 +254,7 @@ impl StoreOpaque {
     /// trap with which host functions say so; `None` if the error is no exception of this store.
     pub(crate) fn raise(&mut self, error: &Error) -> Option<u32> {
         let ErrorKind::Exception(exception) = error.kind() else { return None };
-        self.ctx().pending_exn = exception.raw(self).ok()?;
+        self.ctx().pending_exn = exception.exception.raw(self).ok()?;
         Some(TrapCode::UncaughtException as u32)
     }
 }

@@ -133,7 +133,7 @@ impl Func {
         params: &[Val],
         results: &mut [Val],
     ) -> Result<()> {
-        let store = store.as_context_mut();
+        let mut store = store.as_context_mut();
         let opaque = store.opaque();
         let id = self.canonical_type(opaque)?;
         let ty = opaque
@@ -149,8 +149,7 @@ impl Func {
         // for its results, and the view is held exclusively by this call.
         unsafe { invoke(raw_opaque, self.raw(), buffer.cells().as_mut_ptr())? };
         // SAFETY: the call left results of the function's type.
-        unsafe { read_values(store.opaque(), &ty.results, buffer.cells(), results) };
-        Ok(())
+        unsafe { read_values(store.opaque_mut(), &ty.results, buffer.cells(), results) }
     }
 }
 
@@ -217,20 +216,22 @@ pub(crate) fn write_values(
 ///
 /// # Safety
 ///
-/// The cells hold values of these types of this store.
+/// The cells hold values of these types of this store, valid now.
 pub(crate) unsafe fn read_values(
-    store: &StoreOpaque,
+    store: &mut StoreOpaque,
     types: &[core::ValType],
     cells: &[Cell],
     values: &mut [Val],
-) {
+) -> Result<()> {
     let mut at = 0;
     for (&ty, value) in types.iter().zip(values) {
-        let Some(here) = cells.get(at..at + cells_of(ty)) else { return };
+        let here = cells.get(at..at + cells_of(ty));
+        let here = here.ok_or_else(|| Error::internal("too few cells for a call"))?;
         // SAFETY: the caller vouches for the cells; there are as many as the type takes.
-        *value = unsafe { Val::from_cells(store, ty, here.as_ptr()) };
+        *value = unsafe { Val::from_cells(store, ty, here.as_ptr())? };
         at += cells_of(ty);
     }
+    Ok(())
 }
 
 /// Calls any function: every entry into a guest goes through here.

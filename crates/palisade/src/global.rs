@@ -68,13 +68,13 @@ impl Global {
     /// # Errors
     ///
     /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
-    pub fn get(&self, store: impl AsContext) -> Result<Val> {
-        let store = store.as_context();
-        let opaque = store.opaque();
+    pub fn get(&self, mut store: impl AsContextMut) -> Result<Val> {
+        let mut store = store.as_context_mut();
+        let opaque = store.opaque_mut();
         let ty = self.core_ty(opaque)?;
         let cells = opaque.vm().global_get(self.id).ok_or_else(unknown)?;
         // SAFETY: a global holds a value of its type of its own store.
-        Ok(unsafe { Val::from_cells(opaque, ty.content, cells.as_ptr()) })
+        unsafe { Val::from_cells(opaque, ty.content, cells.as_ptr()) }
     }
 
     /// Sets its value.

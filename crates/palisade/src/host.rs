@@ -221,9 +221,9 @@ macro_rules! into_func {
                     // was registered with.
                     unsafe {
                         let func: &F = closure_of(host);
-                        enter::<T, R::Results>(store, caller, cells, |caller| {
-                            let id = caller.store().opaque().id;
-                            let ($($name,)*) = <($($name,)*) as WasmParams>::read(id, cells);
+                        enter::<T, R::Results>(store, caller, cells, |mut caller| {
+                            let opaque = caller.store_mut().opaque_mut();
+                            let ($($name,)*) = <($($name,)*) as WasmParams>::read(opaque, cells)?;
                             func(caller, $($name),*).into_result()
                         })
                     }
@@ -279,21 +279,20 @@ unsafe fn enter<T: 'static, R: WasmResults>(
         let raw: NonNull<StoreBox<T>> = StoreBox::from_vm(store);
         (raw, StoreContextMut::from_raw(raw))
     };
+    let scope = context.opaque().vm().heap.roots.scope();
     let outcome = catch_unwind(AssertUnwindSafe(|| body(Caller::new(context, caller))));
     // SAFETY: the closure has returned, and its view of the store is gone.
     let opaque = unsafe { &mut (*raw.as_ptr()).opaque };
-    match outcome {
+    let status = match outcome {
         Ok(Ok(results)) => {
             if opaque.vm().poisoned {
-                return opaque.fail(Error::new(ErrorKind::Poisoned));
-            }
-            match results.check(opaque.id) {
-                Ok(()) => {
-                    // SAFETY: the cells have room for the results.
-                    unsafe { results.write(cells) };
-                    0
+                opaque.fail(Error::new(ErrorKind::Poisoned))
+            } else {
+                // SAFETY: the cells have room for the results.
+                match unsafe { results.write(opaque, cells) } {
+                    Ok(()) => 0,
+                    Err(error) => opaque.fail(error),
                 }
-                Err(error) => opaque.fail(error),
             }
         }
         Ok(Err(error)) => opaque.fail(error),
@@ -301,7 +300,10 @@ unsafe fn enter<T: 'static, R: WasmResults>(
             opaque.vm_mut().poisoned = true;
             opaque.fail(Error::new(ErrorKind::HostPanic(panic_message(payload))))
         }
-    }
+    };
+    // What the host function held ends with it.
+    opaque.vm_mut().heap.roots.close(scope);
+    status
 }
 
 impl crate::store::StoreOpaque {
@@ -370,7 +372,7 @@ impl<T: 'static> Dynamic<T> {
         };
         let (params, results) = values.split_at_mut(self.ty.params.len());
         // SAFETY: the caller vouches for the cells.
-        unsafe { read_values(caller.store().opaque(), &self.ty.params, cells, params) };
+        unsafe { read_values(caller.store_mut().opaque_mut(), &self.ty.params, cells, params)? };
         results.copy_from_slice(&self.unset);
         let store = caller.store_mut().raw();
         (self.func)(caller, params, results)?;

@@ -38,6 +38,7 @@
 //! - `unsafe` code stands only where a cell of the virtual machine is read or written; each place
 //!   says why it is sound.
 
+mod arrayref;
 mod caller;
 mod config;
 mod context;
@@ -46,7 +47,9 @@ mod error;
 mod exception;
 mod externals;
 mod func;
+mod gc_types;
 mod global;
+mod handle;
 mod host;
 mod instance;
 mod limits;
@@ -56,6 +59,7 @@ mod module;
 mod refs;
 mod shared_memory;
 mod store;
+mod structref;
 mod table;
 mod tag;
 mod trap;
@@ -63,6 +67,7 @@ mod typed;
 mod types;
 mod val;
 
+pub use arrayref::{ArrayRef, ArrayRefPre};
 pub use caller::Caller;
 pub use config::Config;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
@@ -71,7 +76,9 @@ pub use error::{Error, ErrorKind, LinkError, Result};
 pub use exception::Exception;
 pub use externals::{Export, Extern};
 pub use func::Func;
+pub use gc_types::{ArrayType, FieldType, Finality, StorageType, StructType};
 pub use global::Global;
+pub use handle::{GcRef, OwnedRooted, RootScope};
 pub use host::{IntoFunc, WasmRet};
 pub use instance::{Instance, InstancePre};
 pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder, VmError};
@@ -84,9 +91,10 @@ pub use palisade_interp::Dispatch;
 pub use palisade_module::error::escape_name;
 pub use palisade_module::{DecodeError, DecodeErrorKind};
 pub use palisade_vm::WaitResult;
-pub use refs::{AnyRef, ExnRef, ExternRef, Ref};
+pub use refs::{AnyRef, EqRef, ExnRef, ExternRef, I31, Ref};
 pub use shared_memory::SharedMemory;
-pub use store::{InterruptHandle, Refusal, Resource, Store};
+pub use store::{GcStats, InterruptHandle, Refusal, Resource, Store};
+pub use structref::{StructRef, StructRefPre};
 pub use table::Table;
 pub use tag::Tag;
 pub use trap::{FrameInfo, Trap, WasmBacktrace};

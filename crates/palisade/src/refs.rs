@@ -1,19 +1,19 @@
-//! References that guests hold: [`Ref`], and the host's handles [`ExternRef`], [`AnyRef`] and
-//! [`ExnRef`].
-//!
-//! A handle is the number of its store and the reference's own 32 bits; there is no address in it.
+//! References that guests hold: [`Ref`], and the host's handles [`ExternRef`], [`AnyRef`], [`EqRef`] and
+//! [`ExnRef`]. (Structures: `structref.rs`, arrays: `arrayref.rs`, what a handle is: `handle.rs`.)
 
 use std::any::Any;
 
 use palisade_core as core;
-use palisade_core::{HeapType, TypeId};
-use palisade_vm::gc::layout::{EXN, EXTERN, MOVED};
+use palisade_core::HeapType;
 use palisade_vm::layout::{Cell, VmFuncRef, VmRef};
 
-use crate::context::{AsContext, AsContextMut, StoreContext};
+use crate::arrayref::ArrayRef;
+use crate::context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 use crate::error::{Error, Result};
 use crate::func::Func;
-use crate::store::{StoreId, StoreOpaque};
+use crate::handle::{Handle, handles};
+use crate::store::StoreOpaque;
+use crate::structref::StructRef;
 
 /// A reference, or the null of one of the four families.
 #[derive(Copy, Clone, Debug)]
@@ -29,28 +29,72 @@ pub enum Ref {
     Exn(Option<ExnRef>),
 }
 
-/// A value of the host that guests may pass around but not look into.
-///
-/// It lives as long as its store.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub struct ExternRef {
-    store: StoreId,
-    raw: VmRef,
+handles! {
+    /// A value of the host that guests may pass around but not look into; or a value of the `any` family as such.
+    ExternRef: "host reference";
+    /// A value of the `any` family: a structure, an array, a 31-bit integer, or a host value as one.
+    AnyRef: "reference";
+    /// A value that can be compared by identity: a structure, an array or a 31-bit integer.
+    EqRef: "reference";
+    /// An exception.
+    ExnRef: "exception";
 }
 
-/// A value of the `any` family: a 31-bit integer, or an internalised host value.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub struct AnyRef {
-    /// `None` for an integer, which belongs to every store.
-    store: Option<StoreId>,
-    raw: VmRef,
+/// An integer of 31 bits, as `i31ref` holds it.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct I31(u32);
+
+impl I31 {
+    const BITS: u32 = 0x7fff_ffff;
+
+    /// A number below 2³¹.
+    pub fn new_u32(value: u32) -> Option<Self> {
+        (value <= Self::BITS).then_some(Self(value))
+    }
+
+    /// A number from -2³⁰ up to below 2³⁰.
+    pub fn new_i32(value: i32) -> Option<Self> {
+        let this = Self::wrapping_i32(value);
+        (this.get_i32() == value).then_some(this)
+    }
+
+    /// The low 31 bits of a number.
+    pub fn wrapping_u32(value: u32) -> Self {
+        Self(value & Self::BITS)
+    }
+
+    /// The low 31 bits of a number.
+    pub fn wrapping_i32(value: i32) -> Self {
+        Self::wrapping_u32(value as u32)
+    }
+
+    /// The number, zero-extended (`i31.get_u`).
+    pub fn get_u32(self) -> u32 {
+        self.0
+    }
+
+    /// The number, sign-extended (`i31.get_s`).
+    pub fn get_i32(self) -> i32 {
+        (self.0 << 1) as i32 >> 1
+    }
+
+    pub(crate) fn of_bits(bits: u32) -> Self {
+        Self(bits >> 1)
+    }
+
+    pub(crate) fn to_bits(self) -> u32 {
+        self.0 << 1 | 1
+    }
+
+    fn handle(self) -> Handle {
+        Handle::Small(self.to_bits())
+    }
 }
 
-/// An exception.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub struct ExnRef {
-    store: StoreId,
-    raw: VmRef,
+impl std::fmt::Debug for I31 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "I31({})", self.0)
+    }
 }
 
 /// The four families of references, which share no value.
@@ -75,104 +119,242 @@ impl Family {
 }
 
 impl ExternRef {
-    /// Gives a value to the store and returns the reference to it.
+    /// Gives a value to the store and returns a reference to it. The value is dropped when nobody can reach it
+    /// any more and the store collects, and with the store at the latest.
+    ///
+    /// # Errors
+    ///
+    /// The store's limits have no room for it.
     pub fn new(
         mut store: impl AsContextMut,
         value: impl Any + Send + Sync + 'static,
     ) -> Result<Self> {
         let mut store = store.as_context_mut();
         let opaque = store.opaque_mut();
-        let raw = opaque.vm_mut().extern_new(Box::new(value)).map_err(Error::trap)?;
-        Ok(Self { store: opaque.id, raw })
+        let made = opaque.vm_mut().extern_new(Box::new(value));
+        let raw = made.map_err(|code| opaque.heap_error(code))?;
+        Self::from_raw(opaque, raw)
     }
 
-    /// The value, for `downcast_ref`. `None` if the reference belongs to another store, or if a
-    /// guest made it of a value of its own.
+    /// The value, for `downcast_ref`. `None` if a guest made the reference of a value of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+    /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
     pub fn data<'a, T: 'static>(
         &self,
         store: impl Into<StoreContext<'a, T>>,
-    ) -> Option<&'a (dyn Any + Send + Sync)> {
+    ) -> Result<Option<&'a (dyn Any + Send + Sync)>> {
         let opaque = store.into().opaque();
-        if opaque.id != self.store {
-            return None;
-        }
-        opaque.vm().extern_get(self.raw)
+        let raw = self.raw(opaque)?;
+        Ok(opaque.vm().extern_get(raw))
     }
 
-    pub(crate) fn from_raw(store: StoreId, raw: VmRef) -> Self {
-        Self { store, raw }
+    /// As [`ExternRef::data`], to change it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+    /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+    pub fn data_mut<'a, T: 'static>(
+        &self,
+        store: impl Into<StoreContextMut<'a, T>>,
+    ) -> Result<Option<&'a mut (dyn Any + Send + Sync)>> {
+        let (opaque, _) = store.into().split();
+        let raw = self.raw(opaque)?;
+        Ok(opaque.vm_mut().extern_get_mut(raw))
     }
 
-    pub(crate) fn raw(self) -> VmRef {
-        self.raw
-    }
-
-    pub(crate) fn check(self, store: StoreId) -> Result<()> {
-        store.check(self.store, "host reference")
+    /// A value of the `any` family as one of the host's (what `extern.convert_any` does).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+    /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+    pub fn convert_any(store: impl AsContext, value: AnyRef) -> Result<Self> {
+        value.raw(store.as_context().opaque())?;
+        Ok(Self(value.0))
     }
 }
 
+macro_rules! kinds {
+    ($( $is:ident, $cast:ident, $unwrap:ident: $result:ident, $heap:ident, $what:literal; )*) => {$(
+        #[doc = concat!("Whether it is ", $what, ".")]
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+        /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+        pub fn $is(&self, store: impl AsContext) -> Result<bool> {
+            let store = store.as_context();
+            let opaque = store.opaque();
+            let heap = opaque.any_type(self.raw(opaque)?);
+            Ok(opaque.engine.types().is_heap_subtype(heap, HeapType::$heap))
+        }
+
+        #[doc = concat!("The value, if it is ", $what, ".")]
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+        /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+        pub fn $cast(&self, store: impl AsContext) -> Result<Option<$result>> {
+            Ok(self.$is(store)?.then_some($result(self.0)))
+        }
+
+        #[doc = concat!("The value, which must be ", $what, ".")]
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Type`](crate::ErrorKind::Type) if it is something else,
+        /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+        /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+        pub fn $unwrap(&self, store: impl AsContext) -> Result<$result> {
+            let store = store.as_context();
+            match self.$cast(store)? {
+                Some(value) => Ok(value),
+                None => Err(Error::type_mismatch(format!(
+                    "expected {}, found a value of type {}",
+                    $what,
+                    self.ty(store)?
+                ))),
+            }
+        }
+    )*};
+}
+
+/// What [`AnyRef`] and [`EqRef`] have in common.
+macro_rules! any_refs {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// A 31-bit integer. It belongs to no store, and does not end with a scope.
+            pub fn from_i31(value: I31) -> Self {
+                Self(value.handle())
+            }
+
+            /// The most specific type of the value.
+            ///
+            /// # Errors
+            ///
+            /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+            /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+            pub fn ty(&self, store: impl AsContext) -> Result<crate::HeapType> {
+                let store = store.as_context();
+                let opaque = store.opaque();
+                let heap = opaque.any_type(self.raw(opaque)?);
+                Ok(crate::HeapType::from_core(&opaque.engine, heap))
+            }
+
+            /// Whether the value is of a type.
+            ///
+            /// # Errors
+            ///
+            /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+            /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore), and
+            /// [`ErrorKind::WrongEngine`](crate::ErrorKind::WrongEngine) if the type is of another engine.
+            pub fn matches_ty(&self, store: impl AsContext, ty: &crate::HeapType) -> Result<bool> {
+                let store = store.as_context();
+                let opaque = store.opaque();
+                let heap = opaque.any_type(self.raw(opaque)?);
+                Ok(opaque.engine.types().is_heap_subtype(heap, ty.to_core(&opaque.engine)?))
+            }
+
+            /// Whether it is a 31-bit integer.
+            ///
+            /// # Errors
+            ///
+            /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+            /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+            pub fn is_i31(&self, store: impl AsContext) -> Result<bool> {
+                Ok(self.as_i31(store)?.is_some())
+            }
+
+            /// The number, if it is a 31-bit integer.
+            ///
+            /// # Errors
+            ///
+            /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+            /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+            pub fn as_i31(&self, store: impl AsContext) -> Result<Option<I31>> {
+                let raw = self.raw(store.as_context().opaque())?;
+                Ok((raw.0 & 1 == 1).then(|| I31::of_bits(raw.0)))
+            }
+
+            /// The number, which the value must be.
+            ///
+            /// # Errors
+            ///
+            /// [`ErrorKind::Type`](crate::ErrorKind::Type) if it is something else,
+            /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+            /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+            pub fn unwrap_i31(&self, store: impl AsContext) -> Result<I31> {
+                let store = store.as_context();
+                match self.as_i31(store)? {
+                    Some(value) => Ok(value),
+                    None => Err(Error::type_mismatch(format!(
+                        "expected a 31-bit integer, found a value of type {}",
+                        self.ty(store)?
+                    ))),
+                }
+            }
+
+            kinds! {
+                is_struct, as_struct, unwrap_struct: StructRef, Struct, "a structure";
+                is_array, as_array, unwrap_array: ArrayRef, Array, "an array";
+            }
+        }
+
+        impl From<I31> for $name {
+            fn from(value: I31) -> Self {
+                Self::from_i31(value)
+            }
+        }
+    )*};
+}
+
+any_refs!(AnyRef EqRef);
+
 impl AnyRef {
-    /// The 31 low bits of a number.
-    pub fn from_i31(value: u32) -> Self {
-        Self { store: None, raw: VmRef((value << 1) | 1) }
-    }
-
-    /// The number, sign-extended, if it is one.
-    pub fn as_i31(&self) -> Option<i32> {
-        self.is_i31().then_some(self.raw.0 as i32 >> 1)
-    }
-
-    /// The number, zero-extended, if it is one.
-    pub fn as_u31(&self) -> Option<u32> {
-        self.is_i31().then_some(self.raw.0 >> 1)
+    kinds! {
+        is_eqref, as_eqref, unwrap_eqref: EqRef, Eq, "a structure, an array or an integer";
     }
 
     /// A host value as a value of the `any` family (what `any.convert_extern` does).
-    pub fn from_extern(value: ExternRef) -> Self {
-        Self::from_raw(value.store, value.raw)
-    }
-
-    /// The value as a host reference of a store (what `extern.convert_any` does).
-    pub fn to_extern(&self, store: impl AsContext) -> Result<ExternRef> {
-        let id = store.as_context().opaque().id;
-        self.check(id)?;
-        Ok(ExternRef { store: id, raw: self.raw })
-    }
-
-    fn is_i31(&self) -> bool {
-        self.raw.0 & 1 == 1
-    }
-
-    pub(crate) fn from_raw(store: StoreId, raw: VmRef) -> Self {
-        Self { store: (raw.0 & 1 == 0).then_some(store), raw }
-    }
-
-    pub(crate) fn raw(self) -> VmRef {
-        self.raw
-    }
-
-    pub(crate) fn check(self, store: StoreId) -> Result<()> {
-        match self.store {
-            Some(owner) => store.check(owner, "reference"),
-            None => Ok(()),
-        }
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unrooted`](crate::ErrorKind::Unrooted),
+    /// [`ErrorKind::WrongStore`](crate::ErrorKind::WrongStore).
+    pub fn convert_extern(store: impl AsContext, value: ExternRef) -> Result<Self> {
+        value.raw(store.as_context().opaque())?;
+        Ok(Self(value.0))
     }
 }
 
-impl ExnRef {
-    pub(crate) fn from_raw(store: StoreId, raw: VmRef) -> Self {
-        Self { store, raw }
-    }
+macro_rules! upcasts {
+    ($($from:ident => $to:ident, $name:ident;)*) => {$(
+        impl $from {
+            #[doc = concat!("The same value as an [`", stringify!($to), "`].")]
+            pub fn $name(self) -> $to {
+                $to(self.0)
+            }
+        }
 
-    pub(crate) fn check(self, store: StoreId) -> Result<()> {
-        store.check(self.store, "exception")
-    }
+        impl From<$from> for $to {
+            fn from(value: $from) -> Self {
+                value.$name()
+            }
+        }
+    )*};
+}
 
-    pub(crate) fn raw(self, store: &StoreOpaque) -> Result<VmRef> {
-        self.check(store.id)?;
-        Ok(self.raw)
-    }
+upcasts! {
+    EqRef => AnyRef, to_anyref;
+    StructRef => AnyRef, to_anyref;
+    StructRef => EqRef, to_eqref;
+    ArrayRef => AnyRef, to_anyref;
+    ArrayRef => EqRef, to_eqref;
 }
 
 impl Ref {
@@ -197,6 +379,22 @@ impl Ref {
         }
     }
 
+    /// The value of the `any` family, if it is one.
+    pub fn as_any(&self) -> Option<&AnyRef> {
+        match self {
+            Self::Any(value) => value.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The exception, if it is one.
+    pub fn as_exn(&self) -> Option<&ExnRef> {
+        match self {
+            Self::Exn(value) => value.as_ref(),
+            _ => None,
+        }
+    }
+
     fn family(&self) -> Family {
         match self {
             Self::Func(_) => Family::Func,
@@ -206,101 +404,92 @@ impl Ref {
         }
     }
 
-    /// Whether this is a value of `ty` in this store; an error if it belongs to another store.
-    pub(crate) fn is_of(&self, store: &StoreOpaque, ty: core::RefType) -> Result<bool> {
+    /// The reference as a cell, if it is a value of `ty` in this store; an error if it is one of another store, or
+    /// its handle has ended. The cell is valid until something may allocate.
+    pub(crate) fn to_cell(self, store: &StoreOpaque, ty: core::RefType) -> Result<Option<Cell>> {
         if self.family() != Family::of(store, ty.heap) {
-            return Ok(false);
+            return Ok(None);
         }
         let types = store.engine.types();
-        Ok(match self {
+        let (cell, is) = match self {
             Self::Func(Some(func)) => {
                 let heap = HeapType::Concrete(func.canonical_type(store)?);
-                types.is_heap_subtype(heap, ty.heap)
+                (func.raw() as usize as Cell, types.is_heap_subtype(heap, ty.heap))
             }
-            Self::Extern(Some(value)) => {
-                value.check(store.id)?;
-                ty.heap == HeapType::Extern
-            }
+            Self::Extern(Some(value)) => (value.raw(store)?.0.into(), ty.heap == HeapType::Extern),
             Self::Any(Some(value)) => {
-                value.check(store.id)?;
-                types.is_heap_subtype(store.any_type(value.raw), ty.heap)
+                let raw = value.raw(store)?;
+                (raw.0.into(), types.is_heap_subtype(store.any_type(raw), ty.heap))
             }
-            Self::Exn(Some(value)) => {
-                value.check(store.id)?;
-                ty.heap == HeapType::Exn
-            }
-            _ => ty.nullable,
-        })
-    }
-
-    /// The reference as a cell. [`Ref::is_of`] comes first.
-    pub(crate) fn to_cell(self) -> Cell {
-        match self {
-            Self::Func(Some(func)) => func.raw() as usize as Cell,
-            Self::Extern(Some(ExternRef { raw, .. }))
-            | Self::Any(Some(AnyRef { raw, .. }))
-            | Self::Exn(Some(ExnRef { raw, .. })) => raw.0.into(),
-            _ => 0,
-        }
+            Self::Exn(Some(value)) => (value.raw(store)?.0.into(), ty.heap == HeapType::Exn),
+            _ => (0, ty.nullable),
+        };
+        Ok(is.then_some(cell))
     }
 
     /// The reference that stands in a cell.
     ///
     /// # Safety
     ///
-    /// The cell holds a reference of type `ty` of this store.
-    pub(crate) unsafe fn from_cell(store: &StoreOpaque, ty: core::RefType, cell: Cell) -> Self {
+    /// The cell holds a reference of type `ty` of this store, valid now.
+    pub(crate) unsafe fn from_cell(
+        store: &mut StoreOpaque,
+        ty: core::RefType,
+        cell: Cell,
+    ) -> Result<Self> {
         let raw = VmRef(cell as u32);
-        let some = (!raw.is_null()).then_some(raw);
-        match Family::of(store, ty.heap) {
+        let handle = |store: &mut StoreOpaque| {
+            if raw.is_null() { Ok(None) } else { Handle::new(store, raw).map(Some) }
+        };
+        Ok(match Family::of(store, ty.heap) {
             // SAFETY: a cell of a function type holds null or a function of this store.
             Family::Func => Self::Func(unsafe {
                 Func::from_nullable(store.id, cell as usize as *mut VmFuncRef)
             }),
-            Family::Extern => Self::Extern(some.map(|raw| ExternRef::from_raw(store.id, raw))),
-            Family::Any => Self::Any(some.map(|raw| AnyRef::from_raw(store.id, raw))),
-            Family::Exn => Self::Exn(some.map(|raw| ExnRef::from_raw(store.id, raw))),
-        }
+            Family::Extern => Self::Extern(handle(store)?.map(ExternRef)),
+            Family::Any => Self::Any(handle(store)?.map(AnyRef)),
+            Family::Exn => Self::Exn(handle(store)?.map(ExnRef)),
+        })
     }
 }
 
 impl StoreOpaque {
-    /// The most specific type of a value of the `any` family.
+    /// The most specific type of a value of the `any` family: valid now.
     pub(crate) fn any_type(&self, raw: VmRef) -> HeapType {
-        if raw.0 & 1 == 1 {
-            return HeapType::I31;
-        }
         if raw.is_null() {
             return HeapType::None;
         }
-        let object = self.vm().gc_object(raw);
-        if object as usize == raw.0 as usize {
-            // There is no heap yet, so there are no objects.
-            return HeapType::Any;
+        if raw.0 & 1 == 1 {
+            return HeapType::I31;
         }
-        // SAFETY: a reference that is neither null nor a number leads to an object of the heap, which
-        // begins with a word that says what it is.
-        match unsafe { object.cast::<u32>().read() } {
-            EXTERN | EXN | MOVED => HeapType::Any,
-            id => HeapType::Concrete(TypeId(id)),
+        // SAFETY: handles and cells of this store lead to its objects, and this one is valid now.
+        unsafe { self.vm().gc_type(raw) }.map_or(HeapType::Any, HeapType::Concrete)
+    }
+}
+
+macro_rules! into_ref {
+    ($($name:ident => $variant:ident;)*) => {$(
+        impl From<$name> for Ref {
+            fn from(value: $name) -> Self {
+                Self::$variant(Some(value.into()))
+            }
         }
-    }
+
+        impl From<Option<$name>> for Ref {
+            fn from(value: Option<$name>) -> Self {
+                Self::$variant(value.map(Into::into))
+            }
+        }
+    )*};
 }
 
-impl From<Func> for Ref {
-    fn from(func: Func) -> Self {
-        Self::Func(Some(func))
-    }
-}
-
-impl From<ExternRef> for Ref {
-    fn from(value: ExternRef) -> Self {
-        Self::Extern(Some(value))
-    }
-}
-
-impl From<AnyRef> for Ref {
-    fn from(value: AnyRef) -> Self {
-        Self::Any(Some(value))
-    }
+into_ref! {
+    Func => Func;
+    ExternRef => Extern;
+    AnyRef => Any;
+    EqRef => Any;
+    StructRef => Any;
+    ArrayRef => Any;
+    I31 => Any;
+    ExnRef => Exn;
 }

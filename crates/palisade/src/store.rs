@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use palisade_core::TrapCode;
+use palisade_core::{TrapCode, TypeId};
+use palisade_vm::gc::HeapTypeInfo;
 use palisade_vm::layout::{Cell, VmCtx, VmRef, VmStoreCtx};
 use palisade_vm::sys::host_stack;
+pub use palisade_vm::{GcStats, InterruptHandle, Refusal, Resource};
 use palisade_vm::{InstanceId, ResourceLimiter, StoreConfig, StoreInner, VmError};
-pub use palisade_vm::{InterruptHandle, Refusal, Resource};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +26,7 @@ use crate::func::Func;
 use crate::host::HostDef;
 use crate::limits::DataLimiter;
 use crate::module::Module;
+use crate::types::DefinedType;
 
 /// The number of a store. No two stores of one process have the same.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -49,7 +51,9 @@ impl StoreId {
 }
 
 /// The part of a store that does not depend on the type of the embedder's data.
-pub(crate) struct StoreOpaque {
+///
+/// Public only so that it can stand in the signatures of sealed traits; it has no public name.
+pub struct StoreOpaque {
     pub(crate) id: StoreId,
     pub(crate) engine: Engine,
     /// Owned. A box inside, held by pointer because guests in progress hold it, too.
@@ -61,6 +65,8 @@ pub(crate) struct StoreOpaque {
     /// Host functions that this store has already, by the address of their definition, which is
     /// kept alive so that the address stays its own.
     host_funcs: HashMap<usize, (Arc<HostDef>, Func)>,
+    /// Types of the host whose objects may be in the heap.
+    heap_types: HashMap<TypeId, DefinedType>,
     /// How many calls may nest.
     call_depth: Option<u64>,
     /// What the fuel was set to last, and what had been used up until then.
@@ -277,6 +283,22 @@ impl<T: 'static> Store<T> {
         self.opaque().vm().ledger_ref().refusal().copied()
     }
 
+    /// Collects: frees the objects of guests that nobody can reach any more, and drops the host values of
+    /// which that is true. Stores collect by themselves when their heap is full; this is for those who know a
+    /// good moment, or wait for a value to be dropped.
+    ///
+    /// # Errors
+    ///
+    /// Dropping a host value panicked. The store is poisoned.
+    pub fn gc(&mut self) -> Result<()> {
+        self.opaque_mut().gc()
+    }
+
+    /// What the heap of objects has done so far, and how large it is.
+    pub fn gc_stats(&self) -> GcStats {
+        self.opaque().vm().gc_stats()
+    }
+
     /// Whether a host function panicked in this store: its guests cannot run any more.
     pub fn is_poisoned(&self) -> bool {
         self.opaque().vm().poisoned
@@ -330,6 +352,7 @@ impl StoreOpaque {
             ctx,
             modules: Vec::new(),
             host_funcs: HashMap::new(),
+            heap_types: HashMap::new(),
             call_depth: None,
             fuel_set: 0,
             fuel_before: 0,
@@ -485,6 +508,33 @@ impl StoreOpaque {
         let func = unsafe { Func::from_raw(self.id, raw) };
         self.host_funcs.insert(key, (def.clone(), func));
         Ok(func)
+    }
+
+    /// What the heap knows of a type whose objects the host is going to make. The type is kept from now on.
+    pub(crate) fn heap_type(&mut self, ty: &DefinedType) -> Result<Arc<HeapTypeInfo>> {
+        let id = ty.id_for(&self.engine)?;
+        self.heap_types.entry(id).or_insert_with(|| ty.clone());
+        self.heap_type_of(id)
+    }
+
+    /// What the heap knows of a type that something in the store keeps.
+    pub(crate) fn heap_type_of(&mut self, id: TypeId) -> Result<Arc<HeapTypeInfo>> {
+        let info = self.vm_mut().gc_type_info(id);
+        info.ok_or_else(|| Error::internal("objects of a type that has none"))
+    }
+
+    /// Why the heap refused something.
+    #[cold]
+    pub(crate) fn heap_error(&mut self, code: TrapCode) -> Error {
+        match (code, self.vm_mut().pending_error.take()) {
+            (TrapCode::Internal, Some(error)) => Error::from_pending(error),
+            (TrapCode::Internal, None) => Error::internal("the heap gave no reason"),
+            (code, _) => Error::trap(code),
+        }
+    }
+
+    pub(crate) fn gc(&mut self) -> Result<()> {
+        self.vm_mut().gc().map_err(|code| self.heap_error(code))
     }
 
     /// Keeps something as long as the store lives.

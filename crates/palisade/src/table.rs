@@ -69,13 +69,13 @@ impl Table {
     }
 
     /// An element; `None` past the end, or if the table belongs to another store.
-    pub fn get(&self, store: impl AsContext, index: u64) -> Option<Ref> {
-        let store = store.as_context();
-        let opaque = store.opaque();
+    pub fn get(&self, mut store: impl AsContextMut, index: u64) -> Option<Ref> {
+        let mut store = store.as_context_mut();
+        let opaque = store.opaque_mut();
         let ty = self.core_ty(opaque).ok()?;
         let bits = opaque.vm().table_get(self.id, index)?;
         // SAFETY: a table holds references of its element type of its own store.
-        Some(unsafe { Ref::from_cell(opaque, ty.element, bits) })
+        unsafe { Ref::from_cell(opaque, ty.element, bits) }.ok()
     }
 
     /// Sets an element.
@@ -129,8 +129,8 @@ impl Table {
 
 /// The value as bits, if it is of the element type.
 fn element(store: &StoreOpaque, ty: core::RefType, value: Ref) -> Result<Cell> {
-    if value.is_of(store, ty)? {
-        return Ok(value.to_cell());
+    if let Some(cell) = value.to_cell(store, ty)? {
+        return Ok(cell);
     }
     let expected = RefType::from_core(&store.engine, ty);
     Err(Error::type_mismatch(format!(

@@ -44,10 +44,6 @@ impl Tag {
         Self { store, id }
     }
 
-    pub(crate) fn store(self) -> StoreId {
-        self.store
-    }
-
     pub(crate) fn id(self, store: &StoreOpaque) -> Result<TagId> {
         store.id.check(self.store, "tag")?;
         Ok(self.id)

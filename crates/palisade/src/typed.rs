@@ -5,11 +5,14 @@ use std::mem::MaybeUninit;
 
 use palisade_vm::layout::{Cell, VmFuncRef, VmRef};
 
+use crate::arrayref::ArrayRef;
 use crate::context::AsContextMut;
 use crate::error::{Error, Result};
 use crate::func::{self, Func};
-use crate::refs::{AnyRef, ExternRef};
-use crate::store::StoreId;
+use crate::handle::{self, GcRef, Handle};
+use crate::refs::{AnyRef, EqRef, ExnRef, ExternRef, I31};
+use crate::store::StoreOpaque;
+use crate::structref::StructRef;
 use crate::types::{FuncType, HeapType, RefType, ValType};
 use crate::val::V128;
 
@@ -30,21 +33,19 @@ pub unsafe trait WasmTy: Send + Sized {
     /// The type.
     fn valtype() -> ValType;
 
-    /// Whether the value may be used in a store.
-    #[doc(hidden)]
-    fn check(&self, store: StoreId) -> Result<()>;
-
     /// # Safety
     ///
-    /// The cells hold a value of this type of the store `store`.
+    /// The cells hold a value of this type of the store, valid now.
     #[doc(hidden)]
-    unsafe fn read(store: StoreId, cells: *const Cell) -> Self;
+    unsafe fn read(store: &mut StoreOpaque, cells: *const Cell) -> Result<Self>;
 
+    /// Writes the value, if it is one of the store. A reference is valid until something may allocate.
+    ///
     /// # Safety
     ///
     /// The cells may be written to.
     #[doc(hidden)]
-    unsafe fn write(self, cells: *mut Cell);
+    unsafe fn write(self, store: &StoreOpaque, cells: *mut Cell) -> Result<()>;
 }
 
 macro_rules! numbers {
@@ -58,22 +59,18 @@ macro_rules! numbers {
             }
 
             #[inline(always)]
-            fn check(&self, _: StoreId) -> Result<()> {
-                Ok(())
-            }
-
-            #[inline(always)]
-            unsafe fn read(_: StoreId, cells: *const Cell) -> Self {
+            unsafe fn read(_: &mut StoreOpaque, cells: *const Cell) -> Result<Self> {
                 // SAFETY: the caller gives one cell that holds a number of this type.
                 let $cell = unsafe { cells.read() };
-                $read
+                Ok($read)
             }
 
             #[inline(always)]
-            unsafe fn write(self, cells: *mut Cell) {
+            unsafe fn write(self, _: &StoreOpaque, cells: *mut Cell) -> Result<()> {
                 let $value = self;
                 // SAFETY: the caller gives one cell that may be written to.
-                unsafe { cells.write($write) }
+                unsafe { cells.write($write) };
+                Ok(())
             }
         }
     )*};
@@ -96,76 +93,27 @@ unsafe impl WasmTy for V128 {
         ValType::V128
     }
 
-    fn check(&self, _: StoreId) -> Result<()> {
-        Ok(())
-    }
-
-    unsafe fn read(_: StoreId, cells: *const Cell) -> Self {
+    unsafe fn read(_: &mut StoreOpaque, cells: *const Cell) -> Result<Self> {
         // SAFETY: the caller gives two cells that hold a vector.
         let (low, high) = unsafe { (cells.read(), cells.add(1).read()) };
-        Self::from(u128::from(low) | u128::from(high) << 64)
+        Ok(Self::from(u128::from(low) | u128::from(high) << 64))
     }
 
-    unsafe fn write(self, cells: *mut Cell) {
+    unsafe fn write(self, _: &StoreOpaque, cells: *mut Cell) -> Result<()> {
         let bits = self.as_u128();
         // SAFETY: the caller gives two cells that may be written to.
         unsafe {
             cells.write(bits as Cell);
             cells.add(1).write((bits >> 64) as Cell);
         }
+        Ok(())
     }
 }
 
-// SAFETY: one cell, a pointer to a function of the store or null.
-unsafe impl WasmTy for Option<Func> {
-    const CELLS: usize = 1;
-
-    fn valtype() -> ValType {
-        ValType::FUNCREF
-    }
-
-    fn check(&self, store: StoreId) -> Result<()> {
-        self.map_or(Ok(()), |func| func.check(store))
-    }
-
-    unsafe fn read(store: StoreId, cells: *const Cell) -> Self {
-        // SAFETY: the caller gives one cell that holds a function of this store or null.
-        unsafe { Func::from_nullable(store, cells.read() as usize as *mut VmFuncRef) }
-    }
-
-    unsafe fn write(self, cells: *mut Cell) {
-        let raw = self.map_or(0, |func| func.raw() as usize as Cell);
-        // SAFETY: the caller gives one cell that may be written to.
-        unsafe { cells.write(raw) }
-    }
-}
-
-// SAFETY: as for `Option<Func>`, without null.
-unsafe impl WasmTy for Func {
-    const CELLS: usize = 1;
-
-    fn valtype() -> ValType {
-        ValType::Ref(RefType::new(false, HeapType::Func))
-    }
-
-    fn check(&self, store: StoreId) -> Result<()> {
-        (*self).check(store)
-    }
-
-    unsafe fn read(store: StoreId, cells: *const Cell) -> Self {
-        // SAFETY: the caller gives one cell that holds a function of this store.
-        unsafe { Func::from_raw(store, cells.read() as usize as *mut VmFuncRef) }
-    }
-
-    unsafe fn write(self, cells: *mut Cell) {
-        // SAFETY: the caller gives one cell that may be written to.
-        unsafe { WasmTy::write(Some(self), cells) }
-    }
-}
-
+/// The type of references, with and without null, that a Rust type is.
 macro_rules! references {
-    ($($ty:ident: $heap:ident;)*) => {$(
-        // SAFETY: one cell, whose low 32 bits are the reference or null.
+    ($($ty:ident: $heap:ident, $read:expr, $write:expr;)*) => {$(
+        // SAFETY: one cell, with what stands there for a reference of this type or null.
         unsafe impl WasmTy for Option<$ty> {
             const CELLS: usize = 1;
 
@@ -173,24 +121,24 @@ macro_rules! references {
                 ValType::Ref(RefType::new(true, HeapType::$heap))
             }
 
-            fn check(&self, store: StoreId) -> Result<()> {
-                self.map_or(Ok(()), |value| value.check(store))
+            unsafe fn read(store: &mut StoreOpaque, cells: *const Cell) -> Result<Self> {
+                // SAFETY: the caller gives one cell that holds a reference of this type or null.
+                let cell = unsafe { cells.read() };
+                $read(store, cell)
             }
 
-            unsafe fn read(store: StoreId, cells: *const Cell) -> Self {
-                // SAFETY: the caller gives one cell that holds a reference of this family.
-                let raw = VmRef(unsafe { cells.read() } as u32);
-                (!raw.is_null()).then(|| $ty::from_raw(store, raw))
-            }
-
-            unsafe fn write(self, cells: *mut Cell) {
-                let raw = self.map_or(VmRef::NULL, $ty::raw);
+            unsafe fn write(self, store: &StoreOpaque, cells: *mut Cell) -> Result<()> {
+                let cell = match self {
+                    Some(value) => $write(store, value)?,
+                    None => 0,
+                };
                 // SAFETY: the caller gives one cell that may be written to.
-                unsafe { cells.write(raw.0.into()) }
+                unsafe { cells.write(cell) };
+                Ok(())
             }
         }
 
-        // SAFETY: one cell, whose low 32 bits are the reference.
+        // SAFETY: as above, without null.
         unsafe impl WasmTy for $ty {
             const CELLS: usize = 1;
 
@@ -198,26 +146,63 @@ macro_rules! references {
                 ValType::Ref(RefType::new(false, HeapType::$heap))
             }
 
-            fn check(&self, store: StoreId) -> Result<()> {
-                (*self).check(store)
+            unsafe fn read(store: &mut StoreOpaque, cells: *const Cell) -> Result<Self> {
+                // SAFETY: as above, with one that is not null.
+                let value = unsafe { <Option<Self> as WasmTy>::read(store, cells)? };
+                value.ok_or_else(|| Error::internal("null, where no null can be"))
             }
 
-            unsafe fn read(store: StoreId, cells: *const Cell) -> Self {
-                // SAFETY: the caller gives one cell that holds a reference of this family.
-                $ty::from_raw(store, VmRef(unsafe { cells.read() } as u32))
-            }
-
-            unsafe fn write(self, cells: *mut Cell) {
+            unsafe fn write(self, store: &StoreOpaque, cells: *mut Cell) -> Result<()> {
+                let cell = $write(store, self)?;
                 // SAFETY: the caller gives one cell that may be written to.
-                unsafe { cells.write(self.raw().0.into()) }
+                unsafe { cells.write(cell) };
+                Ok(())
             }
         }
     )*};
 }
 
+/// A handle to the reference in a cell, in whose low bits it stands.
+fn read_handle<R: GcRef>(store: &mut StoreOpaque, cell: Cell) -> Result<Option<R>> {
+    let raw = VmRef(cell as u32);
+    if raw.is_null() {
+        return Ok(None);
+    }
+    Ok(Some(R::from_handle(Handle::new(store, raw)?)))
+}
+
+/// The reference of a handle as a cell.
+fn write_handle<R: GcRef>(store: &StoreOpaque, value: R) -> Result<Cell> {
+    Ok(handle::raw(store, value)?.0.into())
+}
+
+fn read_func(store: &mut StoreOpaque, cell: Cell) -> Result<Option<Func>> {
+    // SAFETY: whoever reads a cell as a function vouches for one of this store, or null.
+    Ok(unsafe { Func::from_nullable(store.id, cell as usize as *mut VmFuncRef) })
+}
+
+fn write_func(store: &StoreOpaque, func: Func) -> Result<Cell> {
+    func.check(store.id)?;
+    Ok(func.raw() as usize as Cell)
+}
+
+fn read_i31(_: &mut StoreOpaque, cell: Cell) -> Result<Option<I31>> {
+    Ok((cell & 1 == 1).then(|| I31::of_bits(cell as u32)))
+}
+
+fn write_i31(_: &StoreOpaque, value: I31) -> Result<Cell> {
+    Ok(value.to_bits().into())
+}
+
 references! {
-    ExternRef: Extern;
-    AnyRef: Any;
+    Func: Func, read_func, write_func;
+    ExternRef: Extern, read_handle, write_handle;
+    AnyRef: Any, read_handle, write_handle;
+    EqRef: Eq, read_handle, write_handle;
+    StructRef: Struct, read_handle, write_handle;
+    ArrayRef: Array, read_handle, write_handle;
+    ExnRef: Exn, read_handle, write_handle;
+    I31: I31, read_i31, write_i31;
 }
 
 /// A list of parameters: a [`WasmTy`], or a tuple of up to 16 of them.
@@ -230,21 +215,19 @@ pub unsafe trait WasmParams: Send + Sized {
     /// The types, in order.
     fn types() -> Vec<ValType>;
 
-    /// Whether the values may be used in a store.
-    #[doc(hidden)]
-    fn check(&self, store: StoreId) -> Result<()>;
-
     /// # Safety
     ///
-    /// The cells hold values of these types of the store `store`.
+    /// The cells hold values of these types of the store, valid now.
     #[doc(hidden)]
-    unsafe fn read(store: StoreId, cells: *const Cell) -> Self;
+    unsafe fn read(store: &mut StoreOpaque, cells: *const Cell) -> Result<Self>;
 
+    /// Writes the values, if they are of the store. References are valid until something may allocate.
+    ///
     /// # Safety
     ///
     /// The cells may be written to.
     #[doc(hidden)]
-    unsafe fn write(self, cells: *mut Cell);
+    unsafe fn write(self, store: &StoreOpaque, cells: *mut Cell) -> Result<()>;
 }
 
 /// A list of results: a [`WasmTy`], or a tuple of up to 16 of them.
@@ -264,20 +247,15 @@ unsafe impl<A: WasmTy> WasmParams for A {
     }
 
     #[inline(always)]
-    fn check(&self, store: StoreId) -> Result<()> {
-        WasmTy::check(self, store)
-    }
-
-    #[inline(always)]
-    unsafe fn read(store: StoreId, cells: *const Cell) -> Self {
+    unsafe fn read(store: &mut StoreOpaque, cells: *const Cell) -> Result<Self> {
         // SAFETY: the same contract.
         unsafe { <A as WasmTy>::read(store, cells) }
     }
 
     #[inline(always)]
-    unsafe fn write(self, cells: *mut Cell) {
+    unsafe fn write(self, store: &StoreOpaque, cells: *mut Cell) -> Result<()> {
         // SAFETY: the same contract.
-        unsafe { WasmTy::write(self, cells) }
+        unsafe { WasmTy::write(self, store, cells) }
     }
 }
 
@@ -290,37 +268,30 @@ macro_rules! tuples {
             }
 
             #[inline(always)]
-            #[allow(non_snake_case, reason = "the type parameters name the values too")]
-            fn check(&self, _store: StoreId) -> Result<()> {
-                let ($($name,)*) = self;
-                $(WasmTy::check($name, _store)?;)*
-                Ok(())
-            }
-
-            #[inline(always)]
             #[allow(unused, clippy::unused_unit, reason = "for the empty tuple")]
-            unsafe fn read(store: StoreId, mut cells: *const Cell) -> Self {
+            unsafe fn read(store: &mut StoreOpaque, mut cells: *const Cell) -> Result<Self> {
                 // SAFETY: the caller gives cells for all values.
                 unsafe {
-                    ($({
-                        let value = <$name as WasmTy>::read(store, cells);
+                    Ok(($({
+                        let value = <$name as WasmTy>::read(store, cells)?;
                         cells = cells.add($name::CELLS);
                         value
-                    },)*)
+                    },)*))
                 }
             }
 
             #[inline(always)]
-            #[allow(non_snake_case, unused, reason = "as above, and for the empty tuple")]
-            unsafe fn write(self, mut cells: *mut Cell) {
+            #[allow(non_snake_case, unused, reason = "the types name the values; the empty tuple")]
+            unsafe fn write(self, store: &StoreOpaque, mut cells: *mut Cell) -> Result<()> {
                 let ($($name,)*) = self;
                 // SAFETY: the caller gives cells for all values.
                 unsafe {
                     $(
-                        WasmTy::write($name, cells);
+                        WasmTy::write($name, store, cells)?;
                         cells = cells.add($name::CELLS);
                     )*
                 }
+                Ok(())
             }
         }
     };
@@ -393,20 +364,17 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     ///
     /// [`ErrorKind::WrongStore`]: crate::ErrorKind::WrongStore
     pub fn call(&self, mut store: impl AsContextMut, params: P) -> Result<R> {
-        let store = store.as_context_mut();
-        let id = store.opaque().id;
-        self.func.check(id)?;
-        params.check(id)?;
-        let opaque = store.raw_opaque();
+        let mut store = store.as_context_mut();
+        self.func.check(store.opaque().id)?;
         let mut cells = [const { MaybeUninit::<Cell>::uninit() }; MAX_CELLS];
         let cells = cells.as_mut_ptr().cast::<Cell>();
         // SAFETY: parameters and results have at most `MAX_CELLS` cells each. The function is of
         // this store, its types were compared when `self` was made, and the view is held exclusively
         // by this call.
         unsafe {
-            params.write(cells);
-            func::invoke(opaque, self.func.raw(), cells)?;
-            Ok(R::read(id, cells))
+            params.write(store.opaque(), cells)?;
+            func::invoke(store.raw_opaque(), self.func.raw(), cells)?;
+            R::read(store.opaque_mut(), cells)
         }
     }
 }

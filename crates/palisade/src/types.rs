@@ -10,10 +10,11 @@ use std::sync::Arc;
 use palisade_core as core;
 use palisade_core::TypeId;
 use palisade_module as module;
-use palisade_module::{CompositeType, RegisteredTypes};
+use palisade_module::{CompositeType, RegisteredTypes, SubType};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::gc_types::{ArrayType, StructType};
 
 /// The type of a value.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -77,7 +78,7 @@ pub enum HeapType {
 pub struct DefinedType {
     engine: Engine,
     id: TypeId,
-    /// Keeps the number from being given to another type. Absent only if the registry is full.
+    /// Keeps the number from being given to another type.
     _registered: Option<Arc<RegisteredTypes>>,
 }
 
@@ -98,12 +99,22 @@ impl std::hash::Hash for DefinedType {
 impl DefinedType {
     /// The type of an id that is alive.
     pub(crate) fn new(engine: &Engine, id: TypeId) -> Self {
-        // A registered function type that mentions the type keeps it alive.
-        let heap = core::HeapType::Concrete(id);
-        let mention = core::ValType::Ref(core::RefType { nullable: true, heap });
-        let registered = engine.types().register_func(core::FuncType::new([mention], [])).ok();
-        let _registered = registered.map(|(_, registered)| Arc::new(registered));
+        let _registered = engine.types().hold(id).map(Arc::new);
         Self { engine: engine.clone(), id, _registered }
+    }
+
+    /// A type that was just registered.
+    pub(crate) fn registered(
+        engine: &Engine,
+        id: TypeId,
+        registered: Arc<RegisteredTypes>,
+    ) -> Self {
+        Self { engine: engine.clone(), id, _registered: Some(registered) }
+    }
+
+    /// The engine that it belongs to.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// The function type that it is, if it is one.
@@ -112,9 +123,23 @@ impl DefinedType {
         Some(FuncType::from_core(&self.engine, &ty))
     }
 
+    /// The structure type that it is, if it is one.
+    pub fn struct_type(&self) -> Option<StructType> {
+        StructType::of_defined(self.clone())
+    }
+
+    /// The array type that it is, if it is one.
+    pub fn array_type(&self) -> Option<ArrayType> {
+        ArrayType::of_defined(self.clone())
+    }
+
     /// Whether it is this type or one of its subtypes.
     pub fn is_subtype_of(&self, other: &Self) -> bool {
         self.engine.same(&other.engine) && self.engine.types().is_subtype(self.id, other.id)
+    }
+
+    pub(crate) fn sub_type(&self) -> Option<Arc<SubType>> {
+        self.engine.types().get(self.id)
     }
 
     pub(crate) fn id_for(&self, engine: &Engine) -> Result<TypeId> {
@@ -127,10 +152,36 @@ impl fmt::Display for DefinedType {
         let Some(ty) = self.engine.types().get(self.id) else { return f.write_str("type") };
         match &ty.composite {
             CompositeType::Func(func) => write!(f, "(func {func})"),
-            CompositeType::Struct(_) => write!(f, "struct {}", self.id.0),
-            CompositeType::Array(_) => write!(f, "array {}", self.id.0),
+            CompositeType::Struct(fields) => {
+                f.write_str("(struct")?;
+                // Without the types that it mentions: they may mention this one.
+                for field in fields.iter().take(SHOWN_FIELDS) {
+                    f.write_str(" ")?;
+                    show_field(f, *field)?;
+                }
+                f.write_str(if fields.len() > SHOWN_FIELDS { " …)" } else { ")" })
+            }
+            CompositeType::Array(field) => {
+                f.write_str("(array ")?;
+                show_field(f, *field)?;
+                f.write_str(")")
+            }
         }
     }
+}
+
+/// How many fields of a structure are shown.
+const SHOWN_FIELDS: usize = 8;
+
+fn show_field(f: &mut fmt::Formatter<'_>, field: module::FieldType) -> fmt::Result {
+    let (open, close) = if field.mutable { ("(mut ", ")") } else { ("", "") };
+    f.write_str(open)?;
+    match field.storage {
+        module::StorageType::I8 => f.write_str("i8")?,
+        module::StorageType::I16 => f.write_str("i16")?,
+        module::StorageType::Val(ty) => write!(f, "{ty}")?,
+    }
+    f.write_str(close)
 }
 
 impl ValType {
@@ -264,6 +315,14 @@ impl HeapType {
         match (self.to_core(engine), other.to_core(engine)) {
             (Ok(a), Ok(b)) => engine.types().is_heap_subtype(a, b),
             _ => false,
+        }
+    }
+
+    /// The type that a module or the host defined, if it is one.
+    pub fn as_concrete(&self) -> Option<&DefinedType> {
+        match self {
+            Self::Concrete(ty) => Some(ty),
+            _ => None,
         }
     }
 

@@ -4,33 +4,36 @@ use palisade_core as core;
 use palisade_core::HeapType;
 use palisade_vm::layout::Cell;
 
+use crate::arrayref::ArrayRef;
 use crate::context::AsContext;
 use crate::error::{Error, Result};
 use crate::func::Func;
-use crate::refs::{AnyRef, ExnRef, ExternRef, Ref};
+use crate::refs::{AnyRef, EqRef, ExnRef, ExternRef, I31, Ref};
 use crate::store::StoreOpaque;
+use crate::structref::StructRef;
 use crate::types::{RefType, ValType};
 
 /// A vector of 128 bits.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct V128(u128);
+pub struct V128([u64; 2]);
 
 impl V128 {
     /// The vector as a number, lane 0 in the low bits.
     pub fn as_u128(self) -> u128 {
-        self.0
+        let [low, high] = self.0;
+        u128::from(low) | u128::from(high) << 64
     }
 }
 
 impl From<u128> for V128 {
     fn from(bits: u128) -> Self {
-        Self(bits)
+        Self([bits as u64, (bits >> 64) as u64])
     }
 }
 
 impl From<V128> for u128 {
     fn from(vector: V128) -> Self {
-        vector.0
+        vector.as_u128()
     }
 }
 
@@ -104,7 +107,7 @@ impl Val {
             ValType::I64 => Self::I64(0),
             ValType::F32 => Self::F32(0),
             ValType::F64 => Self::F64(0),
-            ValType::V128 => Self::V128(V128(0)),
+            ValType::V128 => Self::V128(V128::default()),
             ValType::Ref(ty) if !ty.is_nullable() => return None,
             ValType::Ref(ty) if ty.heap_type().matches(&crate::HeapType::Func) => {
                 Self::FuncRef(None)
@@ -135,18 +138,17 @@ impl Val {
             }
             Self::ExternRef(None) => reference(true, crate::HeapType::NoExtern),
             Self::ExternRef(Some(value)) => {
-                value.check(opaque.id)?;
+                value.raw(opaque)?;
                 reference(false, crate::HeapType::Extern)
             }
             Self::AnyRef(None) => reference(true, crate::HeapType::None),
             Self::AnyRef(Some(value)) => {
-                value.check(opaque.id)?;
-                let heap = opaque.any_type(value.raw());
+                let heap = opaque.any_type(value.raw(opaque)?);
                 reference(false, crate::HeapType::from_core(&opaque.engine, heap))
             }
             Self::ExnRef(None) => reference(true, crate::HeapType::NoExn),
             Self::ExnRef(Some(value)) => {
-                value.check(opaque.id)?;
+                value.raw(opaque)?;
                 reference(false, crate::HeapType::Exn)
             }
         })
@@ -172,7 +174,7 @@ impl Val {
     }
 
     /// Checks that this is a value of `ty` in this store, and returns it as cells; the second one
-    /// counts for vectors alone. `what` says in an error which value it was.
+    /// counts for vectors alone. A reference is valid until something may allocate. `what` says in an error which value it was.
     pub(crate) fn to_cells(
         self,
         store: &StoreOpaque,
@@ -185,12 +187,12 @@ impl Val {
             (Self::I64(x), T::I64) => return Ok([x as Cell, 0]),
             (Self::F32(x), T::F32) => return Ok([x.into(), 0]),
             (Self::F64(x), T::F64) => return Ok([x, 0]),
-            (Self::V128(x), T::V128) => return Ok([x.0 as Cell, (x.0 >> 64) as Cell]),
+            (Self::V128(x), T::V128) => return Ok(x.0),
             (value, T::Ref(ty)) => {
                 if let Some(reference) = value.as_ref()
-                    && reference.is_of(store, ty)?
+                    && let Some(cell) = reference.to_cell(store, ty)?
                 {
-                    return Ok([reference.to_cell(), 0]);
+                    return Ok([cell, 0]);
                 }
             }
             _ => {}
@@ -203,28 +205,25 @@ impl Val {
     ///
     /// # Safety
     ///
-    /// The cells hold a value of type `ty` of this store; there are two of them for a vector, at
+    /// The cells hold a value of type `ty` of this store, valid now; there are two of them for a vector, at
     /// least one for all others.
     pub(crate) unsafe fn from_cells(
-        store: &StoreOpaque,
+        store: &mut StoreOpaque,
         ty: core::ValType,
         cells: *const Cell,
-    ) -> Self {
+    ) -> Result<Self> {
         use core::ValType as T;
         // SAFETY: the caller vouches for the cells and their type.
         unsafe {
             let low = cells.read();
-            match ty {
+            Ok(match ty {
                 T::I32 => Self::I32(low as i32),
                 T::I64 => Self::I64(low as i64),
                 T::F32 => Self::F32(low as u32),
                 T::F64 => Self::F64(low),
-                T::V128 => {
-                    let high = cells.add(1).read();
-                    Self::V128(V128(u128::from(low) | u128::from(high) << 64))
-                }
-                T::Ref(ty) => Ref::from_cell(store, ty, low).into(),
-            }
+                T::V128 => Self::V128(V128([low, cells.add(1).read()])),
+                T::Ref(ty) => Ref::from_cell(store, ty, low)?.into(),
+            })
         }
     }
 }
@@ -263,6 +262,16 @@ from! {
     Option<ExternRef>: x => Self::ExternRef(x);
     AnyRef: x => Self::AnyRef(Some(x));
     Option<AnyRef>: x => Self::AnyRef(x);
+    ExnRef: x => Self::ExnRef(Some(x));
+    Option<ExnRef>: x => Self::ExnRef(x);
+    EqRef: x => Self::AnyRef(Some(x.into()));
+    Option<EqRef>: x => Self::AnyRef(x.map(Into::into));
+    StructRef: x => Self::AnyRef(Some(x.into()));
+    Option<StructRef>: x => Self::AnyRef(x.map(Into::into));
+    ArrayRef: x => Self::AnyRef(Some(x.into()));
+    Option<ArrayRef>: x => Self::AnyRef(x.map(Into::into));
+    I31: x => Self::AnyRef(Some(x.into()));
+    Option<I31>: x => Self::AnyRef(x.map(Into::into));
 }
 
 impl From<Ref> for Val {

@@ -35,6 +35,7 @@ impl VmRef {
     pub const NULL: Self = Self(0);
 
     /// Whether this is the null reference.
+    #[inline(always)]
     pub fn is_null(self) -> bool {
         self.0 == 0
     }

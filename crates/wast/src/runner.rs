@@ -296,7 +296,7 @@ impl<'scope, 'env> Runner<'scope, 'env> {
         match exec {
             WastExecute::Invoke(invoke) => self.invoke(&invoke),
             WastExecute::Get { module, global, .. } => match self.export(module, global)? {
-                Extern::Global(global) => Ok(global.get(&self.store).map(|value| vec![value])),
+                Extern::Global(global) => Ok(global.get(&mut self.store).map(|value| vec![value])),
                 _ => Err(format!("`{}` is no global", palisade::escape_name(global))),
             },
             WastExecute::Wat(module) => {

@@ -34,7 +34,7 @@ pub(crate) fn argument(
         }
         WastArgCore::RefHost(n) => {
             let value = ExternRef::new(&mut *store, HostValue(*n))?;
-            Val::AnyRef(Some(AnyRef::from_extern(value)))
+            Val::AnyRef(Some(AnyRef::convert_extern(&*store, value)?))
         }
     }))
 }
@@ -99,9 +99,8 @@ fn reference_matches(store: &Store<()>, expected: &WastRetCore<'_>, found: &Val)
             _ => false,
         },
         WastRetCore::RefHost(n) => match found {
-            Val::AnyRef(Some(value)) => {
-                value.to_extern(store).is_ok_and(|value| is_host_value(store, &value, *n))
-            }
+            Val::AnyRef(Some(value)) => ExternRef::convert_any(store, *value)
+                .is_ok_and(|value| is_host_value(store, &value, *n)),
             _ => false,
         },
         WastRetCore::RefFunc(_) => is(HeapType::Func),
@@ -115,7 +114,9 @@ fn reference_matches(store: &Store<()>, expected: &WastRetCore<'_>, found: &Val)
 }
 
 fn is_host_value(store: &Store<()>, value: &ExternRef, number: u32) -> bool {
-    value.data(store).and_then(|data| data.downcast_ref()) == Some(&HostValue(number))
+    value
+        .data(store)
+        .is_ok_and(|data| data.and_then(|data| data.downcast_ref()) == Some(&HostValue(number)))
 }
 
 fn f32_matches(expected: &NanPattern<F32>, found: u32) -> bool {

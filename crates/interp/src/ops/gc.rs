@@ -13,9 +13,9 @@ use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmRef};
 use crate::gc_type::GcType;
 use crate::ops::call::trap_code;
 use crate::ops::fields::object;
-use crate::ops::refs::{get, set};
+use crate::ops::refs::{get, set, window};
 use crate::ops::slow::note_exit;
-use crate::state::{Handler, Next, Op, State, handler};
+use crate::state::{Handler, Next, Op, State, cold_handler, handler};
 
 /// Operands of an instruction that makes a structure, or an array, from a run of cells and a run of references.
 #[derive(Copy, Clone)]
@@ -59,19 +59,65 @@ pub(crate) struct FieldInit {
     pub(crate) slot: u16,
     /// Where in the object.
     pub(crate) offset: u8,
-    pub(crate) kind: FieldKind,
-    /// 0, or 1 if the value is `imm` (sign-extended, if it is wider).
-    pub(crate) immediate: u8,
-    pub(crate) pad: [u8; 3],
+    pub(crate) from: InitFrom,
     pub(crate) imm: i32,
-    pub(crate) pad2: u32,
+}
+
+/// What a field is set to.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum InitFrom {
+    /// The low byte of a cell.
+    Cell8,
+    /// The low two bytes of a cell.
+    Cell16,
+    /// The low half of a cell.
+    Cell32,
+    /// A cell.
+    Cell64,
+    /// Two cells.
+    Cell128,
+    /// A reference.
+    Ref,
+    /// A cell with a function.
+    Func,
+    /// The immediate, as so many bits. Null is 0.
+    Imm8,
+    Imm16,
+    Imm32,
+    Imm64,
+}
+
+impl InitFrom {
+    /// From the slot of a value.
+    pub(crate) fn slot(kind: FieldKind) -> Self {
+        match kind {
+            FieldKind::I8 => Self::Cell8,
+            FieldKind::I16 => Self::Cell16,
+            FieldKind::B4 => Self::Cell32,
+            FieldKind::B8 => Self::Cell64,
+            FieldKind::B16 => Self::Cell128,
+            FieldKind::Ref => Self::Ref,
+            FieldKind::Func => Self::Func,
+        }
+    }
+
+    /// From an immediate; vectors are none.
+    pub(crate) fn imm(kind: FieldKind) -> Self {
+        match kind {
+            FieldKind::I8 => Self::Imm8,
+            FieldKind::I16 => Self::Imm16,
+            FieldKind::B8 => Self::Imm64,
+            _ => Self::Imm32,
+        }
+    }
 }
 
 /// Fields that [`SmallNewOps`] are used for. Their offsets fit a byte.
 pub(crate) const SMALL: usize = 8;
 
 const _: () = {
-    assert!(size_of::<FieldInit>() == 16 && size_of::<SmallNewOps>() == 24);
+    assert!(size_of::<FieldInit>() == 8 && size_of::<SmallNewOps>() == 24);
     assert!(ELEMENTS as usize + SMALL * 16 <= u8::MAX as usize);
 };
 
@@ -92,51 +138,47 @@ pub(crate) struct ArrayOps {
     pub(crate) index: u32,
 }
 
-/// Writes a value from the stack to a field or an element, as long as that is not a function.
+/// Writes a value to a field or an element of the object at `object`, as long as that is not a function.
 #[inline(always)]
-unsafe fn init(s: &State, at: *mut u8, kind: FieldKind, slot: u16) {
+unsafe fn init(fp: *mut Cell, window: *mut VmRef, object: *mut u8, field: FieldInit) {
     // SAFETY: the slot belongs to the part of the frame that such a value stands in, and the object has
     // room for it.
     unsafe {
-        match kind {
-            FieldKind::I8 => at.write(s.cell(slot) as u8),
-            FieldKind::I16 => at.cast::<u16>().write(s.cell(slot) as u16),
-            FieldKind::B4 => at.cast::<u32>().write(s.cell(slot) as u32),
-            FieldKind::B8 => at.cast::<u64>().write(s.cell(slot)),
-            FieldKind::B16 => at.cast::<[u64; 2]>().write([s.cell(slot), s.cell(slot + 1)]),
-            FieldKind::Ref => at.cast::<VmRef>().write(get(s, slot)),
-            FieldKind::Func => {}
-        }
-    }
-}
-
-/// Writes an immediate to a field.
-#[inline(always)]
-unsafe fn init_imm(at: *mut u8, kind: FieldKind, imm: i32) {
-    // SAFETY: the object has room for the value.
-    unsafe {
-        match kind {
-            FieldKind::I8 => at.write(imm as u8),
-            FieldKind::I16 => at.cast::<u16>().write(imm as u16),
-            FieldKind::B4 | FieldKind::Ref | FieldKind::Func => at.cast::<i32>().write(imm),
-            FieldKind::B8 => at.cast::<i64>().write(i64::from(imm)),
-            FieldKind::B16 => {}
+        let at = object.add(field.offset as usize);
+        let cell = fp.add(field.slot as usize);
+        match field.from {
+            InitFrom::Cell8 => at.write(cell.read() as u8),
+            InitFrom::Cell16 => at.cast::<u16>().write(cell.read() as u16),
+            InitFrom::Cell32 => at.cast::<u32>().write(cell.read() as u32),
+            InitFrom::Cell64 => at.cast::<u64>().write(cell.read()),
+            InitFrom::Cell128 => at.cast::<[u64; 2]>().write(cell.cast::<[u64; 2]>().read()),
+            InitFrom::Ref => at.cast::<VmRef>().write(window.add(field.slot as usize).read()),
+            InitFrom::Func => {}
+            InitFrom::Imm8 => at.write(field.imm as u8),
+            InitFrom::Imm16 => at.cast::<u16>().write(field.imm as u16),
+            InitFrom::Imm32 => at.cast::<i32>().write(field.imm),
+            InitFrom::Imm64 => at.cast::<i64>().write(i64::from(field.imm)),
         }
     }
 }
 
 /// [`init`] for every kind.
-unsafe fn init_any(s: &State, at: *mut u8, kind: FieldKind, slot: u16) -> Result<(), TrapCode> {
-    // SAFETY: as for `init`; a cell of that kind holds a reference to a function, or null.
+unsafe fn init_any(s: &State, object: *mut u8, field: FieldInit) -> Result<(), TrapCode> {
+    // SAFETY: as for `init`; a cell with a function holds a reference to one, or null.
     unsafe {
-        if kind == FieldKind::Func {
-            let number = gc::func_number(s.vm, s.cell(slot) as *mut VmFuncRef)?;
-            at.cast::<u32>().write(number);
+        if field.from == InitFrom::Func {
+            let number = gc::func_number(s.vm, s.cell(field.slot) as *mut VmFuncRef)?;
+            object.add(field.offset as usize).cast::<u32>().write(number);
         } else {
-            init(s, at, kind, slot);
+            init(s.fp, window(s), object, field);
         }
     }
     Ok(())
+}
+
+/// A value in a slot, for the field of a kind at the very start of what is written to.
+fn at_start(kind: FieldKind, slot: u16) -> FieldInit {
+    FieldInit { slot, offset: 0, from: InitFrom::slot(kind), imm: 0 }
 }
 
 /// A structure of few fields, none of them a function, in the next free place.
@@ -157,20 +199,15 @@ impl Op for StructNew {
             (*store).heap_next = end;
             let object = (*store).heap_base.add(at);
             object.cast::<[u32; 2]>().write([o.ty, 0]);
-            let mut init_at = s.ip.add(size_of::<SmallNewOps>());
-            let init_end = init_at.add(o.count as usize * size_of::<FieldInit>());
-            while init_at < init_end {
-                let field = init_at.cast::<FieldInit>().read();
-                let at = object.add(field.offset as usize);
-                if field.immediate != 0 {
-                    init_imm(at, field.kind, field.imm);
-                } else {
-                    init(&s, at, field.kind, field.slot);
-                }
-                init_at = init_at.add(size_of::<FieldInit>());
+            let window = window(&s);
+            let mut field = s.ip.add(size_of::<SmallNewOps>()).cast::<FieldInit>();
+            let end = field.add(o.count as usize);
+            while field < end {
+                init(s.fp, window, object, field.read());
+                field = field.add(1);
             }
-            set(&s, o.d, VmRef(at as u32));
-            s.ip = init_end;
+            window.add(o.d as usize).write(VmRef(at as u32));
+            s.ip = end.cast();
         }
         Next::Go(s)
     }
@@ -194,10 +231,7 @@ unsafe fn struct_new(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
         let object = object(&s, made);
         for i in 0..o.count as usize {
             let field = ip.add(size_of::<SmallNewOps>()).cast::<FieldInit>().add(i).read();
-            let at = object.add(field.offset as usize);
-            if field.immediate != 0 {
-                init_imm(at, field.kind, field.imm);
-            } else if let Err(code) = init_any(&s, at, field.kind, field.slot) {
+            if let Err(code) = init_any(&s, object, field) {
                 return code as u64;
             }
         }
@@ -223,7 +257,7 @@ impl Op for StructNewSlow {
     }
 }
 /// A structure of few fields: [`SmallNewOps`].
-pub(crate) const STRUCT_NEW_SLOW: Handler = handler::<StructNewSlow>();
+pub(crate) const STRUCT_NEW_SLOW: Handler = cold_handler::<StructNewSlow>();
 
 macro_rules! works {
     ($( $(#[$doc:meta])* $name:ident, $constant:ident, $ops:ty, |$s:ident, $o:ident| $body:block )*) => {$(
@@ -295,7 +329,7 @@ works! {
         let (mut cell, mut reference) = (o.cells, o.refs);
         for &FieldLayout { offset, kind } in &layout.fields {
             let next = if kind == FieldKind::Ref { &mut reference } else { &mut cell };
-            init_any(&s, object.add(offset as usize), kind, *next)?;
+            init_any(&s, object.add(offset as usize), at_start(kind, *next))?;
             *next += if kind == FieldKind::B16 { 2 } else { 1 };
         }
         set(&s, o.d, made);
@@ -319,7 +353,7 @@ works! {
         };
         let mut at = object(&s, made).add(ELEMENTS as usize);
         for _ in 0..o.count {
-            init_any(&s, at, kind, slot)?;
+            init_any(&s, at, at_start(kind, slot))?;
             at = at.add(kind.size() as usize);
             slot += step;
         }

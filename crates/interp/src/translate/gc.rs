@@ -14,7 +14,7 @@ use crate::gc_type::GcType;
 use crate::ops::arith::{DestPair, Slots};
 use crate::ops::cast::{self, QuickIdx, RefOps};
 use crate::ops::fields::{self, Access, FieldOps};
-use crate::ops::gc::{self as ops, ArrayOps, FieldInit, NewOps, SMALL, SmallNewOps};
+use crate::ops::gc::{self as ops, ArrayOps, FieldInit, InitFrom, NewOps, SMALL, SmallNewOps};
 use crate::ops::memory::{LoadIdx, StoreIdx};
 use crate::state::Handler;
 use crate::translate::control::Cond;
@@ -313,14 +313,15 @@ impl<'m> Translator<'m> {
     fn field_init(&mut self, field: FieldLayout) -> Result<FieldInit> {
         let FieldLayout { offset, kind } = field;
         let offset = offset as u8;
-        let init = FieldInit { slot: 0, offset, kind, immediate: 0, pad: [0; 3], imm: 0, pad2: 0 };
         let (entry, pending) = self.pop()?;
         if let Loc::Const(bits) = entry.loc
             && (kind != FieldKind::B8 || i64::from(bits as i32) as u64 == bits)
         {
-            return Ok(FieldInit { immediate: 1, imm: bits as i32, ..init });
+            let from = InitFrom::imm(kind);
+            return Ok(FieldInit { slot: 0, offset, from, imm: bits as i32 });
         }
-        Ok(FieldInit { slot: self.in_slot(entry, pending), ..init })
+        let slot = self.in_slot(entry, pending);
+        Ok(FieldInit { slot, offset, from: InitFrom::slot(kind), imm: 0 })
     }
 
     /// A structure or an array from values that are put side by side.
