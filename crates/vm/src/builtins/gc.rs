@@ -4,12 +4,18 @@
 //! roots of a collection that an allocation may start, and are changed by it. Whoever calls reads
 //! its operands from the window again after an allocation.
 
-use palisade_core::{TrapCode, TypeId};
+use palisade_core::{TrapCode, TypeId, fuel};
+use palisade_module::{DataIdx, ElemIdx};
 
-use super::store;
+use super::memory::{STEP, copy_bytes};
+use super::table::element;
+use super::{charge, instance, poll, store, within};
 use crate::gc::RefTarget;
-use crate::gc::layout::{FieldKind, array_bytes};
+use crate::gc::layout::{ELEMENTS, EXN, FieldKind, HEAP_BYTES, LARGEST_OBJECT, array_bytes};
 use crate::layout::{Cell, VmCtx, VmFuncRef, VmRef};
+
+/// Elements of a segment between two looks at the interruption flag.
+const ELEMENT_STEP: usize = 128 << 10;
 
 /// Makes a structure of `bytes` bytes, all zero but for its header, and charges for it.
 ///
@@ -23,7 +29,29 @@ pub unsafe fn struct_new(
     live: u32,
 ) -> Result<VmRef, TrapCode> {
     // SAFETY: passed on to the caller.
-    unsafe { (*store(vm)).gc_alloc(ty.0, 0, u64::from(bytes), live) }
+    unsafe { object_new(vm, ty.0, 0, u64::from(bytes), live) }
+}
+
+/// Charges for an object, and makes it.
+///
+/// # Safety
+///
+/// `vm` is a live context, on its store's thread; the words and the size are those of an object.
+unsafe fn object_new(
+    vm: *mut VmCtx,
+    word0: u32,
+    word1: u32,
+    bytes: u64,
+    live: u32,
+) -> Result<VmRef, TrapCode> {
+    if bytes > LARGEST_OBJECT {
+        return Err(TrapCode::AllocationTooLarge);
+    }
+    // SAFETY: passed on to the caller.
+    unsafe {
+        charge(vm, fuel::bytes(bytes))?;
+        (*store(vm)).gc_alloc(word0, word1, bytes, live)
+    }
 }
 
 /// Makes an array of `len` elements, all zero, and charges for it.
@@ -39,10 +67,11 @@ pub unsafe fn array_new(
     live: u32,
 ) -> Result<VmRef, TrapCode> {
     // SAFETY: passed on to the caller.
-    unsafe { (*store(vm)).gc_alloc(ty.0, len, array_bytes(kind, len), live) }
+    unsafe { object_new(vm, ty.0, len, array_bytes(kind, len), live) }
 }
 
-/// `array.new_data`: an array of `len` elements from byte `from` of data segment `data`.
+/// `array.new_data`: an array of `len` elements from byte `from` of data segment `data`. Charges for the
+/// object, once.
 ///
 /// # Safety
 ///
@@ -56,11 +85,19 @@ pub unsafe fn array_new_data(
     len: u32,
     live: u32,
 ) -> Result<VmRef, TrapCode> {
-    let _ = (vm, ty, kind, data, from, len, live);
-    Err(TrapCode::Internal)
+    // SAFETY: passed on to the caller; the array was just made with that many elements, and segments
+    // do not change meanwhile.
+    unsafe {
+        let bytes = segment_bytes(vm, data, from, kind, len)?;
+        let array = array_new(vm, ty, kind, len, live)?;
+        let to = (*store(vm)).gc_object(array).add(ELEMENTS as usize);
+        copy_bytes(vm, to, bytes.as_ptr(), bytes.len(), std::ptr::copy)?;
+        Ok(array)
+    }
 }
 
-/// `array.new_elem`: an array of `len` elements from element `from` of element segment `elem`.
+/// `array.new_elem`: an array of `len` elements from element `from` of element segment `elem`. Charges for
+/// the object, once.
 ///
 /// # Safety
 ///
@@ -74,11 +111,16 @@ pub unsafe fn array_new_elem(
     len: u32,
     live: u32,
 ) -> Result<VmRef, TrapCode> {
-    let _ = (vm, ty, kind, elem, from, len, live);
-    Err(TrapCode::Internal)
+    // SAFETY: passed on to the caller; the array was just made with that many elements.
+    unsafe {
+        check_elements(vm, elem, from, len)?;
+        let array = array_new(vm, ty, kind, len, live)?;
+        copy_elements(vm, elements(vm, array)?, kind, elem, 0, from, len)?;
+        Ok(array)
+    }
 }
 
-/// `array.init_data`: elements `to..to + len` from byte `from` of data segment `data`.
+/// `array.init_data`: elements `to..to + len` from byte `from` of data segment `data`. Charges by length.
 ///
 /// # Safety
 ///
@@ -93,18 +135,22 @@ pub unsafe fn array_init_data(
     from: u32,
     len: u32,
 ) -> Result<(), TrapCode> {
-    let _ = (vm, array, kind, data, to, from, len);
-    Err(TrapCode::Internal)
+    // SAFETY: passed on to the caller; the range is checked before it is written.
+    unsafe {
+        let to = elements(vm, array)?.range(kind, to, len)?;
+        let bytes = segment_bytes(vm, data, from, kind, len)?;
+        charge(vm, fuel::bytes(bytes.len() as u64))?;
+        copy_bytes(vm, to, bytes.as_ptr(), bytes.len(), std::ptr::copy)
+    }
 }
 
-/// `array.init_elem`: elements `to..to + len` from element `from` of element segment `elem`.
-/// (`live` as for allocations: an element may be an expression that allocates.)
+/// `array.init_elem`: elements `to..to + len` from element `from` of element segment `elem`. Charges by
+/// length.
 ///
 /// # Safety
 ///
 /// `vm` is a live context, on its store's thread; `array` is null or an array of references of the segment's
 /// type.
-#[allow(clippy::too_many_arguments)]
 pub unsafe fn array_init_elem(
     vm: *mut VmCtx,
     array: VmRef,
@@ -114,8 +160,14 @@ pub unsafe fn array_init_elem(
     from: u32,
     len: u32,
 ) -> Result<(), TrapCode> {
-    let _ = (vm, array, kind, elem, to, from, len);
-    Err(TrapCode::Internal)
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let array = elements(vm, array)?;
+        array.range(kind, to, len)?;
+        check_elements(vm, elem, from, len)?;
+        charge(vm, fuel::bytes(u64::from(len) << kind.log2()))?;
+        copy_elements(vm, array, kind, elem, to, from, len)
+    }
 }
 
 /// `array.fill` (and `array.new`, after [`array_new`]): elements `to..to + len` to a value. Charges by
@@ -133,8 +185,50 @@ pub unsafe fn array_fill(
     value: [Cell; 2],
     len: u32,
 ) -> Result<(), TrapCode> {
-    let _ = (vm, array, kind, to, value, len);
-    Err(TrapCode::Internal)
+    // SAFETY: passed on to the caller; the range is checked before it is written, and nothing moves it meanwhile.
+    unsafe {
+        let at = elements(vm, array)?.range(kind, to, len)?;
+        charge(vm, fuel::bytes(u64::from(len) << kind.log2()))?;
+        let value = match kind {
+            FieldKind::Func => {
+                let func = std::ptr::with_exposed_provenance_mut(value[0] as usize);
+                [Cell::from(func_number(vm, func)?), 0]
+            }
+            _ => value,
+        };
+        let step = STEP >> kind.log2();
+        let (len, mut done) = (len as usize, 0);
+        while done < len {
+            let count = step.min(len - done);
+            fill(at.add(done << kind.log2()), kind, value, count);
+            done += count;
+            if done < len {
+                poll(vm)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes the same value to `count` elements.
+///
+/// # Safety
+///
+/// So many elements may be written at `at`, which is aligned for them (vectors to 8).
+unsafe fn fill(at: *mut u8, kind: FieldKind, value: [Cell; 2], count: usize) {
+    let [low, high] = value;
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match kind {
+            FieldKind::I8 => std::ptr::write_bytes(at, low as u8, count),
+            FieldKind::I16 => std::slice::from_raw_parts_mut(at.cast(), count).fill(low as u16),
+            FieldKind::B4 | FieldKind::Ref | FieldKind::Func => {
+                std::slice::from_raw_parts_mut(at.cast(), count).fill(low as u32);
+            }
+            FieldKind::B8 => std::slice::from_raw_parts_mut(at.cast(), count).fill(low),
+            FieldKind::B16 => std::slice::from_raw_parts_mut(at.cast(), count).fill([low, high]),
+        }
+    }
 }
 
 /// `array.copy`: `len` elements of `source` from `from` on to `array` from `to` on. Charges by length.
@@ -142,7 +236,6 @@ pub unsafe fn array_fill(
 /// # Safety
 ///
 /// `vm` is a live context, on its store's thread; both are null or arrays of such elements.
-#[allow(clippy::too_many_arguments)]
 pub unsafe fn array_copy(
     vm: *mut VmCtx,
     kind: FieldKind,
@@ -152,8 +245,139 @@ pub unsafe fn array_copy(
     from: u32,
     len: u32,
 ) -> Result<(), TrapCode> {
-    let _ = (vm, kind, array, to, source, from, len);
-    Err(TrapCode::Internal)
+    // SAFETY: passed on to the caller; both ranges are checked before anything is written.
+    unsafe {
+        let (array, source) = (elements(vm, array)?, elements(vm, source)?);
+        let to = array.range(kind, to, len)?;
+        let from = source.range(kind, from, len)?;
+        let bytes = (len as usize) << kind.log2();
+        charge(vm, fuel::bytes(bytes as u64))?;
+        copy_bytes(vm, to, from, bytes, std::ptr::copy)
+    }
+}
+
+/// The elements of an array; they stand there until something is allocated.
+#[derive(Copy, Clone)]
+struct Elements {
+    /// Where the array begins in the heap.
+    start: VmRef,
+    base: *mut u8,
+    len: usize,
+}
+
+impl Elements {
+    /// Where elements `at..at + len` begin, if the array has them.
+    fn range(self, kind: FieldKind, at: u32, len: u32) -> Result<*mut u8, TrapCode> {
+        let (at, len) = (u64::from(at), u64::from(len));
+        let (at, len) = within(at, len, self.len).ok_or(TrapCode::ArrayOutOfBounds)?;
+        // Whatever stands where the length should be: nothing past the heap is touched.
+        let end =
+            u64::from(self.start.0) + u64::from(ELEMENTS) + ((at + len) << kind.log2()) as u64;
+        if end > HEAP_BYTES {
+            return Err(TrapCode::Internal);
+        }
+        Ok(self.base.wrapping_add(at << kind.log2()))
+    }
+}
+
+/// The elements of an array that may be null.
+///
+/// # Safety
+///
+/// `vm` is a live context, on its store's thread; `array` is null or an array.
+unsafe fn elements(vm: *mut VmCtx, array: VmRef) -> Result<Elements, TrapCode> {
+    if array.is_null() {
+        return Err(TrapCode::NullArrayReference);
+    }
+    // SAFETY: passed on to the caller; the length is the second word of an array.
+    unsafe {
+        let object = (*store(vm)).gc_object(array);
+        let len = object.cast::<u32>().add(1).read() as usize;
+        Ok(Elements { start: array, base: object.add(ELEMENTS as usize), len })
+    }
+}
+
+/// The bytes of a data segment that `len` such elements from byte `from` on take. A dropped segment is empty.
+///
+/// # Safety
+///
+/// `vm` is a live context, on its store's thread, and the instance is not changed while the bytes are held.
+unsafe fn segment_bytes<'a>(
+    vm: *mut VmCtx,
+    data: u32,
+    from: u32,
+    kind: FieldKind,
+    len: u32,
+) -> Result<&'a [u8], TrapCode> {
+    if matches!(kind, FieldKind::Ref | FieldKind::Func) {
+        return Err(TrapCode::Internal);
+    }
+    // SAFETY: passed on to the caller.
+    let instance = unsafe { instance(vm) };
+    let bytes = match instance.data(DataIdx(data)) {
+        Some(segment) => {
+            instance.module.bytes.get(segment.range.clone()).ok_or(TrapCode::Internal)?
+        }
+        None => &[],
+    };
+    let len = u64::from(len) << kind.log2();
+    let (from, len) =
+        within(u64::from(from), len, bytes.len()).ok_or(TrapCode::MemoryOutOfBounds)?;
+    bytes.get(from..from + len).ok_or(TrapCode::Internal)
+}
+
+/// Whether an element segment has elements `from..from + len`. A dropped segment is empty.
+///
+/// # Safety
+///
+/// `vm` is a live context, on its store's thread.
+unsafe fn check_elements(vm: *mut VmCtx, elem: u32, from: u32, len: u32) -> Result<(), TrapCode> {
+    // SAFETY: passed on to the caller.
+    let segment = unsafe { instance(vm) }.elements(ElemIdx(elem));
+    let count = segment.map_or(0, |segment| segment.items.len());
+    let found = within(u64::from(from), u64::from(len), count);
+    found.map(|_| ()).ok_or(TrapCode::TableOutOfBounds)
+}
+
+/// Copies elements of a segment, which has them, to an array. Nothing is allocated meanwhile: elements whose
+/// expressions allocate were evaluated when the instance was made.
+///
+/// # Safety
+///
+/// `vm` is a live context, on its store's thread; the array holds references of the segment's type.
+unsafe fn copy_elements(
+    vm: *mut VmCtx,
+    array: Elements,
+    kind: FieldKind,
+    elem: u32,
+    to: u32,
+    from: u32,
+    len: u32,
+) -> Result<(), TrapCode> {
+    let at = array.range(kind, to, len)?.cast::<u32>();
+    // SAFETY: passed on to the caller; nothing changes the instance meanwhile.
+    let instance = unsafe { instance(vm) };
+    // A dropped segment has no elements, and then there are none to copy.
+    let Some(segment) = instance.elements(ElemIdx(elem)) else { return Ok(()) };
+    for offset in 0..len as usize {
+        let value = element(instance, elem, &segment.items, from as usize + offset)?;
+        // SAFETY: the range was checked, and elements of both kinds have 4 bytes; numbers of functions are
+        // the store's own.
+        unsafe {
+            let word = match kind {
+                FieldKind::Ref => value as u32,
+                FieldKind::Func => {
+                    func_number(vm, std::ptr::with_exposed_provenance_mut(value as usize))?
+                }
+                _ => return Err(TrapCode::Internal),
+            };
+            at.add(offset).write(word);
+            if offset % ELEMENT_STEP == ELEMENT_STEP - 1 {
+                poll(vm)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a reference of the `any`, `extern` or `exn` family is of a type of the same family.
@@ -205,7 +429,7 @@ pub unsafe fn func_of_number(vm: *mut VmCtx, number: u32) -> *mut VmFuncRef {
 }
 
 /// Makes an exception of the tag with this identity (what a context holds), its fields all zero, of `bytes`
-/// bytes. The caller fills in its fields.
+/// bytes, and charges for it. The caller fills in its fields.
 ///
 /// # Safety
 ///
@@ -220,7 +444,7 @@ pub unsafe fn exn_new(
     // SAFETY: passed on to the caller; a tag's identity is its address in the store.
     unsafe {
         let id = (*tag.cast::<crate::store::Tag>()).id.0;
-        (*store(vm)).gc_alloc(crate::gc::layout::EXN, id, u64::from(bytes), live)
+        object_new(vm, EXN, id, u64::from(bytes), live)
     }
 }
 

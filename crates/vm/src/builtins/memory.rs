@@ -14,10 +14,10 @@ use crate::racy;
 use crate::store::StoreInner;
 
 /// Bytes between two looks at the interruption flag.
-const STEP: usize = 1 << 20;
+pub(super) const STEP: usize = 1 << 20;
 
 /// Copies so many bytes from the first place to the second; the ranges may overlap.
-type Mover = unsafe fn(*const u8, *mut u8, usize);
+pub(super) type Mover = unsafe fn(*const u8, *mut u8, usize);
 
 /// A memory at this moment.
 struct Place {
@@ -93,7 +93,7 @@ pub unsafe fn memory_copy(
 /// # Safety
 ///
 /// `len` bytes may be read at `from` and written at `to` by `mover`; `vm` is a live context.
-unsafe fn copy_bytes(
+pub(super) unsafe fn copy_bytes(
     vm: *mut VmCtx,
     to: *mut u8,
     from: *const u8,

@@ -238,7 +238,7 @@ pub(crate) unsafe fn init_elements(
 }
 
 /// One element of a segment.
-fn element(
+pub(crate) fn element(
     instance: &Instance,
     elem: u32,
     items: &ElementItems,

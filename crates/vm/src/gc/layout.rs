@@ -33,6 +33,13 @@ pub const ELEMENTS: u32 = 8;
 /// What the size of every object is a multiple of.
 pub const ALIGN: u32 = 8;
 
+/// The bytes that references can name: the whole heap, both halves.
+pub const HEAP_BYTES: u64 = 1 << 32;
+/// The bytes in each of the halves. Objects stand in one at a time.
+pub const SPACE_BYTES: u64 = HEAP_BYTES / 2;
+/// The size of the largest object that fits any heap.
+pub const LARGEST_OBJECT: u64 = SPACE_BYTES - ALIGN as u64;
+
 /// What stands in a field.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
