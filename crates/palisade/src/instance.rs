@@ -108,7 +108,10 @@ impl Instance {
                 &mut |defined| code.code_entry(defined),
             )
         }
-        .map_err(|error| instantiate_error(module, error))?;
+        .map_err(|error| match store.vm_mut().pending_error.take() {
+            Some(pending) => Error::from_pending(pending),
+            None => instantiate_error(module, error),
+        })?;
         store.add_module(id, module)?;
         Ok(Self { store: store.id, id })
     }
@@ -237,7 +240,7 @@ fn instantiate_error(module: &Module, error: InstantiateError) -> Error {
         InstantiateError::ImportCount { expected, found } => {
             Error::new(ErrorKind::Link(LinkError::Count { expected, found }))
         }
-        InstantiateError::GcUnavailable => Error::new(ErrorKind::Limit(error.to_string())),
+        InstantiateError::Trap(code) => Error::trap(code),
         error => Error::internal(error.to_string()),
     }
 }

@@ -71,6 +71,12 @@ impl VmError {
     }
 }
 
+impl From<TrapCode> for InstantiateError {
+    fn from(code: TrapCode) -> Self {
+        Self::Trap(code)
+    }
+}
+
 /// Why a module could not be instantiated. Nothing of it is left in the store, and what it had
 /// been counted for is given back.
 #[derive(Debug, thiserror::Error)]
@@ -95,13 +101,10 @@ pub enum InstantiateError {
     /// An object that it declares could not be made.
     #[error(transparent)]
     Vm(#[from] VmError),
-    /// A constant expression allocates a structure or an array, and this store has no heap of
-    /// objects.
-    #[error(
-        "a constant expression of the module makes a struct or an array, and this store has no \
-         garbage-collected heap to hold it"
-    )]
-    GcUnavailable,
+    /// A constant expression makes an object for which the heap has no room, or the guest was to be stopped
+    /// meanwhile.
+    #[error("a constant expression: {0}")]
+    Trap(TrapCode),
     /// The description of the module contradicts itself. Always a bug of Palisade.
     #[error("internal error: {0}; please report this")]
     Internal(&'static str),

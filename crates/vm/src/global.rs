@@ -41,6 +41,8 @@ impl GlobalSlab {
 pub(crate) struct Global {
     /// Its type.
     pub(crate) ty: GlobalType,
+    /// Whether it holds a reference that a collection may have to change.
+    pub(crate) refs: bool,
     /// Its cells, in one of the store's slabs.
     pub(crate) def: *mut VmGlobalDef,
 }

@@ -79,8 +79,10 @@ unsafe fn run_data(vm: *mut VmCtx, module: &ModuleInfo, data: DataIdx) -> Result
 ///
 /// `vm` is the context of a complete instance on this thread.
 unsafe fn offset_value(vm: *mut VmCtx, expr: &ConstExpr, is_64: bool) -> Result<u64, TrapCode> {
-    // SAFETY: the instance is alive; only read here.
-    let instance: &Instance = unsafe { &*(*vm).instance };
-    let [value, _] = const_eval::evaluate(instance, expr).map_err(|_| TrapCode::Internal)?;
+    // SAFETY: instance and store are alive; the instance is only read, and is no part of the store itself.
+    let (instance, store): (&Instance, &mut StoreInner) =
+        unsafe { (&*(*vm).instance, &mut *(*(*vm).store).store) };
+    let value = const_eval::evaluate_again(store, instance, expr);
+    let [value, _] = value.map_err(|_| TrapCode::Internal)?;
     Ok(if is_64 { value } else { u64::from(value as u32) })
 }

@@ -37,7 +37,7 @@ pub struct Instance {
     pub dropped_data: SegmentSet,
     /// Which element segments are gone.
     pub dropped_elements: SegmentSet,
-    /// The elements of those segments whose expressions are worth evaluating once only.
+    /// The elements of those segments whose expressions are evaluated once only.
     pub(crate) element_values: ElementValues,
     pub(crate) context: Block,
     /// Export positions in the order of their names, made when somebody first asks.
@@ -122,7 +122,15 @@ impl std::fmt::Debug for Instance {
 }
 
 /// The values of each element segment, where they were evaluated ahead.
-pub(crate) type ElementValues = Box<[Option<Box<[RefBits]>>]>;
+pub(crate) type ElementValues = Box<[Option<SegmentValues>]>;
+
+/// The values of an element segment.
+#[derive(Debug)]
+pub(crate) struct SegmentValues {
+    /// Whether a collection may have to change them.
+    pub(crate) refs: bool,
+    pub(crate) values: Box<[RefBits]>,
+}
 
 /// A set of segment numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]

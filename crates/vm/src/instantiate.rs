@@ -7,15 +7,19 @@
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
-use palisade_module::{ElementItems, FuncIdx, GlobalIdx, MemoryIdx, ModuleInfo, TableIdx, TagIdx};
+use palisade_core::ValType;
+use palisade_module::{
+    ConstExpr, ElementItems, FuncIdx, GlobalIdx, MemoryIdx, ModuleInfo, TableIdx, TagIdx,
+};
 
-use crate::const_eval;
+use crate::const_eval::{self, allocates};
 use crate::error::{InstantiateError, VmError};
+use crate::gc::roots::RootIndex;
 use crate::global::{Global, GlobalSlab};
 use crate::ids::{GlobalId, InstanceId, MemoryId, RefBits, TableId, TagId};
 use crate::import::{ImportValue, check_import};
-use crate::instance::{ElementValues, Instance, SegmentSet};
-use crate::layout::{VMCTX_MAGIC, VmCtx, VmFuncRef, VmOffsets};
+use crate::instance::{ElementValues, Instance, SegmentSet, SegmentValues};
+use crate::layout::{VMCTX_MAGIC, VmCtx, VmFuncRef, VmOffsets, VmRef};
 use crate::ledger::{LedgerMark, Resource};
 use crate::owned::{Block, Owned};
 use crate::store::StoreInner;
@@ -65,9 +69,6 @@ impl StoreInner {
         code: &mut dyn FnMut(u32) -> *const u8,
     ) -> Result<InstanceId, InstantiateError> {
         let imports = self.sort_imports(&module, imports)?;
-        if const_eval::allocates(&module) {
-            return Err(InstantiateError::GcUnavailable);
-        }
         let mark = self.mark();
         let made = self.build(module, offsets, imports, engine_data, code);
         if made.is_err() {
@@ -95,6 +96,8 @@ impl StoreInner {
         self.globals.truncate(mark.globals);
         self.global_slabs.truncate(mark.slabs);
         self.tags.truncate(mark.tags);
+        // What constant expressions made is garbage now, and its types may go with the module.
+        self.heap.forget_types();
     }
 
     /// Checks the imports and sorts them by kind.
@@ -166,7 +169,7 @@ impl StoreInner {
         self.fill_context(&instance, &imports.funcs, code)?;
         instance.globals = self.make_globals(&instance, imports.globals)?;
         instance.tables = self.make_tables(&instance, imports.tables)?;
-        instance.element_values = evaluate_elements(&instance)?;
+        instance.element_values = self.evaluate_elements(&instance)?;
         self.publish(instance);
         Ok(index)
     }
@@ -225,12 +228,13 @@ impl StoreInner {
         let slab = GlobalSlab::new(module.globals.len() - imported)?;
         for (position, global) in module.globals.iter().enumerate().skip(imported) {
             let value = match &global.init {
-                Some(init) => const_eval::evaluate(instance, init)?,
+                Some(init) => const_eval::evaluate(self, instance, init)?,
                 None => return Err(InstantiateError::Internal("a global has no initial value")),
             };
             let id = GlobalId::next(self.globals.len())
                 .ok_or(InstantiateError::Internal("global numbers have run out"))?;
-            let made = Global { ty: global.ty, def: slab.def(position - imported) };
+            let refs = self.is_heap_ref(global.ty.content);
+            let made = Global { ty: global.ty, refs, def: slab.def(position - imported) };
             // SAFETY: the module is valid, so that the value is of the global's type.
             unsafe { made.set(value) };
             self.globals.push(made);
@@ -248,7 +252,7 @@ impl StoreInner {
     ) -> Result<Box<[TableId]>, InstantiateError> {
         for table in instance.module.tables.iter().skip(ids.len()) {
             let init = match &table.init {
-                Some(init) => const_eval::evaluate(instance, init)?[0],
+                Some(init) => const_eval::evaluate(self, instance, init)?[0],
                 None => 0,
             };
             // SAFETY: the module is valid, so that the value is of the element type (null only where
@@ -306,6 +310,52 @@ impl StoreInner {
         Ok(())
     }
 
+    /// The values of those element segments that have an expression which makes an object, for that happens
+    /// once, or which has more than one operator, for that costs more than copying the value.
+    fn evaluate_elements(
+        &mut self,
+        instance: &Instance,
+    ) -> Result<ElementValues, InstantiateError> {
+        let scope = self.heap.roots.scope();
+        let values = self.evaluate_segments(instance);
+        self.heap.roots.close(scope);
+        values
+    }
+
+    fn evaluate_segments(
+        &mut self,
+        instance: &Instance,
+    ) -> Result<ElementValues, InstantiateError> {
+        let ahead = |expr: &ConstExpr| expr.ops.len() != 1 || expr.ops.iter().any(allocates);
+        let mut segments = Vec::new();
+        for segment in &instance.module.elements {
+            segments.push(match &segment.items {
+                ElementItems::Exprs(exprs) if exprs.iter().any(ahead) => {
+                    let refs = self.is_heap_ref(ValType::Ref(segment.ty));
+                    let mut values = Vec::with_capacity(exprs.len());
+                    for expr in exprs {
+                        let [value, _] = const_eval::evaluate(self, instance, expr)?;
+                        // Later expressions may move what earlier ones made.
+                        let root = refs.then(|| self.heap.roots.push(VmRef(value as u32)));
+                        values.push((value, root.flatten()));
+                    }
+                    Some((refs, values))
+                }
+                _ => None,
+            });
+        }
+        // Nothing moves from here on.
+        let current = |(value, root): (RefBits, Option<RootIndex>)| match root {
+            Some(root) => self.heap.roots.get(root).map_or(0, |reference| reference.0.into()),
+            None => value,
+        };
+        let finish = |(refs, values): (bool, Vec<_>)| SegmentValues {
+            refs,
+            values: values.into_iter().map(current).collect(),
+        };
+        Ok(segments.into_iter().map(|segment| segment.map(finish)).collect())
+    }
+
     /// Gives the instance its final place and makes it known.
     fn publish(&mut self, instance: Instance) {
         let vmctx = instance.vmctx();
@@ -327,20 +377,4 @@ fn set_pointer<T>(instance: &Instance, offset: u32, pointer: *mut T) {
     // SAFETY: the offset comes from the module's offsets and an index within the module, so that it
     // lies in the context, which nobody else has yet.
     unsafe { instance.vmctx().byte_add(offset as usize).cast::<*mut T>().write(pointer) };
-}
-
-/// The values of those element segments that have an expression of more than one operator: those
-/// cost more than copying them, so that they are evaluated once.
-fn evaluate_elements(instance: &Instance) -> Result<ElementValues, InstantiateError> {
-    let values = instance.module.elements.iter().map(|segment| match &segment.items {
-        ElementItems::Exprs(exprs) if exprs.iter().any(|expr| expr.ops.len() != 1) => {
-            let values: Result<Box<[RefBits]>, _> = exprs
-                .iter()
-                .map(|expr| const_eval::evaluate(instance, expr).map(|value| value[0]))
-                .collect();
-            values.map(Some)
-        }
-        _ => Ok(None),
-    });
-    values.collect()
 }

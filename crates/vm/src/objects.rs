@@ -108,7 +108,7 @@ impl StoreInner {
     ) -> Result<GlobalId, VmError> {
         let slab = GlobalSlab::new(1)?;
         let id = GlobalId::next(self.globals.len()).ok_or_else(|| too_many("globals"))?;
-        let global = Global { ty, def: slab.def(0) };
+        let global = Global { ty, refs: self.is_heap_ref(ty.content), def: slab.def(0) };
         // SAFETY: passed on to the caller.
         unsafe { global.set(cells) };
         self.global_slabs.push(slab);

@@ -285,6 +285,11 @@ impl StoreInner {
         ValType::Ref(ty).class(|id| self.types.is_func(id)) == ValClass::Cell
     }
 
+    /// Whether values of this type are references that a collection may have to change.
+    pub fn is_heap_ref(&self, ty: ValType) -> bool {
+        ty.class(|id| self.types.is_func(id)) == ValClass::Ref
+    }
+
     // ---- instances ----
 
     /// An instance.

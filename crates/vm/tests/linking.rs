@@ -245,16 +245,6 @@ fn segments_of_long_expressions_are_evaluated_once_and_freed_when_dropped() {
 }
 
 #[test]
-fn objects_of_the_collector_are_named_in_the_error() {
-    let mut world = World::new();
-    let wat = "(module (type $s (struct)) (memory 1) (global (ref $s) (struct.new $s)))";
-    let error = world.allocate(wat, &[]).expect_err("no heap of objects");
-    assert!(matches!(error, InstantiateError::GcUnavailable));
-    assert!(error.to_string().contains("garbage-collected heap"), "{error}");
-    assert_eq!(world.store.ledger().in_use(Resource::Memories), 0);
-}
-
-#[test]
 fn contexts_hold_what_engines_read() {
     let mut world = World::new();
     let guest = world.instance(

@@ -7,11 +7,11 @@
 use palisade_core::{TrapCode, TypeId, fuel};
 use palisade_module::{DataIdx, ElemIdx};
 
-use super::memory::{STEP, copy_bytes};
+use super::memory::copy_bytes;
 use super::table::element;
 use super::{charge, instance, poll, store, within};
 use crate::gc::RefTarget;
-use crate::gc::layout::{ELEMENTS, EXN, FieldKind, HEAP_BYTES, LARGEST_OBJECT, array_bytes};
+use crate::gc::layout::{EXN, FieldKind, LARGEST_OBJECT, array_bytes};
 use crate::layout::{Cell, VmCtx, VmFuncRef, VmRef};
 
 /// Elements of a segment between two looks at the interruption flag.
@@ -90,7 +90,7 @@ pub unsafe fn array_new_data(
     unsafe {
         let bytes = segment_bytes(vm, data, from, kind, len)?;
         let array = array_new(vm, ty, kind, len, live)?;
-        let to = (*store(vm)).gc_object(array).add(ELEMENTS as usize);
+        let to = elements(vm, array, kind, 0, len)?;
         copy_bytes(vm, to, bytes.as_ptr(), bytes.len(), std::ptr::copy)?;
         Ok(array)
     }
@@ -115,7 +115,7 @@ pub unsafe fn array_new_elem(
     unsafe {
         check_elements(vm, elem, from, len)?;
         let array = array_new(vm, ty, kind, len, live)?;
-        copy_elements(vm, elements(vm, array)?, kind, elem, 0, from, len)?;
+        copy_elements(vm, elements(vm, array, kind, 0, len)?, kind, elem, from, len)?;
         Ok(array)
     }
 }
@@ -137,7 +137,7 @@ pub unsafe fn array_init_data(
 ) -> Result<(), TrapCode> {
     // SAFETY: passed on to the caller; the range is checked before it is written.
     unsafe {
-        let to = elements(vm, array)?.range(kind, to, len)?;
+        let to = elements(vm, array, kind, to, len)?;
         let bytes = segment_bytes(vm, data, from, kind, len)?;
         charge(vm, fuel::bytes(bytes.len() as u64))?;
         copy_bytes(vm, to, bytes.as_ptr(), bytes.len(), std::ptr::copy)
@@ -160,13 +160,12 @@ pub unsafe fn array_init_elem(
     from: u32,
     len: u32,
 ) -> Result<(), TrapCode> {
-    // SAFETY: passed on to the caller.
+    // SAFETY: passed on to the caller; the range is checked before it is written.
     unsafe {
-        let array = elements(vm, array)?;
-        array.range(kind, to, len)?;
+        let to = elements(vm, array, kind, to, len)?;
         check_elements(vm, elem, from, len)?;
         charge(vm, fuel::bytes(u64::from(len) << kind.log2()))?;
-        copy_elements(vm, array, kind, elem, to, from, len)
+        copy_elements(vm, to, kind, elem, from, len)
     }
 }
 
@@ -185,49 +184,14 @@ pub unsafe fn array_fill(
     value: [Cell; 2],
     len: u32,
 ) -> Result<(), TrapCode> {
-    // SAFETY: passed on to the caller; the range is checked before it is written, and nothing moves it meanwhile.
-    unsafe {
-        let at = elements(vm, array)?.range(kind, to, len)?;
-        charge(vm, fuel::bytes(u64::from(len) << kind.log2()))?;
-        let value = match kind {
-            FieldKind::Func => {
-                let func = std::ptr::with_exposed_provenance_mut(value[0] as usize);
-                [Cell::from(func_number(vm, func)?), 0]
-            }
-            _ => value,
-        };
-        let step = STEP >> kind.log2();
-        let (len, mut done) = (len as usize, 0);
-        while done < len {
-            let count = step.min(len - done);
-            fill(at.add(done << kind.log2()), kind, value, count);
-            done += count;
-            if done < len {
-                poll(vm)?;
-            }
-        }
-        Ok(())
+    if array.is_null() {
+        return Err(TrapCode::NullArrayReference);
     }
-}
-
-/// Writes the same value to `count` elements.
-///
-/// # Safety
-///
-/// So many elements may be written at `at`, which is aligned for them (vectors to 8).
-unsafe fn fill(at: *mut u8, kind: FieldKind, value: [Cell; 2], count: usize) {
-    let [low, high] = value;
-    // SAFETY: passed on to the caller.
+    // SAFETY: passed on to the caller; the range is checked before anything is charged or written.
     unsafe {
-        match kind {
-            FieldKind::I8 => std::ptr::write_bytes(at, low as u8, count),
-            FieldKind::I16 => std::slice::from_raw_parts_mut(at.cast(), count).fill(low as u16),
-            FieldKind::B4 | FieldKind::Ref | FieldKind::Func => {
-                std::slice::from_raw_parts_mut(at.cast(), count).fill(low as u32);
-            }
-            FieldKind::B8 => std::slice::from_raw_parts_mut(at.cast(), count).fill(low),
-            FieldKind::B16 => std::slice::from_raw_parts_mut(at.cast(), count).fill([low, high]),
-        }
+        (*store(vm)).gc_elements(array, kind, to, len)?;
+        charge(vm, fuel::bytes(u64::from(len) << kind.log2()))?;
+        (*store(vm)).gc_fill(array, kind, to, value, len)
     }
 }
 
@@ -247,54 +211,31 @@ pub unsafe fn array_copy(
 ) -> Result<(), TrapCode> {
     // SAFETY: passed on to the caller; both ranges are checked before anything is written.
     unsafe {
-        let (array, source) = (elements(vm, array)?, elements(vm, source)?);
-        let to = array.range(kind, to, len)?;
-        let from = source.range(kind, from, len)?;
+        let to = elements(vm, array, kind, to, len)?;
+        let from = elements(vm, source, kind, from, len)?;
         let bytes = (len as usize) << kind.log2();
         charge(vm, fuel::bytes(bytes as u64))?;
         copy_bytes(vm, to, from, bytes, std::ptr::copy)
     }
 }
 
-/// The elements of an array; they stand there until something is allocated.
-#[derive(Copy, Clone)]
-struct Elements {
-    /// Where the array begins in the heap.
-    start: VmRef,
-    base: *mut u8,
-    len: usize,
-}
-
-impl Elements {
-    /// Where elements `at..at + len` begin, if the array has them.
-    fn range(self, kind: FieldKind, at: u32, len: u32) -> Result<*mut u8, TrapCode> {
-        let (at, len) = (u64::from(at), u64::from(len));
-        let (at, len) = within(at, len, self.len).ok_or(TrapCode::ArrayOutOfBounds)?;
-        // Whatever stands where the length should be: nothing past the heap is touched.
-        let end =
-            u64::from(self.start.0) + u64::from(ELEMENTS) + ((at + len) << kind.log2()) as u64;
-        if end > HEAP_BYTES {
-            return Err(TrapCode::Internal);
-        }
-        Ok(self.base.wrapping_add(at << kind.log2()))
-    }
-}
-
-/// The elements of an array that may be null.
+/// Where elements `at..at + len` of an array stand, until something is allocated. The array may be null.
 ///
 /// # Safety
 ///
-/// `vm` is a live context, on its store's thread; `array` is null or an array.
-unsafe fn elements(vm: *mut VmCtx, array: VmRef) -> Result<Elements, TrapCode> {
+/// `vm` is a live context, on its store's thread; `array` is null or an array of such elements.
+unsafe fn elements(
+    vm: *mut VmCtx,
+    array: VmRef,
+    kind: FieldKind,
+    at: u32,
+    len: u32,
+) -> Result<*mut u8, TrapCode> {
     if array.is_null() {
         return Err(TrapCode::NullArrayReference);
     }
-    // SAFETY: passed on to the caller; the length is the second word of an array.
-    unsafe {
-        let object = (*store(vm)).gc_object(array);
-        let len = object.cast::<u32>().add(1).read() as usize;
-        Ok(Elements { start: array, base: object.add(ELEMENTS as usize), len })
-    }
+    // SAFETY: passed on to the caller.
+    unsafe { (*store(vm)).gc_elements(array, kind, at, len) }
 }
 
 /// The bytes of a data segment that `len` such elements from byte `from` on take. A dropped segment is empty.
@@ -339,39 +280,39 @@ unsafe fn check_elements(vm: *mut VmCtx, elem: u32, from: u32, len: u32) -> Resu
     found.map(|_| ()).ok_or(TrapCode::TableOutOfBounds)
 }
 
-/// Copies elements of a segment, which has them, to an array. Nothing is allocated meanwhile: elements whose
+/// Copies elements of a segment, which has them, to `to`. Nothing is allocated meanwhile: elements whose
 /// expressions allocate were evaluated when the instance was made.
 ///
 /// # Safety
 ///
-/// `vm` is a live context, on its store's thread; the array holds references of the segment's type.
+/// `vm` is a live context, on its store's thread; so many elements of the segment's type may be written.
 unsafe fn copy_elements(
     vm: *mut VmCtx,
-    array: Elements,
+    to: *mut u8,
     kind: FieldKind,
     elem: u32,
-    to: u32,
     from: u32,
     len: u32,
 ) -> Result<(), TrapCode> {
-    let at = array.range(kind, to, len)?.cast::<u32>();
+    if !matches!(kind, FieldKind::Ref | FieldKind::Func) {
+        return Err(TrapCode::Internal);
+    }
     // SAFETY: passed on to the caller; nothing changes the instance meanwhile.
     let instance = unsafe { instance(vm) };
     // A dropped segment has no elements, and then there are none to copy.
     let Some(segment) = instance.elements(ElemIdx(elem)) else { return Ok(()) };
     for offset in 0..len as usize {
-        let value = element(instance, elem, &segment.items, from as usize + offset)?;
-        // SAFETY: the range was checked, and elements of both kinds have 4 bytes; numbers of functions are
+        // SAFETY: passed on to the caller; the range was checked, and elements of both kinds have 4 bytes; numbers of functions are
         // the store's own.
         unsafe {
+            let value = element(vm, instance, elem, &segment.items, from as usize + offset)?;
             let word = match kind {
-                FieldKind::Ref => value as u32,
                 FieldKind::Func => {
                     func_number(vm, std::ptr::with_exposed_provenance_mut(value as usize))?
                 }
-                _ => return Err(TrapCode::Internal),
+                _ => value as u32,
             };
-            at.add(offset).write(word);
+            to.cast::<u32>().add(offset).write(word);
             if offset % ELEMENT_STEP == ELEMENT_STEP - 1 {
                 poll(vm)?;
             }
@@ -457,7 +398,7 @@ pub unsafe fn exn_tag(vm: *mut VmCtx, exn: VmRef) -> *const () {
     // SAFETY: passed on to the caller; an exception's second word is the number of a tag of the store.
     unsafe {
         let store = store(vm);
-        let id = (*store).gc_object(exn).cast::<u32>().add(1).read();
+        let [_, id] = (*store).gc_header(exn);
         (*store)
             .tag_identity(crate::ids::TagId(id))
             .map_or(std::ptr::null(), |tag| tag.cast_const().cast())

@@ -225,7 +225,8 @@ pub(crate) unsafe fn init_elements(
     }
     let Some(segment) = segment else { return Ok(()) };
     for offset in 0..len {
-        let value = element(instance, elem, &segment.items, src + offset)?;
+        // SAFETY: passed on to the caller.
+        let value = unsafe { element(vm, instance, elem, &segment.items, src + offset)? };
         // SAFETY: the range was just checked; the value is of the segment's type.
         unsafe {
             write(view.base, view.funcs, dst + offset, value);
@@ -237,8 +238,13 @@ pub(crate) unsafe fn init_elements(
     Ok(())
 }
 
-/// One element of a segment.
-pub(crate) fn element(
+/// One element of a segment. Nothing is allocated.
+///
+/// # Safety
+///
+/// `vm` is a live context, on its store's thread, and that of the instance.
+pub(crate) unsafe fn element(
+    vm: *mut VmCtx,
     instance: &Instance,
     elem: u32,
     items: &ElementItems,
@@ -253,11 +259,14 @@ pub(crate) fn element(
             Ok(reference.expose_provenance() as u64)
         }
         ElementItems::Exprs(exprs) => {
-            if let Some(Some(values)) = instance.element_values.get(elem as usize) {
-                return values.get(index).copied().ok_or(TrapCode::Internal);
+            if let Some(Some(segment)) = instance.element_values.get(elem as usize) {
+                return segment.values.get(index).copied().ok_or(TrapCode::Internal);
             }
             let expr = exprs.get(index).ok_or(TrapCode::Internal)?;
-            const_eval::evaluate(instance, expr).map(|v| v[0]).map_err(|_| TrapCode::Internal)
+            // SAFETY: the store is alive and not referred to elsewhere; instances are no part of it.
+            let store = unsafe { &mut *store(vm) };
+            let value = const_eval::evaluate_again(store, instance, expr);
+            value.map(|v| v[0]).map_err(|_| TrapCode::Internal)
         }
     }
 }

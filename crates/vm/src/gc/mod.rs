@@ -4,6 +4,8 @@
 //! its own.
 
 pub mod layout;
+mod object;
+pub mod roots;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use crate::layout::{VmFuncRef, VmRef};
 use crate::store::StoreInner;
 use crate::sys::region::Region;
 use layout::{EXN, EXTERN, ObjectLayout};
+use roots::Roots;
 
 /// What a value is tested for by casts (specification: `ref.test`, `ref.cast`, `br_on_cast`).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -43,12 +46,14 @@ pub struct Heap {
     funcs: Vec<*mut VmFuncRef>,
     func_numbers: HashMap<usize, u32>,
     /// By type id, made when first asked for.
-    types: Vec<Option<Box<HeapTypeInfo>>>,
+    types: Vec<Option<Arc<HeapTypeInfo>>>,
+    /// What the host holds.
+    pub roots: Roots,
 }
 
 impl Heap {
     /// What the heap knows of a type; `None` if it is no structure or array type.
-    pub fn type_info(&mut self, types: &TypeRegistry, id: TypeId) -> Option<&HeapTypeInfo> {
+    pub fn type_info(&mut self, types: &TypeRegistry, id: TypeId) -> Option<Arc<HeapTypeInfo>> {
         let at = id.0 as usize;
         if at >= self.types.len() {
             types.get(id)?;
@@ -57,9 +62,14 @@ impl Heap {
         if self.types[at].is_none() {
             let display = Arc::clone(&types.get(id)?.display);
             let layout = ObjectLayout::of(types, id)?;
-            self.types[at] = Some(Box::new(HeapTypeInfo { display, layout }));
+            self.types[at] = Some(Arc::new(HeapTypeInfo { display, layout }));
         }
-        self.types[at].as_deref()
+        self.types[at].clone()
+    }
+
+    /// Forgets all types: an id may come to name another one when those that had it are gone.
+    pub(crate) fn forget_types(&mut self) {
+        self.types.clear();
     }
 
     /// The number by which objects refer to a function; 0 for null. `None` when there are no more numbers.
@@ -120,12 +130,6 @@ impl StoreInner {
         }
     }
 
-    /// The first byte of an object.
-    pub fn gc_object(&self, reference: VmRef) -> *mut u8 {
-        // SAFETY: the context is owned by the store; the offset stays within the heap's reservation.
-        unsafe { (*self.ctx_ptr()).heap_base.wrapping_add(reference.0 as usize) }
-    }
-
     /// Whether a reference of the `any`, `extern` or `exn` family is of a type of the same family.
     pub fn gc_is(&mut self, reference: VmRef, target: RefTarget) -> bool {
         use HeapType as H;
@@ -142,7 +146,7 @@ impl StoreInner {
             return matches!(target.heap, H::I31 | H::Eq);
         }
         // SAFETY: a reference that is neither null nor a number leads to an object.
-        let word = unsafe { self.gc_object(reference).cast::<u32>().read() };
+        let [word, _] = unsafe { self.gc_header(reference) };
         if word == EXTERN || word == EXN {
             return false;
         }
