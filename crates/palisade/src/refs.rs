@@ -81,11 +81,7 @@ impl ExternRef {
     ) -> Result<Self> {
         let mut store = store.as_context_mut();
         let opaque = store.opaque_mut();
-        let raw = opaque
-            .vm_mut()
-            .externs
-            .insert(Box::new(value))
-            .map_err(|_| Error::msg("the store holds as many host values as it can"))?;
+        let raw = opaque.vm_mut().extern_new(Box::new(value)).map_err(Error::trap)?;
         Ok(Self { store: opaque.id, raw })
     }
 
@@ -99,7 +95,7 @@ impl ExternRef {
         if opaque.id != self.store {
             return None;
         }
-        opaque.vm().externs.get(self.raw)
+        opaque.vm().extern_get(self.raw)
     }
 
     pub(crate) fn from_raw(store: StoreId, raw: VmRef) -> Self {

@@ -315,6 +315,7 @@ impl StoreOpaque {
                 value_stack_bytes: config.max_wasm_stack,
                 fuel_enabled: config.consume_fuel,
                 memory_reservation: config.memory_reservation(),
+                ..StoreConfig::default()
             },
         )
         .map_err(vm_error)?;

@@ -216,7 +216,8 @@ impl Evaluation<'_> {
             return Err(NO_LAYOUT);
         };
         let operands = if with_fields { self.take(fields.len())? } else { Vec::new() };
-        let object = self.store.gc_alloc(ty.0, 0, u64::from(*size), 0)?;
+        // SAFETY: the layout is that of the type, which the module keeps registered.
+        let object = unsafe { self.store.gc_alloc(ty.0, 0, u64::from(*size), 0)? };
         for (operand, field) in operands.into_iter().zip(fields) {
             let value = self.value(operand)?;
             // SAFETY: the object was just made, with this layout, and the module is valid, so that the
@@ -241,7 +242,8 @@ impl Evaluation<'_> {
         init: Option<Operand>,
     ) -> Result<Operand, InstantiateError> {
         let kind = self.element_kind(ty)?;
-        let array = self.store.gc_alloc(ty.0, len, array_bytes(kind, len), 0)?;
+        // SAFETY: elements of the type are of that kind; the module keeps it registered.
+        let array = unsafe { self.store.gc_alloc(ty.0, len, array_bytes(kind, len), 0)? };
         if let Some(init) = init {
             let value = self.value(init)?;
             // SAFETY: the array was just made, and the module is valid, so that the value is an element.
@@ -253,7 +255,8 @@ impl Evaluation<'_> {
     fn array_new_fixed(&mut self, ty: TypeId, len: u32) -> Result<Operand, InstantiateError> {
         let kind = self.element_kind(ty)?;
         let operands = self.take(len as usize)?;
-        let array = self.store.gc_alloc(ty.0, len, array_bytes(kind, len), 0)?;
+        // SAFETY: elements of the type are of that kind; the module keeps it registered.
+        let array = unsafe { self.store.gc_alloc(ty.0, len, array_bytes(kind, len), 0)? };
         for (position, operand) in (0u32..).zip(operands) {
             let value = self.value(operand)?;
             // SAFETY: as above, and there are `len` operands.

@@ -30,6 +30,8 @@ const UNKNOWN: InstantiateError = InstantiateError::Internal("an object of the s
 /// How much of everything a store held, to come back to.
 struct Mark {
     ledger: LedgerMark,
+    /// What the heap counted for; it stays as it is.
+    heap: u64,
     memories: usize,
     tables: usize,
     globals: usize,
@@ -80,6 +82,7 @@ impl StoreInner {
     fn mark(&self) -> Mark {
         Mark {
             ledger: self.ledger.mark(),
+            heap: self.heap.charged(),
             memories: self.memories.len(),
             tables: self.tables.len(),
             globals: self.globals.len(),
@@ -90,6 +93,7 @@ impl StoreInner {
 
     fn roll_back(&mut self, mark: Mark) {
         self.ledger.roll_back(mark.ledger);
+        self.ledger.recount(Resource::MemoryBytes, mark.heap, self.heap.charged());
         self.memories.truncate(mark.memories);
         self.shared_memories.retain(|_, id| id.index() < mark.memories);
         self.tables.truncate(mark.tables);

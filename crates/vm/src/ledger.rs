@@ -133,14 +133,12 @@ impl Ledger {
     /// Whether `amount` more would be allowed. Remembers the refusal if not.
     pub fn check(&mut self, what: Resource, amount: u64) -> Result<(), Refusal> {
         let (in_use, limit) = (self.in_use(what), self.limits[what as usize]);
-        match in_use.checked_add(amount) {
-            Some(sum) if sum <= limit || amount == 0 => Ok(()),
-            _ => {
-                let refusal = Refusal { what, asked: amount, in_use, limit };
-                self.refusal = Some(refusal);
-                Err(refusal)
-            }
+        if self.has_room(what, amount) {
+            return Ok(());
         }
+        let refusal = Refusal { what, asked: amount, in_use, limit };
+        self.refusal = Some(refusal);
+        Err(refusal)
     }
 
     /// Counts `amount` more, or refuses and counts nothing.
@@ -157,6 +155,18 @@ impl Ledger {
         let at = what as usize;
         debug_assert!(self.in_use[at] >= amount, "more released than charged: {what:?}");
         self.in_use[at] = self.in_use[at].saturating_sub(amount);
+    }
+
+    /// Whether `amount` more would be allowed; nothing is remembered.
+    pub fn has_room(&self, what: Resource, amount: u64) -> bool {
+        let sum = self.in_use(what).checked_add(amount);
+        amount == 0 || sum.is_some_and(|sum| sum <= self.limits[what as usize])
+    }
+
+    /// After coming back to a mark: something that was counted `before` and has stayed counts `now`.
+    pub(crate) fn recount(&mut self, what: Resource, before: u64, now: u64) {
+        let at = what as usize;
+        self.in_use[at] = self.in_use[at].saturating_sub(before).saturating_add(now);
     }
 
     /// What is in use of everything, to come back to.

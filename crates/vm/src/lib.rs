@@ -20,7 +20,6 @@ compile_error!("Palisade runs on 64-bit little-endian Linux");
 
 pub mod builtins;
 pub mod error;
-pub mod externs;
 pub mod gc;
 pub mod ids;
 pub mod import;
@@ -46,7 +45,7 @@ mod stack;
 mod table;
 
 pub use error::{BoxError, InstantiateError, VmError};
-pub use externs::ExternTable;
+pub use gc::{GcStats, HostValue, RefTarget};
 pub use ids::{GlobalId, InstanceId, MemoryId, RefBits, TableId, TagId};
 pub use import::{ImportMismatch, ImportValue, check_import, describe_extern_type};
 pub use instance::Instance;

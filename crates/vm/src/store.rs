@@ -18,7 +18,6 @@ use palisade_module::{ExportIdx, FuncIdx, TypeRegistry};
 
 use crate::deadline::{self, Armed};
 use crate::error::{BoxError, VmError};
-use crate::externs::ExternTable;
 use crate::gc::Heap;
 use crate::global::{Global, GlobalSlab};
 use crate::ids::{InstanceId, MemoryId};
@@ -60,6 +59,9 @@ pub struct StoreConfig {
     pub fuel_enabled: bool,
     /// How address space is set aside for linear memories.
     pub memory_reservation: MemoryReservation,
+    /// Whether every allocation of an object collects first: a testing aid, which finds references that
+    /// nobody told the collector of.
+    pub gc_stress: bool,
 }
 
 impl Default for StoreConfig {
@@ -68,6 +70,7 @@ impl Default for StoreConfig {
             value_stack_bytes: 1 << 20,
             fuel_enabled: false,
             memory_reservation: MemoryReservation::default(),
+            gc_stress: false,
         }
     }
 }
@@ -105,16 +108,14 @@ pub struct StoreInner {
     pub(crate) tags: Vec<Owned<Tag>>,
     pub(crate) empty_memory: Owned<VmMemoryDef>,
     ctx: Owned<VmStoreCtx>,
-    _stack: GuestStack,
+    pub(crate) stack: GuestStack,
     pub(crate) types: Arc<TypeRegistry>,
     pub(crate) config: StoreConfig,
     pub(crate) ledger: Ledger,
     pub(crate) limiter: Option<Box<dyn ResourceLimiter + Send>>,
     keep_alive: Vec<Box<dyn Any + Send + Sync>>,
-    /// The objects of guests.
+    /// The objects of guests, and the host values that they hold.
     pub heap: Heap,
-    /// The host values that guests hold.
-    pub externs: ExternTable,
     /// The error of the host code that ended the guest with [`TrapCode::Internal`].
     pub pending_error: Option<BoxError>,
     /// Whether host code panicked while a guest of this store ran: its guests must not run again.
@@ -126,7 +127,7 @@ pub struct StoreInner {
 
 // SAFETY: all raw pointers lead to allocations that the store owns, apart from `host_data`, which is
 // not read here and whose owner must be `Send` to be sent along; everything owned is `Send`
-// (engine data, host functions' data, externs, limiter by their bounds). Nothing is bound to
+// (engine data, host functions' data, host values, limiter by their bounds). Nothing is bound to
 // a thread: the bounds of the host's stack are taken anew at each entry.
 unsafe impl Send for StoreInner {}
 
@@ -181,14 +182,13 @@ impl StoreInner {
             tags: Vec::new(),
             empty_memory,
             ctx,
-            _stack: stack,
+            stack,
             types,
             config,
             ledger: Ledger::default(),
             limiter: None,
             keep_alive: Vec::new(),
             heap: Heap::default(),
-            externs: ExternTable::default(),
             pending_error: None,
             poisoned: false,
             host_data: std::ptr::null_mut(),

@@ -9,7 +9,7 @@ use palisade_core::{TableType, TrapCode};
 
 use crate::error::VmError;
 use crate::ids::RefBits;
-use crate::layout::VmTableDef;
+use crate::layout::{VmRef, VmTableDef};
 use crate::owned::{Block, Owned};
 use crate::sys::region::Region;
 
@@ -128,6 +128,11 @@ impl Table {
     /// Whether its elements are function references.
     pub(crate) fn funcs(&self) -> bool {
         self.funcs
+    }
+
+    /// Its elements, if a collection may have to change them, and how many there are.
+    pub(crate) fn refs(&self) -> Option<(*mut VmRef, usize)> {
+        (!self.funcs).then(|| (self.storage.base().cast(), self.len()))
     }
 
     /// How many elements there are.

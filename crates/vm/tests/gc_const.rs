@@ -76,7 +76,10 @@ fn an_object_that_does_not_fit_is_a_trap_and_leaves_nothing() {
     let mut world = World::new();
     for (wat, trap) in [
         ("(array.new_default $a (i32.const -1))", TrapCode::AllocationTooLarge),
-        ("(array.new $a (v128.const i64x2 1 1) (i32.const 0x0fffffff))", TrapCode::AllocationTooLarge),
+        (
+            "(array.new $a (v128.const i64x2 1 1) (i32.const 0x0fffffff))",
+            TrapCode::AllocationTooLarge,
+        ),
     ] {
         let wat = format!("(module (type $a (array v128)) (memory 1) (global (ref $a) {wat}))");
         let error = world.allocate(&wat, &[]).expect_err("too large");

@@ -382,10 +382,10 @@ fn shared_memories_are_one_in_all_stores() {
 fn host_values_are_numbers_to_the_guest() {
     let mut world = World::new();
     let guest = world.instance("(module (table 1 externref))");
-    let reference = world.store.externs.insert(Box::new("mine")).expect("room");
+    let reference = world.store.extern_new(Box::new("mine")).expect("room");
     assert_eq!(guest.table_set(0, u64::from(reference.0)), Ok(()));
     let raw = guest.table_get(0).expect("an element");
-    let back = world.store.externs.get(VmRef(raw as u32)).and_then(|v| v.downcast_ref::<&str>());
+    let back = world.store.extern_get(VmRef(raw as u32)).and_then(|v| v.downcast_ref::<&str>());
     assert_eq!(back, Some(&"mine"));
 }
 

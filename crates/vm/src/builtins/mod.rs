@@ -103,7 +103,7 @@ fn within(start: u64, len: u64, size: usize) -> Option<(usize, usize)> {
 }
 
 /// The trap of a failed growth that is not to be answered with -1.
-fn growth_trap(store: &mut StoreInner, error: VmError) -> TrapCode {
+pub(crate) fn growth_trap(store: &mut StoreInner, error: VmError) -> TrapCode {
     match error {
         VmError::Stopped(code) => code,
         VmError::Limiter(error) => {

@@ -1,23 +1,33 @@
 //! The heap of objects: structures, arrays, exceptions, and the host values that guests hold.
 //!
 //! One for each store, made with the first object. Objects are named by [`VmRef`]: offsets into a reservation of
-//! its own.
+//! its own ([`space`]). They are placed one behind the other ([`alloc`]), and move when those that can be reached
+//! are copied to the other half ([`collect`]). What moves is found from roots; a reference that is none of them
+//! is valid until the next allocation.
 
+mod alloc;
+mod collect;
+mod externs;
 pub mod layout;
 mod object;
 pub mod roots;
+mod space;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use palisade_core::{HeapType, TrapCode, TypeId};
+use palisade_core::{HeapType, TypeId};
 use palisade_module::TypeRegistry;
 
+use crate::ids::TagId;
 use crate::layout::{VmFuncRef, VmRef};
-use crate::store::StoreInner;
-use crate::sys::region::Region;
-use layout::{EXN, EXTERN, ObjectLayout};
+use crate::owned::Owned;
+use crate::store::{StoreInner, Tag};
+use externs::Externs;
+pub use externs::HostValue;
+use layout::{EXN, EXTERN, ObjectLayout, StructLayout};
 use roots::Roots;
+use space::Space;
 
 /// What a value is tested for by casts (specification: `ref.test`, `ref.cast`, `br_on_cast`).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -38,38 +48,105 @@ pub struct HeapTypeInfo {
     pub layout: ObjectLayout,
 }
 
+/// What a heap has done, and how large it is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct GcStats {
+    /// How often it has collected.
+    pub collections: u64,
+    /// How many bytes of objects were copied in all collections.
+    pub bytes_copied: u64,
+    /// The bytes that objects take now, garbage among them.
+    pub in_use: u64,
+    /// The bytes that objects may take before the next collection. The ledger counts twice that.
+    pub capacity: u64,
+    /// The largest capacity so far.
+    pub peak: u64,
+}
+
+/// The types of the objects that the heap has seen.
+#[derive(Default)]
+struct Types {
+    by_id: Vec<Option<Arc<HeapTypeInfo>>>,
+    /// Exceptions, by tag.
+    by_tag: Vec<Option<Arc<StructLayout>>>,
+}
+
+impl Types {
+    /// A type; `None` if it is no structure or array type.
+    #[inline]
+    fn get(&mut self, registry: &TypeRegistry, id: TypeId) -> Option<&HeapTypeInfo> {
+        let at = id.0 as usize;
+        if !matches!(self.by_id.get(at), Some(Some(_))) {
+            self.add(registry, id)?;
+        }
+        self.by_id.get(at)?.as_deref()
+    }
+
+    #[cold]
+    fn add(&mut self, registry: &TypeRegistry, id: TypeId) -> Option<()> {
+        let at = id.0 as usize;
+        let display = Arc::clone(&registry.get(id)?.display);
+        let layout = ObjectLayout::of(registry, id)?;
+        if at >= self.by_id.len() {
+            self.by_id.resize_with(at + 1, || None);
+        }
+        *self.by_id.get_mut(at)? = Some(Arc::new(HeapTypeInfo { display, layout }));
+        Some(())
+    }
+
+    /// The layout of the exceptions of a tag.
+    fn of_exception(
+        &mut self,
+        registry: &TypeRegistry,
+        tags: &[Owned<Tag>],
+        tag: TagId,
+    ) -> Option<Arc<StructLayout>> {
+        let at = tag.index();
+        if let Some(Some(layout)) = self.by_tag.get(at) {
+            return Some(Arc::clone(layout));
+        }
+        // SAFETY: tags live as long as the store, and never change.
+        let type_id = unsafe { (*tags.get(at)?.as_ptr()).type_id };
+        let ty = registry.func_type(type_id)?;
+        let layout = Arc::new(StructLayout::of_exception(registry, &ty.params));
+        if at >= self.by_tag.len() {
+            self.by_tag.resize_with(at + 1, || None);
+        }
+        *self.by_tag.get_mut(at)? = Some(Arc::clone(&layout));
+        Some(layout)
+    }
+}
+
 /// The heap of a store.
 #[derive(Default)]
 pub struct Heap {
-    region: Option<Region>,
+    space: Option<Space>,
+    stats: GcStats,
     /// Functions that objects refer to, by number (from 1).
     funcs: Vec<*mut VmFuncRef>,
     func_numbers: HashMap<usize, u32>,
-    /// By type id, made when first asked for.
-    types: Vec<Option<Arc<HeapTypeInfo>>>,
+    types: Types,
     /// What the host holds.
     pub roots: Roots,
+    externs: Externs,
 }
 
 impl Heap {
     /// What the heap knows of a type; `None` if it is no structure or array type.
     pub fn type_info(&mut self, types: &TypeRegistry, id: TypeId) -> Option<Arc<HeapTypeInfo>> {
-        let at = id.0 as usize;
-        if at >= self.types.len() {
-            types.get(id)?;
-            self.types.resize_with(at + 1, || None);
-        }
-        if self.types[at].is_none() {
-            let display = Arc::clone(&types.get(id)?.display);
-            let layout = ObjectLayout::of(types, id)?;
-            self.types[at] = Some(Arc::new(HeapTypeInfo { display, layout }));
-        }
-        self.types[at].clone()
+        self.types.get(types, id)?;
+        self.types.by_id.get(id.0 as usize)?.clone()
     }
 
     /// Forgets all types: an id may come to name another one when those that had it are gone.
     pub(crate) fn forget_types(&mut self) {
-        self.types.clear();
+        self.types = Types::default();
+    }
+
+    /// What the ledger counts for the heap.
+    pub(crate) fn charged(&self) -> u64 {
+        2 * self.space.as_ref().map_or(0, Space::capacity)
     }
 
     /// The number by which objects refer to a function; 0 for null. `None` when there are no more numbers.
@@ -94,42 +171,6 @@ impl Heap {
 }
 
 impl StoreInner {
-    /// Makes an object of `bytes` bytes, header and all (a multiple of 8), zero but for its two words.
-    /// The references above the windows that are in use now are those from `ref_fp` on, `live` of them.
-    ///
-    /// May collect: every [`VmRef`] that is not in a frame below that, a global, a table, an object or a root is
-    /// invalid afterwards.
-    pub fn gc_alloc(
-        &mut self,
-        word0: u32,
-        word1: u32,
-        bytes: u64,
-        _live: u32,
-    ) -> Result<VmRef, TrapCode> {
-        const LIMIT: usize = 1 << 30;
-        let ctx = self.ctx_ptr();
-        // SAFETY: the context is owned by the store, on its own thread.
-        unsafe {
-            if self.heap.region.is_none() {
-                let region = Region::reserve(LIMIT).map_err(|_| TrapCode::HeapExhausted)?;
-                region.open(0, LIMIT).map_err(|_| TrapCode::HeapExhausted)?;
-                (*ctx).heap_base = region.base();
-                (*ctx).heap_next = 8;
-                (*ctx).heap_end = LIMIT;
-                self.heap.region = Some(region);
-            }
-            let at = (*ctx).heap_next;
-            if bytes > ((*ctx).heap_end - at) as u64 {
-                return Err(TrapCode::HeapExhausted);
-            }
-            (*ctx).heap_next = at + bytes as usize;
-            let object = (*ctx).heap_base.add(at);
-            object.cast::<u32>().write(word0);
-            object.cast::<u32>().add(1).write(word1);
-            Ok(VmRef(at as u32))
-        }
-    }
-
     /// Whether a reference of the `any`, `extern` or `exn` family is of a type of the same family.
     pub fn gc_is(&mut self, reference: VmRef, target: RefTarget) -> bool {
         use HeapType as H;
@@ -150,8 +191,7 @@ impl StoreInner {
         if word == EXTERN || word == EXN {
             return false;
         }
-        let types = Arc::clone(&self.types);
-        let Some(info) = self.heap.type_info(&types, TypeId(word)) else { return false };
+        let Some(info) = self.heap.types.get(&self.types, TypeId(word)) else { return false };
         match target.heap {
             H::Eq => true,
             H::Struct => matches!(info.layout, ObjectLayout::Struct(_)),

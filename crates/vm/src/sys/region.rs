@@ -8,7 +8,8 @@ use std::io;
 use std::ptr::NonNull;
 
 use rustix::mm::{
-    MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap_anonymous, mprotect, mremap, munmap,
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect,
+    mremap, munmap,
 };
 
 /// The size of the host's pages.
@@ -87,6 +88,29 @@ impl Region {
             mprotect(at, to - from, MprotectFlags::READ | MprotectFlags::WRITE)?;
         }
         Ok(())
+    }
+
+    /// Gives the pages between `from` and `to`, which are open, back to the system: they are zero afterwards.
+    /// Both are rounded to whole pages, outwards.
+    ///
+    /// # Safety
+    ///
+    /// Nobody refers to anything on those pages.
+    pub(crate) unsafe fn discard(&self, from: usize, to: usize) {
+        let from = from - from % page_size();
+        let Some(to) = round_up(to).filter(|&to| to <= self.len) else { return };
+        if from >= to {
+            return;
+        }
+        // SAFETY: `from..to` lies within our own mapping, which is private and anonymous; that nobody needs
+        // what is there is the caller's word.
+        unsafe {
+            let at = self.base().add(from);
+            // Fails for pages that are locked in memory. Zero they must be all the same.
+            if madvise(at.cast(), to - from, Advice::LinuxDontNeed).is_err() {
+                std::ptr::write_bytes(at, 0, to - from);
+            }
+        }
     }
 
     /// Makes a region from [`Region::zeroed`] longer, perhaps elsewhere; the new part is zero. On

@@ -1,0 +1,211 @@
+//! The place of a heap: one reservation of address space, of which two halves are open as far as the heap's
+//! capacity goes.
+//!
+//! A reference is 32 bits, and the reservation covers all that 32 bits can name, with as much inaccessible
+//! space behind it as the longest array and the largest structure can reach from there: whatever a reference or
+//! a length has become, what is found with it lies in here. Objects stand in one half at a time. All open bytes
+//! that are not objects are zero: those of the half that is left by a collection are made so at once.
+
+use std::io;
+
+use super::layout::{ALIGN, ELEMENTS, HEAP_BYTES, SPACE_BYTES};
+use crate::sys::region::{Region, page_size};
+
+/// Inaccessible bytes before the heap.
+const BEFORE: u64 = 1 << 20;
+/// More than the largest structure has: behind the heap in any case.
+const STRUCTURE: u64 = 1 << 20;
+/// What the longest array of vectors that begins at the heap's end reaches, and the largest structure.
+const AFTER: u64 = ELEMENTS as u64 + ((u32::MAX as u64 + 1) << 4) + STRUCTURE;
+/// Up to here, pages that are left are zeroed and kept: a small heap that collects often does not ask the system
+/// for each page again.
+const KEPT: u64 = 1 << 20;
+
+/// The place of a heap.
+#[derive(Debug)]
+pub(super) struct Space {
+    region: Region,
+    /// The half that holds the objects.
+    half: u64,
+    /// The bytes of each half that may be used.
+    capacity: u64,
+    /// The bytes of each half that are open: at least the capacity.
+    opened: u64,
+}
+
+impl Space {
+    /// Reserves address space; nothing of it is open yet.
+    pub(super) fn reserve() -> io::Result<Self> {
+        let size = |after: u64| (BEFORE + HEAP_BYTES + after) as usize;
+        // Where address space is short, lengths of arrays that go wrong have to be found by those
+        // who read them.
+        let region = Region::reserve(size(AFTER)).or_else(|_| Region::reserve(size(STRUCTURE)))?;
+        Ok(Self { region, half: 0, capacity: 0, opened: 0 })
+    }
+
+    /// Where offset 0 is.
+    pub(super) fn base(&self) -> *mut u8 {
+        self.region.base().wrapping_add(BEFORE as usize)
+    }
+
+    /// The bytes of each half that may be used.
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    fn start_of(half: u64) -> u64 {
+        // Offset 0 is null, and the halves are alike.
+        half * SPACE_BYTES + u64::from(ALIGN)
+    }
+
+    /// The offset of the first object.
+    pub(super) fn start(&self) -> u64 {
+        Self::start_of(self.half)
+    }
+
+    /// The offset behind the last object that can be.
+    pub(super) fn end(&self) -> u64 {
+        self.half * SPACE_BYTES + self.capacity
+    }
+
+    /// Start and end of the other half.
+    pub(super) fn other(&self) -> (u64, u64) {
+        let half = 1 - self.half;
+        (Self::start_of(half), half * SPACE_BYTES + self.capacity)
+    }
+
+    /// A capacity of at least `bytes` that can be had.
+    pub(super) fn round_up(bytes: u64) -> u64 {
+        bytes.next_multiple_of(page_size() as u64).min(SPACE_BYTES)
+    }
+
+    /// A capacity of at most `bytes` that can be had.
+    pub(super) fn round_down(bytes: u64) -> u64 {
+        let bytes = bytes.min(SPACE_BYTES);
+        bytes - bytes % page_size() as u64
+    }
+
+    /// Sets the capacity, which is rounded already. When the system refuses, it stays what it was. Objects
+    /// must fit the new one.
+    pub(super) fn set_capacity(&mut self, capacity: u64) -> io::Result<()> {
+        if capacity > self.opened {
+            for half in [0, SPACE_BYTES] {
+                let at = |offset: u64| (BEFORE + half + offset) as usize;
+                self.region.open(at(self.opened), at(capacity))?;
+            }
+            self.opened = capacity;
+        }
+        self.capacity = capacity;
+        Ok(())
+    }
+
+    /// Changes to the other half, and empties the one that is left, of which the bytes up to `used` were in use.
+    pub(super) fn flip(&mut self, used: u64) {
+        let left = self.start();
+        self.half = 1 - self.half;
+        // Whole pages, since those that are given back lose all that is on them.
+        let kept = used.min(left - u64::from(ALIGN) + KEPT);
+        let at = |offset: u64| (BEFORE + offset) as usize;
+        // SAFETY: the bytes are open and no longer anyone's objects.
+        unsafe {
+            let zeroed = self.base().add(left as usize);
+            std::ptr::write_bytes(zeroed, 0, (kept - left) as usize);
+            if used > kept {
+                self.region.discard(at(kept), at(used));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::region::fail_after;
+
+    #[test]
+    fn the_guards_cover_the_largest_structure_and_the_longest_array() {
+        use palisade_module::wasmparser::WasmFeatures;
+        let space = Space::reserve().expect("address space");
+        let (start, end) =
+            (space.region.base() as u64, space.region.base() as u64 + space.region.len() as u64);
+        let base = space.base() as u64;
+        assert!(base - start >= 1 << 20);
+        // The last element of an array of vectors whose length is garbage, at the last offset.
+        assert!(base + u64::from(u32::MAX) + 8 + 16 * u64::from(u32::MAX) + 16 <= end);
+        // The most fields that a structure can have.
+        let fields = "(field v128)".repeat(10_000);
+        let wat = format!("(module (type (struct {fields})))");
+        let types = palisade_module::TypeRegistry::new();
+        let limits = palisade_core::Limits::default();
+        let decode = |wat: &str| {
+            palisade_module::ModuleInfo::decode(
+                wat.as_bytes().to_vec(),
+                &limits,
+                WasmFeatures::all(),
+                &types,
+                None,
+            )
+        };
+        let module = decode(&wat).expect("a valid module");
+        let layout = super::super::layout::ObjectLayout::of(&types, module.types[0]);
+        let Some(super::super::layout::ObjectLayout::Struct(layout)) = layout else { panic!() };
+        assert!(u64::from(layout.size) <= STRUCTURE);
+        assert!(decode(&wat.replacen("(field", "(field v128) (field", 1)).is_err());
+    }
+
+    #[test]
+    fn only_the_capacity_is_accessible() {
+        let mut space = Space::reserve().expect("address space");
+        space.set_capacity(1 << 20).expect("room");
+        let base = space.base() as usize;
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("the list of mappings");
+        let mut open = Vec::new();
+        for line in maps.lines() {
+            let (range, rest) = line.split_once(' ').expect("a range");
+            let (from, to) = range.split_once('-').expect("two ends");
+            let parse = |text| usize::from_str_radix(text, 16).expect("an address");
+            let (from, to) = (parse(from), parse(to));
+            let region = space.region.base() as usize;
+            if to > region && from < region + space.region.len() && !rest.starts_with("---p") {
+                open.push((from - base, to - base));
+            }
+        }
+        let (mib, half) = (1 << 20, SPACE_BYTES as usize);
+        assert_eq!(open, [(0, mib), (half, half + mib)]);
+    }
+
+    #[test]
+    fn what_is_left_is_zero_when_it_is_used_again() {
+        let mut space = Space::reserve().expect("address space");
+        space.set_capacity(4 << 20).expect("room");
+        for _ in 0..4 {
+            let (start, end) = (space.start(), space.end());
+            // SAFETY: the half is open, and nobody else has the space.
+            unsafe {
+                let at = space.base().add(start as usize);
+                let bytes = std::slice::from_raw_parts_mut(at, (end - start) as usize);
+                assert!(bytes.iter().all(|&b| b == 0));
+                bytes.fill(0xAA);
+            }
+            space.flip(end);
+            assert_eq!(space.other().0, start);
+        }
+    }
+
+    #[test]
+    fn x11_a_capacity_that_the_system_refuses_is_not_had() {
+        let mut space = Space::reserve().expect("address space");
+        space.set_capacity(1 << 20).expect("room");
+        for successes in 0..2 {
+            fail_after(Some(successes));
+            assert!(space.set_capacity(2 << 20).is_err());
+            fail_after(None);
+            assert_eq!(space.capacity(), 1 << 20);
+        }
+        // Less needs nothing of the system, nor does what was open before.
+        space.set_capacity(2 << 20).expect("room");
+        fail_after(Some(0));
+        assert!(space.set_capacity(1 << 20).is_ok() && space.set_capacity(2 << 20).is_ok());
+        fail_after(None);
+    }
+}
