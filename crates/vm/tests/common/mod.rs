@@ -2,6 +2,8 @@
 //! engine would.
 #![allow(dead_code)]
 
+pub(crate) mod heap;
+
 use std::sync::Arc;
 
 use palisade_core::{Limits, TrapCode};
