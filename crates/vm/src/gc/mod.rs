@@ -201,3 +201,6 @@ impl StoreInner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
