@@ -203,4 +203,4 @@ impl StoreInner {
 }
 
 #[cfg(test)]
-mod tests;
+mod gc_tests;
