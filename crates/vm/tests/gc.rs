@@ -162,9 +162,14 @@ fn stress_collects_at_every_allocation() {
 fn seen_a_list_of_ten_million_nodes_is_collected_on_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(128 << 10);
     let done = thread.spawn(|| {
+        // What was copied while it grew is in proportion.
+        let mut heap = HeapWorld::new(StoreConfig::default(), 1);
+        heap.list(1_000_000);
+        let tenth = heap.world.store.gc_stats().bytes_copied;
         let mut heap = HeapWorld::new(StoreConfig::default(), 1);
         heap.list(10_000_000);
         let copied = heap.world.store.gc_stats().bytes_copied;
+        assert!(copied < 12 * tenth, "{copied} {tenth}");
         heap.collect();
         let stats = heap.world.store.gc_stats();
         assert!(stats.bytes_copied - copied >= 160_000_000);

@@ -12,7 +12,7 @@ use super::layout::{ALIGN, ELEMENTS, HEAP_BYTES, SPACE_BYTES};
 use crate::sys::region::{Region, page_size};
 
 /// Inaccessible bytes before the heap.
-const BEFORE: u64 = 1 << 20;
+const BEFORE: u64 = 2 << 20;
 /// More than the largest structure has: behind the heap in any case.
 pub(super) const STRUCTURE: u64 = 1 << 20;
 /// What the longest array of vectors that begins at the heap's end reaches, and the largest structure.
@@ -20,6 +20,9 @@ const AFTER: u64 = ELEMENTS as u64 + ((u32::MAX as u64 + 1) << 4) + STRUCTURE;
 /// Up to here, pages that are left are zeroed and kept: a small heap that collects often does not ask the system
 /// for each page again.
 const KEPT: u64 = 1 << 20;
+
+/// From here on, a half may have pages that are larger than others: fewer to ask for when it is filled again.
+const LARGE_PAGES_FROM: u64 = 4 << 20;
 
 /// The place of a heap.
 #[derive(Debug)]
@@ -92,6 +95,14 @@ impl Space {
             for half in [0, SPACE_BYTES] {
                 let at = |offset: u64| (BEFORE + half + offset) as usize;
                 self.region.open(at(self.opened), at(capacity))?;
+            }
+            // A small heap stays small: a large page is taken as a whole.
+            let plain = self.opened.max(LARGE_PAGES_FROM);
+            if capacity > plain {
+                for half in [0, SPACE_BYTES] {
+                    let at = |offset: u64| (BEFORE + half + offset) as usize;
+                    self.region.prefer_large_pages(at(plain), at(capacity));
+                }
             }
             self.opened = capacity;
         }
