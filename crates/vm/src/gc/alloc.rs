@@ -20,6 +20,9 @@ use crate::store::StoreInner;
 
 /// The least that a heap grows to, where it may.
 const LEAST: u64 = 1 << 20;
+/// How much larger a heap becomes than what is in use: by the third root of 10, so that ten times the objects
+/// take three steps more, and at most about ten times the copying, wherever the steps lie.
+const GROWTH: (u64, u64) = (28, 13);
 /// Room beside an object that did not fit, for the next ones of its kind.
 const MOST_BESIDE: u64 = 16 << 20;
 
@@ -172,7 +175,8 @@ impl StoreInner {
     fn wanted_capacity(&self, bytes: u64, root_bytes: u64) -> u64 {
         let used = self.heap_used() + u64::from(ALIGN);
         let beside = bytes.min(MOST_BESIDE);
-        (2 * used).max(used + bytes + beside).max(used + root_bytes / 2).max(LEAST)
+        let (by, of) = GROWTH;
+        (used * by / of).max(used + bytes + beside).max(used + root_bytes / 2).max(LEAST)
     }
 
     /// Grows to `wanted`, or as far as everybody agrees and `needed` makes sense.

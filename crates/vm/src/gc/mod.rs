@@ -205,4 +205,4 @@ impl StoreInner {
 }
 
 #[cfg(test)]
-mod tests;
+mod gc_tests;

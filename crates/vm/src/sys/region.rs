@@ -113,6 +113,16 @@ impl Region {
         }
     }
 
+    /// Lets the system use large pages between `from` and `to`, if it likes. Both are rounded to whole pages,
+    /// outwards.
+    pub(crate) fn prefer_large_pages(&self, from: usize, to: usize) {
+        let from = from - from % page_size();
+        let Some(to) = round_up(to).filter(|&to| to <= self.len && from < to) else { return };
+        // SAFETY: `from..to` lies within our own mapping, and the advice changes no contents. It is not
+        // needed: a system without large pages refuses it.
+        let _ = unsafe { madvise(self.base().add(from).cast(), to - from, Advice::LinuxHugepage) };
+    }
+
     /// Makes a region from [`Region::zeroed`] longer, perhaps elsewhere; the new part is zero. On
     /// failure nothing has changed.
     pub(crate) fn lengthen(&mut self, bytes: usize) -> io::Result<()> {

@@ -1,10 +1,13 @@
-//! What needs the system to fail.
+//! Tests of the heap that need modules and a look behind its interface: a system that refuses, sizes at their
+//! limits.
 
 use std::sync::Arc;
 
 use palisade_core::{Limits, TrapCode};
 use palisade_module::{ModuleInfo, TypeRegistry, wasmparser::WasmFeatures};
 
+use super::layout::ObjectLayout;
+use super::space::STRUCTURE;
 use crate::error::InstantiateError;
 use crate::layout::{VmOffsets, VmRef};
 use crate::ledger::Resource;
@@ -12,7 +15,7 @@ use crate::store::{StoreConfig, StoreInner};
 use crate::sys::region::fail_after;
 
 #[test]
-fn x11_the_nth_request_of_the_heap_fails_and_nothing_is_lost() {
+fn the_nth_request_of_the_heap_fails_and_nothing_is_lost() {
     let types = TypeRegistry::new();
     let wat = "(module (type $s (struct (field anyref))) (type $a (array i8))
         (global (export \"kept\") anyref (struct.new $s (ref.i31 (i32.const 9))))
@@ -61,4 +64,23 @@ fn x11_the_nth_request_of_the_heap_fails_and_nothing_is_lost() {
         // Reservation (with less behind it, if need be), and twice two halves at least.
         assert!(failures >= 5, "{failures}");
     }
+}
+
+#[test]
+fn the_guard_covers_the_largest_structure() {
+    let types = TypeRegistry::new();
+    let decode = |fields: usize| {
+        let wat = format!("(module (type (struct {})))", "(field v128)".repeat(fields));
+        let (limits, features) = (Limits::default(), WasmFeatures::all());
+        ModuleInfo::decode(wat.into_bytes(), &limits, features, &types, None)
+    };
+    let module = decode(10_000).expect("a valid module");
+    match ObjectLayout::of(&types, module.types[0]) {
+        Some(ObjectLayout::Struct(layout)) => {
+            assert_eq!(layout.size, 8 + 160_000);
+            assert!(u64::from(layout.size) <= STRUCTURE);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(decode(10_001).is_err());
 }
