@@ -175,7 +175,7 @@ fn a_tag_with_a_thousand_parameters() {
         let convert = ["f64.convert_i32_s", "f64.convert_i64_s", "f64.promote_f32", ""][i % 4];
         let _ = write!(
             text,
-            "{convert} (f64.mul (f64.const {i})) (f64.add (local.get 0)) (local.set 0)\n"
+            "{convert} (f64.mul (f64.const {i})) (f64.add (local.get 0)) (local.set 0) "
         );
         text
     });

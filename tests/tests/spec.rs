@@ -257,6 +257,13 @@ mod metered_by {
     }
 
     #[test]
+    fn both_exceptions() {
+        for dispatch in [Dispatch::Loop, Dispatch::TailCall] {
+            run("exceptions", proposal(Proposal::ExceptionHandling), &metered(dispatch));
+        }
+    }
+
+    #[test]
     fn tail_calls_version_3() {
         run("wasm-v3", spec(SpecVersion::V3), &metered(Dispatch::TailCall));
     }

@@ -246,6 +246,45 @@ fn status_134_traps_with_a_backtrace() {
 }
 
 #[test]
+fn status_134_an_exception_that_nobody_catches_with_its_tag_and_values() {
+    let place = Place::new();
+    place.file(
+        "throw.wat",
+        r#"(module $castle (tag $flood (param i32 f64 i64 v128 externref))
+             (func $keep (throw $flood (i32.const -7) (f64.const 1.5) (i64.const 9)
+               (v128.const i64x2 1 2) (ref.null extern)))
+             (func (export "_start") (call $keep)))"#,
+    );
+    let ended = place.line("throw.wat").code(134).says(&[
+        "throw.wat: uncaught exception: tag `flood` (i32 -7, f64 1.5, i64 9, v128 0x",
+        "wasm backtrace:",
+        "castle!keep",
+        "castle!_start",
+    ]);
+    assert!(!ended.stderr.contains("internal"), "{ended:#?}");
+    // By the name that it is exported by, made fit for a terminal; by its index; very many values.
+    for (tag, throw, said) in [
+        (r#"(tag (export "\1b[31mred"))"#, "(throw 0)", "tag `\\u{1b}[31mred` ()"),
+        ("(tag) (tag)", "(throw 1)", "tag 1 ()"),
+        (
+            r#"(tag (@name "\0a\1b[2J") (param i32))"#,
+            "(throw 0 (i32.const 1))",
+            "\\u{1b}[2J` (i32 1)",
+        ),
+    ] {
+        place.file("tag.wat", format!("(module {tag} (func (export \"_start\") {throw}))"));
+        place.line("tag.wat").code(134).says(&[said]);
+    }
+    let (types, values) = ("i32 ".repeat(1000), "(i32.const 3)".repeat(1000));
+    place.file(
+        "many.wat",
+        format!("(module (tag $t (param {types})) (func (export \"_start\") {values} throw $t))"),
+    );
+    let ended = place.line("many.wat").code(134).says(&["i32 3, i32 3", "and 984 more)"]);
+    assert!(ended.stderr.len() < 1000, "{ended:#?}");
+}
+
+#[test]
 fn status_134_every_limit_of_the_ledger_with_its_flag() {
     let place = Place::new();
     place.file("loop.wat", ready_then("(loop (br 0))"));

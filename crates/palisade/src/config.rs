@@ -106,10 +106,10 @@ feature_switches! {
 impl Config {
     /// All proposals that are executed, no fuel, the wide decoder limits, 1 MiB of guest stack.
     ///
-    /// The proposals whose operators are not executed (garbage collection, exceptions) are
-    /// validated all the same: their types may stand in a module, and a module that needs more of
-    /// them is refused when it is loaded, with an error that says what for. Their switches can only
-    /// be set to `false`, which takes the types away, too.
+    /// The proposal whose operators are not executed (garbage collection) is validated all the same:
+    /// its types may stand in a module, and a module that needs more of it is refused when it is
+    /// loaded, with an error that says what for. Its switch can only be set to `false`, which takes
+    /// the types away, too.
     pub fn new() -> Self {
         Self {
             consume_fuel: false,

@@ -283,6 +283,41 @@ impl<T: 'static> Store<T> {
     /// Makes the error that throws an exception: returned from a host function, it is thrown into the guest that
     /// called, as `throw_ref` does it. Never `Ok`.
     ///
+    /// ```
+    /// use palisade::{Caller, Engine, ExnRef, FuncType, Linker, Module, Store, Tag, TagType, ValType};
+    ///
+    /// # fn main() -> palisade::Result<()> {
+    /// let engine = Engine::default();
+    /// let mut store = Store::new(&engine, ());
+    /// let mut linker = Linker::new(&engine);
+    /// let missing = Tag::new(&mut store, &TagType::new(FuncType::new([ValType::I32], [])))?;
+    /// linker.define(&store, "host", "missing", missing)?;
+    /// linker.func_wrap("host", "find", move |mut caller: Caller<'_, ()>, key: i32| {
+    ///     let exception = ExnRef::new(&mut caller, &missing, &[key.into()])?;
+    ///     caller.throw::<i32>(exception)
+    /// })?;
+    /// let module = Module::new(
+    ///     &engine,
+    ///     r#"(module
+    ///          (import "host" "missing" (tag $missing (param i32)))
+    ///          (import "host" "find" (func $find (param i32) (result i32)))
+    ///          (func (export "catches") (result i32)
+    ///            (try_table (result i32) (catch $missing 0) (call $find (i32.const 7))))
+    ///          (func (export "does not") (result i32) (call $find (i32.const 8))))"#,
+    /// )?;
+    /// let instance = linker.instantiate(&mut store, &module)?;
+    /// let catches = instance.get_typed_func::<(), i32>(&mut store, "catches")?;
+    /// assert_eq!(catches.call(&mut store, ())?, 7);
+    ///
+    /// let does_not = instance.get_typed_func::<(), i32>(&mut store, "does not")?;
+    /// let error = does_not.call(&mut store, ()).unwrap_err();
+    /// let exception = error.exception(&mut store).expect("an exception");
+    /// assert_eq!(exception.tag(&store)?, missing);
+    /// assert_eq!(exception.field(&mut store, 0)?.i32(), Some(8));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Exception`], always; but [`ErrorKind::WrongStore`] if it belongs to another store.
