@@ -618,3 +618,27 @@ fn uncaught_exceptions_leave_the_store_usable() {
         }
     }
 }
+
+/// What a clause gives is compared with what its label takes: three bytes may ask for a thousand comparisons.
+#[test]
+fn v4_values_that_clauses_give_are_counted() {
+    let numbers = "i32 ".repeat(1000);
+    let table = format!("(try_table {} (call $g) (return_call $f))", "(catch $t 0)".repeat(100));
+    let text = format!(
+        "(module (tag $t (param {numbers})) (func $g)
+           (func $f (export \"f\") (result {numbers}) {} unreachable))",
+        table.repeat(8)
+    );
+    for (limit, fits) in [(1_000_000, true), (700_000, false), (100_000, false)] {
+        let mut limits = palisade::Limits::default();
+        limits.operand_checks = limit;
+        let engine = Engine::new(Config::new().limits(limits)).expect("possible");
+        match palisade::Module::new(&engine, &text) {
+            Ok(_) => assert!(fits, "{limit}"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!fits && error.contains("--limit operand-checks="), "{limit}: {error}");
+            }
+        }
+    }
+}

@@ -11,8 +11,9 @@ use std::thread;
 
 use palisade_core::{LimitKind, Limits};
 use wasmparser::{
-    BinaryReader, CompositeInnerType, FuncToValidate, FuncValidator, FuncValidatorAllocations,
-    Operator, ValType, ValidatorResources, WasmFeatures, WasmModuleResources,
+    BinaryReader, Catch, CompositeInnerType, FuncToValidate, FuncValidator,
+    FuncValidatorAllocations, Operator, ValType, ValidatorResources, WasmFeatures,
+    WasmModuleResources,
 };
 
 use crate::decode::poll;
@@ -298,7 +299,20 @@ fn operands_of(
         _ => 1,
     };
     let (takes, gives) = op.operator_arity(validator).unwrap_or_default();
-    (u64::from(takes) + u64::from(gives)).saturating_mul(targets)
+    // What each clause of a `try_table` gives is compared with what its label takes.
+    let caught: u64 = match &op {
+        Operator::TryTable { try_table } => {
+            let clause = |catch: &Catch| match *catch {
+                Catch::One { tag, .. } | Catch::OneRef { tag, .. } => {
+                    validator.resources().tag_at(tag).map_or(0, |ty| ty.params().len() as u64)
+                }
+                Catch::All { .. } | Catch::AllRef { .. } => 0,
+            };
+            try_table.catches.iter().map(clause).sum()
+        }
+        _ => 0,
+    };
+    (u64::from(takes) + u64::from(gives)).saturating_mul(targets).saturating_add(caught)
 }
 
 /// Reads and validates one operator, and notes whether it is not executed.
