@@ -433,3 +433,40 @@ fn a_host_function_may_be_called_by_the_host_and_throw() {
         }
     }
 }
+
+#[test]
+fn s4_deeply_nested_scopes_are_searched_paid_for_and_do_not_recurse() {
+    const DEPTH: u64 = 50_000;
+    for dispatch in DISPATCHERS {
+        on_small_stack(256, move || {
+            let engine = engine_with(dispatch, |config| {
+                config.consume_fuel(true);
+            });
+            // Only the outermost clause fits; behind it an equal nest, in which nothing is thrown any more.
+            let nest = |inside: &str| {
+                let (open, close) = ("try_table (catch $a 0) ", "end ");
+                format!("{}{inside} {}", open.repeat(DEPTH as usize), close.repeat(DEPTH as usize))
+            };
+            let text = format!(
+                "(module (tag $a) (tag $b)
+                   (func $throw (throw $b))
+                   (func $quiet)
+                   (func (export \"f\") (block $h (try_table (catch $b $h) {}) unreachable))
+                   (func (export \"g\") (block $h (try_table (catch $b $h) {} (call $throw)) unreachable)))",
+                nest("call $throw"),
+                nest("call $quiet")
+            );
+            let mut store = store(&engine);
+            let instance = link(&Linker::new(&engine), &mut store, &text);
+            let mut cost = |name: &str| {
+                // The operators of the nests themselves cost the same in both.
+                store.set_fuel(1 << 40).expect("metered");
+                assert_eq!(invoke(&mut store, instance, name, &[]), Ok(vec![]));
+                (1 << 40) - store.get_fuel().expect("metered")
+            };
+            // In the second, the clauses of the nest do not stand around what throws.
+            let (f, g) = (cost("f"), cost("g"));
+            assert!(f > g + DEPTH - 100 && f < g + DEPTH + 100, "{f} {g}");
+        });
+    }
+}
