@@ -30,6 +30,21 @@ const TOKENS: [&[u8]; 16] = [
 /// How binary modules begin: what begins otherwise is refused as a whole.
 const PREAMBLE: &[u8] = b"\0asm\x01\0\0\0";
 
+/// Where V8 is known to take what the specification refuses: a piece of our message, and why.
+const LENIENT: [(&str, &str); 4] = [
+    // In code that is not reached, a reference that is known to be one is still of any type to V8.
+    ("found heap type", "references of no type in code that is not reached"),
+    // There, `ref.eq` takes anything, too.
+    ("expected ref but found", "`ref.eq` of anything in code that is not reached"),
+    ("select only takes integral types", "`select` of references in such code"),
+    ("br_on_non_null target", "`br_on_non_null` to any label in such code"),
+];
+
+/// Why V8 takes a module that we refuse with this message, if it is known.
+pub fn lenient(message: &str) -> Option<&'static str> {
+    LENIENT.iter().find(|(piece, _)| message.contains(piece)).map(|(_, why)| *why)
+}
+
 /// A module with something wrong, or not.
 pub fn mutate(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();

@@ -164,7 +164,13 @@ function state(plan, exports) {
 
 function run({ wasm, plan }) {
   const bytes = Buffer.from(wasm, 'base64');
-  if (!WebAssembly.validate(bytes)) return { invalid: true };
+  if (!WebAssembly.validate(bytes)) {
+    try {
+      return { invalid: `${new WebAssembly.Module(bytes)}` };
+    } catch (error) {
+      return { invalid: error.message };
+    }
+  }
   if (!plan) return { valid: true };
   const module = new WebAssembly.Module(bytes);
   const imports = {};

@@ -37,6 +37,8 @@ pub const EXCEPTIONS: bool = true;
 
 /// Broken copies for each module.
 const BROKEN: u64 = 30;
+/// How often calls are left out that a limit ended.
+const PASSES: usize = 4;
 /// How often to say how far it is.
 const REPORT: Duration = Duration::from_secs(30);
 
@@ -106,6 +108,10 @@ struct Found {
 struct Fuzzer {
     metered: [Engine; 2],
     plain: [Engine; 2],
+    /// Collects at every allocation.
+    stressed: Engine,
+    /// Knows what V8 does.
+    narrow: Engine,
     rival: Option<wasmtime::Engine>,
     node: Option<v8::Node>,
     counts: BTreeMap<String, u64>,
@@ -132,6 +138,8 @@ impl Fuzzer {
         Ok(Self {
             metered: both.map(|dispatch| ours::engine(dispatch, true)),
             plain: both.map(|dispatch| ours::engine(dispatch, false)),
+            stressed: ours::stressed(),
+            narrow: ours::narrow(),
             rival,
             node,
             counts: BTreeMap::new(),
@@ -142,24 +150,15 @@ impl Fuzzer {
         *self.counts.entry(what.to_owned()).or_default() += more as u64;
     }
 
-    /// A run of ours, where a panic is a finding.
-    fn own(
-        &mut self,
-        metered: bool,
-        which: usize,
-        bytes: &[u8],
-        plan: &Plan,
-    ) -> Result<Trace, String> {
-        let engine = if metered { &self.metered[which] } else { &self.plain[which] };
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            let module = Module::from_binary(engine, bytes)?;
-            ours::run(engine, &module, plan)
-        }));
-        match run {
-            Ok(Ok(trace)) => Ok(trace),
-            Ok(Err(error)) => Err(format!("ours ({:?}): {error}", engine.config())),
-            Err(_) => Err("ours panics".into()),
+    /// Runs of both dispatchers, which must be the same in all respects.
+    fn both(&mut self, bytes: &[u8], plan: &Plan) -> Result<Trace, String> {
+        let [first, second] = self.metered.each_ref().map(|engine| own(engine, bytes, plan));
+        let (first, second) = (first?, second?);
+        if first == second {
+            return Ok(first);
         }
+        let why = compare(&first, &second, |class| class).err();
+        Err(format!("the dispatchers differ: {}", why.unwrap_or("fuel or places".into())))
     }
 
     /// Runs a module everywhere.
@@ -171,29 +170,36 @@ impl Fuzzer {
             self.count("modules: not run, for their imports", 1);
             return Ok(());
         };
-        let first = self.own(true, 0, bytes, &plan)?;
-        let second = self.own(true, 1, bytes, &plan)?;
-        if first != second {
-            let why = compare(&first, &second, |class| class).err();
-            return Err(format!(
-                "the dispatchers differ: {}",
-                why.unwrap_or("fuel or places".into())
-            ));
-        }
+        let mut first = self.both(bytes, &plan)?;
         self.count("calls: all", first.calls.len());
+        // What was cut short says nothing, and would run on where it is not metered: without it, then. What comes
+        // after it may be cut short now.
+        for _ in 0..PASSES {
+            let limited = first.limited();
+            if limited.is_empty() {
+                break;
+            }
+            plan.without(&limited);
+            first = self.both(bytes, &plan)?;
+        }
+        if !first.limited().is_empty() {
+            self.count("modules: not run, for limits that move", 1);
+            return Ok(());
+        }
+        self.count("calls: conclusive", first.calls.len());
         self.count("calls: without trap", first.calls.iter().filter(|c| c.outcome.is_ok()).count());
-        // What was cut short would run on where it is not metered.
-        let conclusive = first.conclusive();
-        plan.truncate(conclusive);
-        let mut first = first;
-        first.calls.truncate(conclusive);
         if first.failed.as_deref().is_some_and(trace::is_limit) {
             self.count("modules: not run, for limits", 1);
             return Ok(());
         }
-        for which in 0..2 {
-            let third = self.own(false, which, bytes, &plan)?;
+        for engine in &self.plain {
+            let third = own(engine, bytes, &plan)?;
             compare(&first, &third, |class| class).map_err(|e| format!("without fuel: {e}"))?;
+        }
+        let stressed = own(&self.stressed, bytes, &plan)?;
+        if first != stressed {
+            let why = compare(&first, &stressed, |class| class).err();
+            return Err(format!("collections matter: {}", why.unwrap_or("fuel or places".into())));
         }
         self.rival(bytes, &plan, &first)?;
         if relaxed {
@@ -237,7 +243,7 @@ impl Fuzzer {
                 self.count("v8: calls", calls);
             }
             v8::Answer::Valid => {}
-            v8::Answer::Invalid => self.count("v8: not run, a proposal that it lacks", 1),
+            v8::Answer::Invalid(_) => self.count("v8: not run, a proposal that it lacks", 1),
             v8::Answer::NotRun(reason) => {
                 let reason: String = reason.chars().take(60).collect();
                 self.count(&format!("v8: not run, {reason}"), 1);
@@ -268,14 +274,23 @@ impl Fuzzer {
             }
             let Some(node) = &mut self.node else { continue };
             let theirs = match node.ask(&broken, None) {
-                v8::Answer::Valid => true,
-                v8::Answer::Invalid => false,
+                v8::Answer::Valid => None,
+                v8::Answer::Invalid(reason) => Some(reason),
                 _ => continue,
             };
             self.count("decoder: judged by V8", 1);
+            let loaded = Module::from_binary(&self.narrow, &broken);
             match loaded {
-                Ok(_) if !theirs => return Err(found("V8 refuses what ours takes".into(), broken)),
-                Err(error) if theirs => {
+                Ok(_) => {
+                    if let Some(reason) = theirs {
+                        return Err(found(format!("V8 refuses what ours takes: {reason}"), broken));
+                    }
+                }
+                Err(error) if theirs.is_none() => {
+                    if let Some(why) = decode::lenient(&error.to_string()) {
+                        self.count(&format!("decoder: V8 is known to take {why}"), 1);
+                        continue;
+                    }
                     return Err(found(format!("V8 takes what ours refuses: {error}"), broken));
                 }
                 _ => {}
@@ -317,6 +332,19 @@ impl Fuzzer {
         for (what, count) in &self.counts {
             println!("  {count:>9}  {what}");
         }
+    }
+}
+
+/// A run of ours, where an error or a panic is a finding.
+fn own(engine: &Engine, bytes: &[u8], plan: &Plan) -> Result<Trace, String> {
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        let module = Module::from_binary(engine, bytes)?;
+        ours::run(engine, &module, plan)
+    }));
+    match run {
+        Ok(Ok(trace)) => Ok(trace),
+        Ok(Err(error)) => Err(format!("ours ({:?}): {error}", engine.config())),
+        Err(_) => Err("ours panics".into()),
     }
 }
 

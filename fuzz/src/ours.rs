@@ -11,10 +11,26 @@ use crate::trace::{Outcome, Seen, Trace, hash, limit, nulls, show_f32, show_f64}
 /// Fuel for one call: enough for what ends, little for what does not.
 const FUEL: u64 = 50_000;
 
-pub fn engine(dispatch: Dispatch, fuel: bool) -> Engine {
+fn config(dispatch: Dispatch, fuel: bool) -> Config {
     let mut config = Config::new();
     config.dispatch(dispatch).consume_fuel(fuel).max_wasm_stack(256 << 10).call_depth(Some(100));
-    Engine::new(&config).expect("both dispatchers work")
+    config
+}
+
+pub fn engine(dispatch: Dispatch, fuel: bool) -> Engine {
+    Engine::new(&config(dispatch, fuel)).expect("both dispatchers work")
+}
+
+/// An engine that collects at every allocation.
+pub fn stressed() -> Engine {
+    Engine::new(config(Dispatch::TailCall, true).gc_stress(true)).expect("both dispatchers work")
+}
+
+/// An engine that lacks the proposals that V8 lacks.
+pub fn narrow() -> Engine {
+    let mut config = Config::new();
+    config.wasm_wide_arithmetic(false).wasm_custom_page_sizes(false);
+    Engine::new(&config).expect("proposals that nothing else needs")
 }
 
 fn to_val(value: Value) -> Val {
@@ -63,6 +79,8 @@ fn class(error: &Error) -> String {
     let Some(code) = error.trap_code() else {
         return match error.kind() {
             ErrorKind::Limit(_) => limit("resource"),
+            // The host cannot make functions of types that others may be subtypes of.
+            ErrorKind::Link(_) => limit("link"),
             _ => format!("other: {error}"),
         };
     };

@@ -293,20 +293,23 @@ impl Plan {
         Some(Self { gives, acts, script })
     }
 
-    /// Leaves only what comes before the call with this number.
-    pub fn truncate(&mut self, calls: usize) {
+    /// Leaves the calls with these numbers out.
+    pub fn without(&mut self, calls: &[usize]) {
         let mut seen = 0;
-        let end = self.acts.iter().position(|act| {
-            let here = matches!(act, Act::Call(..)) && seen == calls;
-            seen += usize::from(matches!(act, Act::Call(..)));
-            here
-        });
-        let end = end.unwrap_or(self.acts.len());
-        self.acts.truncate(end);
+        let keep: Vec<bool> = (self.acts.iter())
+            .map(|act| {
+                let call = matches!(act, Act::Call(..));
+                seen += usize::from(call);
+                !(call && calls.contains(&(seen - 1)))
+            })
+            .collect();
+        let mut at = keep.iter();
+        self.acts.retain(|_| at.next().is_none_or(|keep| *keep));
         if let Ok(script) = &mut self.script
             && let Some(acts) = script["acts"].as_array_mut()
         {
-            acts.truncate(end);
+            let mut at = keep.iter();
+            acts.retain(|_| at.next().is_none_or(|keep| *keep));
         }
     }
 }

@@ -32,9 +32,19 @@ pub fn is_limit(class: &str) -> bool {
 
 impl Trace {
     /// The number of calls before the first that a limit ended.
-    pub fn conclusive(&self) -> usize {
-        let limited = |seen: &Seen| seen.outcome.as_ref().is_err_and(|class| is_limit(class));
-        self.calls.iter().position(limited).unwrap_or(self.calls.len())
+    fn conclusive(&self) -> usize {
+        self.calls.iter().position(Seen::is_limited).unwrap_or(self.calls.len())
+    }
+
+    /// The calls that a limit ended.
+    pub fn limited(&self) -> Vec<usize> {
+        (0..self.calls.len()).filter(|at| self.calls[*at].is_limited()).collect()
+    }
+}
+
+impl Seen {
+    fn is_limited(&self) -> bool {
+        self.outcome.as_ref().is_err_and(|class| is_limit(class))
     }
 }
 
@@ -52,6 +62,8 @@ pub fn as_v8(class: &str) -> &str {
         "undefined" => "table",
         "overflow" | "conversion" => "number",
         "uninitialized" | "signature" => "signature",
+        // An access that is neither aligned nor within bounds is the one or the other.
+        "unaligned" => "memory",
         other => other,
     }
 }

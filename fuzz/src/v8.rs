@@ -22,7 +22,7 @@ pub enum Answer {
     Ran(Trace),
     Valid,
     /// Not a module to this V8: invalid, or of a proposal that it does not know.
-    Invalid,
+    Invalid(String),
     /// Why it could not judge.
     NotRun(String),
 }
@@ -112,8 +112,8 @@ fn words(json: &Json) -> Vec<String> {
 }
 
 fn answer(json: &Json) -> Answer {
-    if json["invalid"] == true {
-        return Answer::Invalid;
+    if let Some(reason) = json["invalid"].as_str() {
+        return Answer::Invalid(reason.to_owned());
     }
     if json["valid"] == true {
         return Answer::Valid;
