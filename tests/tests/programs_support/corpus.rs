@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use palisade::{Dispatch, Module};
+use palisade::Dispatch;
 use palisade_tests::DISPATCHERS;
 use palisade_wasi::Caps;
 use serde_json::Value;
