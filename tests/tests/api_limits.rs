@@ -394,29 +394,6 @@ fn switches_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn what_is_not_executed_is_refused_when_it_is_loaded() {
-    let text = "(global i31ref (ref.i31 (i32.const 1)))";
-    let error = Module::new(&Engine::default(), text).expect_err(text);
-    let decode: &palisade::DecodeError = error.downcast_ref().expect("of the decoder");
-    assert_eq!(decode.kind(), palisade::DecodeErrorKind::NotExecuted, "{error}");
-    let message = error.to_string();
-    assert!(message.contains("`gc`") && message.contains("ref.i31 at offset 0x"), "{message}");
-    assert!(Module::validate(&Engine::default(), text).is_err());
-
-    let mut config = Config::new();
-    assert!(config.features().any(|feature| feature == ("wasm_gc", false)));
-    let error = Engine::new(config.wasm_gc(true)).expect_err("it cannot be switched on");
-    assert!(error.to_string().contains("wasm_gc(true)"), "{error}");
-    Engine::new(config.wasm_gc(false)).expect("it can be switched off");
-
-    // For looking it may stand in a module, which then does not run.
-    let engine = Engine::new(config.wasm_gc(true).inspect_only(true)).unwrap();
-    let looked_at = Module::new(&engine, text).expect("it is valid");
-    let error = Linker::new(&engine).instantiate(&mut Store::new(&engine, ()), &looked_at);
-    assert!(error.unwrap_err().to_string().contains("inspect_only"));
-}
-
-#[test]
 fn translated_code_is_charged_to_the_store() {
     let functions: String = (0..100)
         .map(|i| format!("(func (export \"{i}\") (param i32) (result i32) {ADDS})"))

@@ -16,7 +16,7 @@ Exit status of a run:
     2      wrong usage
   124      the deadline passed
   125      Palisade itself failed
-  126      not a module, invalid, not executed, over a limit of the decoder, cannot be linked
+  126      not a module, invalid, over a limit of the decoder, cannot be linked
   127      a file cannot be read
   130, 143 ended by Ctrl-C, by SIGTERM
   134      trap, including fuel, stack and any other limit";
@@ -234,7 +234,6 @@ pub(crate) struct Looking {
 /// Check modules, without running anything
 ///
 /// Prints `FILE: valid` for each valid module of WebAssembly 3.0, and an error for each other file.
-/// Some proposals are validated and not executed: `palisade features` lists them.
 /// The exit status is that of the first file that is not valid.
 #[derive(Parser, Debug)]
 #[command(name = "validate")]

@@ -58,9 +58,6 @@ fn hint(error: &Error) -> Option<String> {
                 "build it as a module of WASI preview 1 (the Rust target wasm32-wasip1, wasi-sdk)"
                     .to_owned(),
             ),
-            DecodeErrorKind::NotExecuted => {
-                Some("palisade features lists what is executed".to_owned())
-            }
             _ => None,
         },
         ErrorKind::Link(link) => hint_on_imports(link),

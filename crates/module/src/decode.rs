@@ -16,7 +16,6 @@ use wasmparser::{
 
 use crate::describe;
 use crate::error::{DecodeError, DecodeErrorKind};
-use crate::gate::{self, Need};
 use crate::hints::{self, HintSection};
 use crate::info::{FuncBody, ModuleBytes, ModuleInfo};
 use crate::text;
@@ -42,20 +41,7 @@ impl ModuleInfo {
         types: &Arc<TypeRegistry>,
         cancel: Option<&AtomicU32>,
     ) -> Result<Self, DecodeError> {
-        decode(bytes.into(), limits, features & supported_features(), types, cancel, false)
-    }
-
-    /// As [`ModuleInfo::decode`], for a module that is going to run: a valid module that needs what no
-    /// engine executes ([`crate::executable_features`]) is refused with
-    /// [`DecodeErrorKind::NotExecuted`].
-    pub fn decode_executable(
-        bytes: impl Into<ModuleBytes>,
-        limits: &Limits,
-        features: WasmFeatures,
-        types: &Arc<TypeRegistry>,
-        cancel: Option<&AtomicU32>,
-    ) -> Result<Self, DecodeError> {
-        decode(bytes.into(), limits, features & supported_features(), types, cancel, true)
+        decode(bytes.into(), limits, features & supported_features(), types, cancel)
     }
 }
 
@@ -73,7 +59,6 @@ fn decode(
     features: WasmFeatures,
     types: &Arc<TypeRegistry>,
     cancel: Option<&AtomicU32>,
-    executable: bool,
 ) -> Result<ModuleInfo, DecodeError> {
     poll(cancel)?;
     check_size(&bytes, limits)?;
@@ -85,16 +70,11 @@ fn decode(
         return Err(text::component());
     }
     let mut outline = Outline::read(&bytes, limits, features, cancel)?;
-    let mut need = None;
     if let Some(FuncToValidate { resources, .. }) = outline.first_func.take() {
         let imported_funcs = outline.imported_funcs;
         let bodies = &outline.bodies;
-        need =
-            Bodies { bytes: &bytes, bodies, imported_funcs, resources, features, limits, cancel }
-                .validate()?;
-    }
-    if executable && let Some(need) = Need::first(gate::structure(&outline)?, need) {
-        return Err(need.error(&bytes));
+        Bodies { bytes: &bytes, bodies, imported_funcs, resources, features, limits, cancel }
+            .validate()?;
     }
     let parts = describe::describe(outline, types, cancel)?;
     Ok(parts.into_info(bytes))

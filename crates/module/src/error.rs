@@ -61,8 +61,6 @@ pub enum DecodeErrorKind {
         /// Bytes that there may be.
         limit: u64,
     },
-    /// The module is valid, and needs something that no engine executes.
-    NotExecuted,
     /// The cancellation flag was set to this value.
     Cancelled {
         /// What the flag held.
@@ -129,14 +127,6 @@ impl DecodeError {
         error
     }
 
-    pub(crate) fn not_executed(offset: u64, feature: &str, what: &str) -> Self {
-        let message = format!(
-            "the module needs the feature `{feature}` ({what} at offset {offset:#x}), which this \
-             version of Palisade validates but does not execute"
-        );
-        Self::new(DecodeErrorKind::NotExecuted, Some(offset), message)
-    }
-
     pub(crate) fn cancelled(reason: u32) -> Self {
         Self::new(DecodeErrorKind::Cancelled { reason }, None, "stopped while loading the module")
     }
@@ -174,7 +164,6 @@ impl DecodeError {
             }
             DecodeErrorKind::Component
             | DecodeErrorKind::NotWasm
-            | DecodeErrorKind::NotExecuted
             | DecodeErrorKind::Cancelled { .. } => return message.clone(),
         };
         match self.inner.offset {
@@ -298,7 +287,6 @@ impl fmt::Display for DecodeErrorKind {
             Self::Component => "component",
             Self::NotWasm => "not WebAssembly",
             Self::TooLarge { .. } => "too large",
-            Self::NotExecuted => "not executed",
             Self::Cancelled { .. } => "cancelled",
         })
     }

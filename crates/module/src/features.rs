@@ -6,7 +6,7 @@
 
 use wasmparser::WasmFeatures;
 
-use crate::gate;
+use crate::validate::default_features;
 
 /// A proposal with a switch.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Proposal {
 
 /// The default features without those that are switched off, and without all that need one of them.
 pub fn features_without(off: WasmFeatures) -> WasmFeatures {
-    let mut on = gate::ALL.difference(off);
+    let mut on = default_features().difference(off);
     for proposal in PROPOSALS {
         if proposal.lacks(on).is_some() {
             on.remove(proposal.feature);

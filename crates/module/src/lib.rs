@@ -2,8 +2,7 @@
 //!
 //! The one way in is [`ModuleInfo::decode`]: limits are checked while reading, then the whole
 //! module is validated to WebAssembly 3.0, and only then is a description handed out. Whoever
-//! holds a [`ModuleInfo`] may rely on its bodies being valid. [`ModuleInfo::decode_executable`] refuses, too,
-//! what is valid and cannot be executed.
+//! holds a [`ModuleInfo`] may rely on its bodies being valid.
 #![forbid(unsafe_code)]
 
 pub mod const_expr;
@@ -18,13 +17,11 @@ pub mod types;
 mod convert;
 mod decode;
 mod describe;
-mod gate;
 mod text;
 mod validate;
 
 pub use const_expr::{ConstExpr, ConstOp};
 pub use error::{DecodeError, DecodeErrorKind};
-pub use gate::executable_features;
 pub use info::*;
 pub use types::{
     CompositeType, FieldType, RegisteredTypes, RegistryError, StorageType, SubType, TypeRegistry,

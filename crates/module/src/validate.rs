@@ -18,7 +18,6 @@ use wasmparser::{
 
 use crate::decode::poll;
 use crate::error::{DecodeError, DecodeErrorKind};
-use crate::gate::{self, Gate, Need};
 use crate::info::FuncBody;
 
 /// More code than this is validated on several threads.
@@ -42,7 +41,7 @@ const POLL_EVERY: u32 = 1024;
 
 /// The features of WebAssembly 3.0 and the finished proposals on top of it: the default.
 pub fn default_features() -> WasmFeatures {
-    gate::ALL
+    WasmFeatures::WASM3 | WasmFeatures::CUSTOM_PAGE_SIZES | WasmFeatures::WIDE_ARITHMETIC
 }
 
 /// Every feature that may be enabled. Others are taken out of what [`crate::ModuleInfo::decode`]
@@ -72,13 +71,11 @@ struct Progress {
     /// Whether those are counted.
     wide: bool,
     error: Mutex<Option<(usize, DecodeError)>>,
-    /// The first thing that is not executed.
-    need: Mutex<Option<Need>>,
 }
 
 impl Bodies<'_> {
-    /// Validates all of them, and says what in them is not executed.
-    pub(crate) fn validate(&self) -> Result<Option<Need>, DecodeError> {
+    /// Validates all of them.
+    pub(crate) fn validate(&self) -> Result<(), DecodeError> {
         let code: usize = self.bodies.iter().map(|body| body.range.len()).sum();
         let progress = Progress {
             next: AtomicUsize::new(0),
@@ -86,7 +83,6 @@ impl Bodies<'_> {
             checks: AtomicU64::new(0),
             wide: self.has_wide_types(),
             error: Mutex::new(None),
-            need: Mutex::new(None),
         };
         if code < PARALLEL_FROM {
             self.work(&progress);
@@ -103,8 +99,7 @@ impl Bodies<'_> {
             });
         }
         let error = progress.error.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let need = progress.need.into_inner().unwrap_or_else(PoisonError::into_inner);
-        error.map_or(Ok(need), |(_, error)| Err(error))
+        error.map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Whether a type of the module makes operators take or give many operands.
@@ -130,10 +125,7 @@ impl Bodies<'_> {
                     return;
                 }
                 match self.validate_one(func, allocations, progress) {
-                    Ok((back, need)) => {
-                        allocations = back;
-                        progress.needs(need);
-                    }
+                    Ok(back) => allocations = back,
                     Err(error) => return progress.fail(func, error),
                 }
             }
@@ -145,7 +137,7 @@ impl Bodies<'_> {
         func: usize,
         allocations: FuncValidatorAllocations,
         progress: &Progress,
-    ) -> Result<(FuncValidatorAllocations, Option<Need>), DecodeError> {
+    ) -> Result<FuncValidatorAllocations, DecodeError> {
         poll(self.cancel)?;
         let body = self.bodies.get(func).map(|body| body.range.clone()).unwrap_or_default();
         let start = body.start as u64;
@@ -159,11 +151,10 @@ impl Bodies<'_> {
         let to_validate = FuncToValidate { resources, index, ty, features };
         let mut validator = to_validate.into_validator(allocations);
         let mut reader = BinaryReader::new_features(data, start, features);
-        let mut need = None;
         self.locals(&mut validator, &mut reader)?;
         let checks = progress.wide.then_some(&progress.checks);
-        self.operators(&mut validator, reader, data, &mut need, checks)?;
-        Ok((validator.into_allocations(), need))
+        self.operators(&mut validator, reader, data, checks)?;
+        Ok(validator.into_allocations())
     }
 
     fn locals(
@@ -189,7 +180,6 @@ impl Bodies<'_> {
         validator: &mut FuncValidator<&ValidatorResources>,
         mut reader: BinaryReader<'_>,
         data: &[u8],
-        need: &mut Option<Need>,
         all_checks: Option<&AtomicU64>,
     ) -> Result<(), DecodeError> {
         let mut until_poll = POLL_EVERY;
@@ -213,7 +203,7 @@ impl Bodies<'_> {
             if data.get(reader.current_position()) == Some(&BR_TABLE) {
                 self.br_table(validator, &mut reader)?;
             } else {
-                visit(validator, &mut reader, offset, need)?;
+                visit(validator, &mut reader, offset)?;
             }
             // The function itself is the outermost frame.
             let nesting = u64::from(validator.control_stack_height()).saturating_sub(1);
@@ -244,7 +234,7 @@ impl Bodies<'_> {
         let count = table.read_u8().and_then(|_| table.read_var_u32()).map_err(malformed)?;
         self.limit(LimitKind::BrTable, offset, u64::from(count))?;
         if count <= SHORT_TABLE {
-            return visit(validator, reader, offset, &mut None);
+            return visit(validator, reader, offset);
         }
         let mut targets = Vec::new();
         for _ in 0..count {
@@ -260,7 +250,7 @@ impl Bodies<'_> {
         }
         *reader = table;
         let mut reader = BinaryReader::new_features(&short, offset, self.features);
-        visit(validator, &mut reader, offset, &mut None)
+        visit(validator, &mut reader, offset)
     }
 
     fn limit(&self, kind: LimitKind, offset: u64, found: u64) -> Result<(), DecodeError> {
@@ -270,13 +260,6 @@ impl Bodies<'_> {
 }
 
 impl Progress {
-    fn needs(&self, need: Option<Need>) {
-        if need.is_some() {
-            let mut first = self.need.lock().unwrap_or_else(PoisonError::into_inner);
-            *first = Need::first(*first, need);
-        }
-    }
-
     fn fail(&self, func: usize, error: DecodeError) {
         self.failed.fetch_min(func, Ordering::Relaxed);
         let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -315,16 +298,14 @@ fn operands_of(
     (u64::from(takes) + u64::from(gives)).saturating_mul(targets).saturating_add(caught)
 }
 
-/// Reads and validates one operator, and notes whether it is not executed.
+/// Reads and validates one operator.
 #[inline]
 fn visit(
     validator: &mut FuncValidator<&ValidatorResources>,
     reader: &mut BinaryReader<'_>,
     offset: u64,
-    need: &mut Option<Need>,
 ) -> Result<(), DecodeError> {
-    let mut gate = Gate { inner: validator.visitor(offset), offset, need };
-    reader.visit_operator(&mut gate).map_err(malformed)?.map_err(invalid)
+    reader.visit_operator(&mut validator.visitor(offset)).map_err(malformed)?.map_err(invalid)
 }
 
 fn push_leb(out: &mut Vec<u8>, mut value: u32) {

@@ -22,7 +22,6 @@ pub struct Config {
     on: WasmFeatures,
     /// What was switched off by name.
     off: WasmFeatures,
-    pub(crate) inspect_only: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) gc_stress: bool,
     pub(crate) call_depth: Option<u64>,
@@ -104,12 +103,7 @@ feature_switches! {
 }
 
 impl Config {
-    /// All proposals that are executed, no fuel, the wide decoder limits, 1 MiB of guest stack.
-    ///
-    /// The proposal whose operators are not executed (garbage collection) is validated all the same:
-    /// its types may stand in a module, and a module that needs more of it is refused when it is
-    /// loaded, with an error that says what for. Its switch can only be set to `false`, which takes
-    /// the types away, too.
+    /// All proposals, no fuel, the wide decoder limits, 1 MiB of guest stack.
     pub fn new() -> Self {
         Self {
             consume_fuel: false,
@@ -117,7 +111,6 @@ impl Config {
             limits: Limits::default(),
             on: WasmFeatures::empty(),
             off: WasmFeatures::empty(),
-            inspect_only: false,
             max_wasm_stack: 1 << 20,
             gc_stress: false,
             call_depth: None,
@@ -158,37 +151,19 @@ impl Config {
 
     /// Every proposal with a switch, by the switch's name, and whether modules may need it.
     pub fn features(&self) -> impl Iterator<Item = (&'static str, bool)> + use<> {
-        let mut features = self.wasm_features();
-        if !self.inspect_only {
-            features &= palisade_module::executable_features();
-        }
+        let features = self.wasm_features();
         PROPOSALS.iter().map(move |p| (p.switch, features.contains(p.feature)))
     }
 
     /// What is wrong with the combination of switches, in words.
     pub(crate) fn contradiction(&self) -> Option<String> {
-        let asked = || PROPOSALS.iter().filter(|proposal| self.on.contains(proposal.feature));
         let features = self.wasm_features();
-        if let Some((proposal, needed)) = asked().find_map(|p| Some((p, p.lacks(features)?))) {
-            return Some(format!(
-                "the proposal `{}` is switched on, and `{}`, which it needs, is switched off",
-                proposal.name, needed.name
-            ));
-        }
-        let executed = palisade_module::executable_features();
-        let impossible =
-            asked().find(|p| !self.inspect_only && !executed.contains(p.feature))?.switch;
+        let mut asked = PROPOSALS.iter().filter(|proposal| self.on.contains(proposal.feature));
+        let (proposal, needed) = asked.find_map(|p| Some((p, p.lacks(features)?)))?;
         Some(format!(
-            "`Config::{impossible}(true)`: this version of Palisade validates the proposal but does \
-             not execute it; without the switch, modules that do not need it load"
+            "the proposal `{}` is switched on, and `{}`, which it needs, is switched off",
+            proposal.name, needed.name
         ))
-    }
-
-    /// Makes an engine that only looks at modules: they may need anything that is validated, executed or
-    /// not, and cannot be instantiated. Off by default.
-    pub fn inspect_only(&mut self, enable: bool) -> &mut Self {
-        self.inspect_only = enable;
-        self
     }
 
     /// Whether guests consume fuel. Off by default. With it, a new store has none: see

@@ -26,8 +26,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// The configuration switches a proposal on that is not executed, or without one that it needs; or
-    /// it asks for the tail-call
+    /// The configuration switches a proposal on, and off one that it needs; or it asks for the tail-call
     /// dispatcher, and this build does not have it or its self-test failed.
     pub fn new(config: &Config) -> Result<Self> {
         if let Some(contradiction) = config.contradiction() {

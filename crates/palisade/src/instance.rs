@@ -86,12 +86,6 @@ impl Instance {
         if !module.engine().same(&store.engine) {
             return Err(Error::wrong_engine("module"));
         }
-        if module.engine().config().inspect_only {
-            return Err(Error::msg(
-                "a module of an engine that only inspects cannot be instantiated: load it with an \
-                 engine made without `Config::inspect_only`",
-            ));
-        }
         if store.vm().poisoned {
             return Err(Error::new(ErrorKind::Poisoned));
         }

@@ -77,8 +77,7 @@ impl Module {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Module`]: what is wrong and where, or what the module needs that is not executed
-    /// (see [`Config::new`](crate::Config::new)).
+    /// [`ErrorKind::Module`]: what is wrong and where.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
         Self::load(engine, bytes.as_ref(), None)
     }
@@ -140,9 +139,7 @@ impl Module {
 
     fn decode(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<ModuleInfo> {
         let config = engine.config();
-        let decode =
-            if config.inspect_only { ModuleInfo::decode } else { ModuleInfo::decode_executable };
-        decode(bytes, &config.limits, config.wasm_features(), engine.types(), cancel)
+        ModuleInfo::decode(bytes, &config.limits, config.wasm_features(), engine.types(), cancel)
             .map_err(|error| Error::new(ErrorKind::Module(error)))
     }
 

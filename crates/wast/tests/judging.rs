@@ -198,15 +198,15 @@ fn threads_run_at_once() {
 }
 
 #[test]
-fn a_module_that_is_not_executed_is_no_invalid_one() {
+fn a_proposal_that_is_off_is_invalid() {
     let script = r#"
-        (assert_invalid (module (func (result i32))) "type mismatch")
-        (assert_invalid (module (func unreachable ref.i31 drop)) "type mismatch")
+        (assert_invalid (module (func unreachable ref.i31 drop)) "gc")
         (module (func unreachable ref.i31 drop))"#;
     let report = run_script("test", script, &Config::new());
-    assert_eq!((report.found, report.passed, report.failed.len()), (3, 1, 2), "{report}");
-    assert!(report.failed[0].message.contains("found a valid module"), "{report}");
-    assert!(report.failed[1].message.contains("`gc`"), "{report}");
+    assert_eq!((report.found, report.passed, report.failed.len()), (2, 1, 1), "{report}");
+    let report = run_script("test", script, Config::new().wasm_gc(false));
+    assert_eq!((report.found, report.passed, report.failed.len()), (2, 1, 1), "{report}");
+    assert!(report.failed[0].message.contains("`gc` is switched off"), "{report}");
 }
 
 #[test]

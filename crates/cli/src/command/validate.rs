@@ -41,7 +41,7 @@ impl Look {
         let signals = Signals::install()?;
         signals.limit_loading(looking.timeout.and_then(|bound| bound.limit()))?;
         let mut config = Config::new();
-        config.limits(limits.clone()).inspect_only(true);
+        config.limits(limits.clone());
         Switches::of(&looking.proposals)?.apply(&mut config)?;
         Ok(Self { engine: outcome::engine(&config)?, limits, _signals: signals })
     }
