@@ -319,7 +319,7 @@ fn elements_of_every_kind_and_their_bounds() {
     for (storage, ty, put, out) in KINDS {
         let signed = if matches!(*storage, "i8" | "i16") { "_s" } else { "" };
         let get = format!("(array.get{signed} $a (local.get $x) (local.get $i))");
-        let local = format!("(local.get $v)");
+        let local = "(local.get $v)";
         let text = format!(
             r#"(module (elem declare func $f) (func $f)
             (type $a (array (mut {storage})))
@@ -648,7 +648,7 @@ fn references_go_through_the_host_while_objects_are_made() {
         let swap = |mut caller: Caller<'_, ()>, args: &[Val], results: &mut [Val]| {
             let make = caller.get_export("make").and_then(|e| e.into_func()).expect("an export");
             make.call(&mut caller, &[], &mut [])?;
-            let given = [args[2].clone(), Val::I32(4), args[0].clone()];
+            let given = [args[2], Val::I32(4), args[0]];
             make.call(&mut caller, &[], &mut [])?;
             results.clone_from_slice(&given);
             Ok(())

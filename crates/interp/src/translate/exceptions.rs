@@ -45,7 +45,7 @@ impl<'m> Translator<'m> {
         }
         self.settle_all()?;
         // Instructions of the body must not become part of older ones, which stand outside.
-        self.last = [None; 3];
+        self.forget_newest();
         self.stack.vec = None;
         let start = self.emitter.here();
         let parent = self.tries.last().map_or(NONE, |outer| outer.scope);
