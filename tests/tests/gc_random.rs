@@ -59,7 +59,7 @@ fn linker(engine: &Engine) -> Linker<()> {
     let give_one = |mut caller: Caller<'_, ()>, args: &[Val], results: &mut [Val]| {
         let Val::I32(which) = args[1] else { panic!("no number") };
         make(&mut caller)?;
-        results[0] = args[if which & 1 == 0 { 0 } else { 2 }].clone();
+        results[0] = args[if which & 1 == 0 { 0 } else { 2 }];
         Ok(())
     };
     linker.func_new("h", "pass", pass, give_one).unwrap();
