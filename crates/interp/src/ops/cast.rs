@@ -39,17 +39,19 @@ pub(crate) trait Quick {
 }
 
 macro_rules! quick {
-    ($( $(#[$doc:meta])* $name:ident, |$s:ident, $r:ident, $o:ident| $body:expr; )*) => {
+    ($( $(#[$doc:meta])* $name:ident, |$r:ident, $o:ident, $word:ident| $body:expr; )*) => {
         $(
             $(#[$doc])*
             struct $name;
             impl Quick for $name {
                 #[inline(always)]
-                unsafe fn is($s: &State, $r: VmRef, $o: &RefOps) -> Option<bool> {
+                unsafe fn is(s: &State, $r: VmRef, $o: &RefOps) -> Option<bool> {
                     if $r.is_null() {
                         return Some($o.target.nullable);
                     }
-                    let _ = ($s, $o);
+                    // SAFETY: the reference is valid, and not null.
+                    let $word = || unsafe { word(s, $r) };
+                    let _ = ($o, &$word);
                     $body
                 }
             }
@@ -78,24 +80,23 @@ unsafe fn word(s: &State, r: VmRef) -> Option<u32> {
 
 quick! {
     /// Nothing but null.
-    Ask, |s, r, o| None;
+    Ask, |r, o, word| None;
     /// Everything: the target is a type without subtypes.
-    // SAFETY (here and below): `word` is asked about a valid reference that is not null.
-    Final, |s, r, o| Some(unsafe { word(s, r) } == Some(o.ty));
+    Final, |r, o, word| Some(word() == Some(o.ty));
     /// Whether the type is the very one, and that numbers have none.
-    Type, |s, r, o| match unsafe { word(s, r) } {
+    Type, |r, o, word| match word() {
         None => Some(false),
         Some(word) if word == o.ty => Some(true),
         Some(_) => None,
     };
     /// Everything: small integers.
-    Number, |s, r, o| Some(r.0 & 1 == 1);
+    Number, |r, o, word| Some(r.0 & 1 == 1);
     /// Everything: what can be compared, which host values cannot.
-    Comparable, |s, r, o| Some(unsafe { word(s, r) }.is_none_or(|word| word < EXTERN));
+    Comparable, |r, o, word| Some(word().is_none_or(|word| word < EXTERN));
     /// Everything: whatever is not null.
-    Anything, |s, r, o| Some(true);
+    Anything, |r, o, word| Some(true);
     /// Everything: whatever is null.
-    Nothing, |s, r, o| Some(false);
+    Nothing, |r, o, word| Some(false);
 }
 
 impl QuickIdx {

@@ -263,18 +263,21 @@ macro_rules! works {
     ($( $(#[$doc:meta])* $name:ident, $constant:ident, $ops:ty, |$s:ident, $o:ident| $body:block )*) => {$(
         struct $name;
         impl $name {
+            unsafe fn attempt($s: State) -> Result<(), TrapCode> {
+                // SAFETY: the instruction was emitted with these operands, whose slots belong to the
+                // frame and to the window, and whose types and segments are those of the instance's module.
+                unsafe {
+                    note_exit(&$s);
+                    let $o = $s.operands::<$ops>();
+                    $body
+                }
+            }
+
             /// The work, in a frame of its own. Returns 0 or the number of a trap code.
             #[inline(never)]
             unsafe fn work(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
-                // SAFETY: the instruction was emitted with these operands, whose slots belong to the
-                // frame and to the window, and whose types and segments are those of the instance's module.
-                let result: Result<(), TrapCode> = unsafe {
-                    let $s = State::without_accumulators(ip, fp, vm);
-                    note_exit(&$s);
-                    let $o = $s.operands::<$ops>();
-                    (|| $body)()
-                };
-                match result {
+                // SAFETY: as in `attempt`.
+                match unsafe { Self::attempt(State::without_accumulators(ip, fp, vm)) } {
                     Ok(()) => 0,
                     Err(code) => code as u64,
                 }

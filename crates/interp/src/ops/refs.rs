@@ -2,10 +2,11 @@
 //! window that begins at `ref_fp` in the store's context; functions that hold none never touch it.
 //!
 //! A caller moves the window to its arguments before a call and back after it. Whatever stands below
-//! `ref_high`, in a window or above all of them, is null or a valid reference at all times: windows are
-//! cleared when entered, what an instruction writes was valid then, and a collection updates what it takes for
-//! live (up to the operand `live` of the instruction that allocates) and clears everything above. So a slot that
-//! translation has no value in may keep an object alive for longer, but never leads astray.
+//! `ref_high`, in a window or above all of them, is null or a valid reference at all times, and everything
+//! from there on is null: what an instruction writes is valid then, and a collection updates what it takes for
+//! live (up to the operand `live` of the instruction that allocates) and clears the rest. So a slot that
+//! translation has no value in, and that was not cleared since, may keep an object alive for longer, but never
+//! leads astray.
 
 use palisade_core::TrapCode;
 use palisade_vm::layout::{VmCtx, VmGlobalDef, VmRef};
@@ -93,7 +94,8 @@ ops! {
     FromCell, FROM_CELL, Slots, |s, o| set(&s, o.d, VmRef(s.cell(o.a) as u32));
 }
 
-/// Enters a function whose window has `a` references, of which those from `d` on are cleared.
+/// Enters a function whose window has `a` references: parameters up to `d`, then locals up to `b`, which become
+/// null, then operands.
 struct Enter;
 impl Op for Enter {
     #[inline(always)]
@@ -110,10 +112,10 @@ impl Op for Enter {
             if end > (*store).ref_high {
                 (*store).ref_high = end;
             }
-            let mut at = base.add(o.d as usize);
-            while at < end {
-                at.write(VmRef::NULL);
-                at = at.add(1);
+            let (mut local, locals) = (base.add(o.d as usize), base.add(o.b as usize));
+            while local < locals {
+                local.write(VmRef::NULL);
+                local = local.add(1);
             }
         }
         s.after::<Slots>()

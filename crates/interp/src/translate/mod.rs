@@ -246,7 +246,7 @@ impl<'m> Translator<'m> {
         if self.with_refs {
             // The size of the window is patched in when it is known.
             self.emitter.mark(self.offset);
-            self.enter = Some(self.emit(refs::ENTER, slots(ref_params, 0, 0)));
+            self.enter = Some(self.emit(refs::ENTER, slots(ref_params, 0, self.stack.refs)));
         }
         debug_assert_eq!(params, signature.param_cells);
         self.costs = BlockCosts::new(declared);
