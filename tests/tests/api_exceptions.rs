@@ -1,8 +1,8 @@
 //! Exceptions in the host's hands: tags, values of every type, errors that hold them; wrong types, wrong stores.
 
 use palisade::{
-    AnyRef, Caller, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, HeapType,
-    Instance, Linker, RefType, Store, Tag, TagType, TrapCode, V128, Val, ValType,
+    AnyRef, Caller, Config, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, HeapType,
+    I31, Instance, Linker, RefType, Store, Tag, TagType, TrapCode, V128, Val, ValType,
 };
 use palisade_tests::{DISPATCHERS, engine, instance, link};
 
@@ -50,7 +50,7 @@ fn values_of_every_type_go_in_and_come_out() {
         Val::F32(0x7fa0_0001),
         func.into(),
         Val::F64(0xfff0_0000_0000_0001),
-        AnyRef::from_i31(77).into(),
+        AnyRef::from_i31(I31::wrapping_i32(77)).into(),
         Val::ExnRef(Some(inner)),
         two.into(),
         Val::I32(3),
@@ -72,9 +72,11 @@ fn values_of_every_type_go_in_and_come_out() {
         (Val::F32(0x7fa0_0001), Val::F64(0xfff0_0000_0000_0001))
     ));
     assert!(matches!(found[1], Val::ExternRef(Some(value))
-        if value.data(&store).and_then(|data| data.downcast_ref()) == Some(&"host")));
+        if value.data(&store).expect("its own store").and_then(|data| data.downcast_ref()) == Some(&"host")));
     assert!(matches!(found[5], Val::FuncRef(Some(f)) if f == func));
-    assert!(matches!(found[7], Val::AnyRef(Some(value)) if value.as_i31() == Some(77)));
+    assert!(
+        matches!(found[7], Val::AnyRef(Some(value)) if value.as_i31(&store).expect("its own store") == Some(I31::wrapping_i32(77)))
+    );
     let Val::ExnRef(Some(back)) = found[8] else { panic!("{found:?}") };
     assert_eq!(back.tag(&store).expect("its tag"), empty);
     for (i, value) in found.iter().enumerate() {
@@ -99,7 +101,7 @@ fn what_does_not_fit_the_tag_is_refused() {
         &[Val::I64(1), host.into()],
         &[Val::I32(1), Val::ExternRef(None)],
         &[Val::I32(1), Val::FuncRef(None)],
-        &[Val::I32(1), AnyRef::from_i31(1).into()],
+        &[Val::I32(1), AnyRef::from_i31(I31::wrapping_i32(1)).into()],
     ] {
         let error = ExnRef::new(&mut store, &tag, wrong).expect_err("it does not fit");
         assert!(matches!(error.kind(), ErrorKind::Type(_)), "{error}");
@@ -306,5 +308,58 @@ fn h4_a_panic_is_no_exception() {
         let error = error(&mut store, instance, "f", &[]);
         assert!(matches!(error.kind(), ErrorKind::HostPanic(_)), "{error}");
         assert!(store.is_poisoned());
+    }
+}
+
+#[test]
+fn an_error_keeps_its_exception_through_collections_and_scopes() {
+    let text = r#"(module
+        (import "host" "try" (func $try (param i32)))
+        (tag $t (param externref i32))
+        (func (export "back") (param externref i32) (throw $t (local.get 0) (local.get 1)))
+        (func (export "waste") (param i32) (local exnref)
+          (loop $l
+            (block $h (result externref i32 exnref)
+              (try_table (catch_ref $t $h) (throw $t (ref.null extern) (i32.const 0))) unreachable)
+            (local.set 1) (drop) (drop)
+            (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
+            (br_if $l (local.get 0))))
+        (func (export "f") (call $try (i32.const 9))))"#;
+    for (dispatch, stress) in DISPATCHERS.into_iter().flat_map(|d| [(d, false), (d, true)]) {
+        let engine = Engine::new(Config::new().dispatch(dispatch).gc_stress(stress)).unwrap();
+        // The store's data holds the errors that the host function keeps.
+        let mut store = Store::new(&engine, Vec::<Error>::new());
+        let mut linker = Linker::new(&engine);
+        let keep = |mut caller: Caller<'_, Vec<Error>>, number: i32| -> palisade::Result<()> {
+            let func = |caller: &mut Caller<'_, Vec<Error>>, name: &str| {
+                caller.get_export(name).and_then(|export| export.into_func()).expect("an export")
+            };
+            let back = func(&mut caller, "back");
+            let value = ExternRef::new(&mut caller, number)?;
+            let arguments = [value.into(), Val::I32(number)];
+            let error = back.call(&mut caller, &arguments, &mut []).expect_err("it throws");
+            func(&mut caller, "waste").typed::<i32, ()>(&caller)?.call(&mut caller, 50)?;
+            caller.data_mut().push(error);
+            Ok(())
+        };
+        linker.func_wrap("host", "try", keep).expect("defined");
+        let instance = link(&linker, &mut store, text);
+        let f = instance.get_typed_func::<(), ()>(&mut store, "f").expect("an export");
+        let waste = instance.get_typed_func::<i32, ()>(&mut store, "waste").expect("an export");
+        for _ in 0..3 {
+            f.call(&mut store, ()).expect("the host keeps it");
+            waste.call(&mut store, 50).expect("it catches all");
+            store.gc();
+        }
+        let errors = std::mem::take(store.data_mut());
+        assert_eq!(errors.len(), 3);
+        for error in errors {
+            let exception = error.exception(&mut store).expect("an exception");
+            let fields = exception.fields(&mut store).expect("its values");
+            assert_eq!(fields[1].i32(), Some(9));
+            let Val::ExternRef(Some(value)) = fields[0] else { panic!("{fields:?}") };
+            let value = value.data(&store).expect("its own store");
+            assert_eq!(value.and_then(|value| value.downcast_ref()), Some(&9i32));
+        }
     }
 }

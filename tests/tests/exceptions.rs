@@ -5,7 +5,7 @@ mod hostile_support;
 
 use std::fmt::Write;
 
-use hostile_support::{Outcome, engine_with, engines, invoke, store};
+use hostile_support::{Outcome, engine_with, engines_and_stressed as engines, invoke, store};
 use palisade::{Config, Engine, Instance, Linker, Store, TrapCode, Val};
 use palisade_tests::{DISPATCHERS, link};
 

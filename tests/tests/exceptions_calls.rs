@@ -5,7 +5,9 @@ mod hostile_support;
 
 use std::time::Duration;
 
-use hostile_support::{engine_with, engines, invoke, on_small_stack, store};
+use hostile_support::{
+    engine_with, engines_and_stressed as engines, invoke, on_small_stack, store,
+};
 use palisade::{
     Caller, Engine, ErrorKind, ExnRef, Func, Linker, Store, Tag, TagType, TrapCode, Val,
 };
@@ -468,5 +470,56 @@ fn s4_deeply_nested_scopes_are_searched_paid_for_and_do_not_recurse() {
             let (f, g) = (cost("f"), cost("g"));
             assert!(f > g + DEPTH - 100 && f < g + DEPTH + 100, "{f} {g}");
         });
+    }
+}
+
+#[test]
+fn exceptions_that_nobody_holds_are_collected() {
+    // A million of 64 bytes and more go through a heap of at most a few megabytes. Those that are kept, in a list of
+    // exceptions that hold exceptions, fill it: a trap that no clause catches.
+    let text = "(module (tag $t (param i32 exnref v128 v128 v128))
+        (global $kept (mut exnref) (ref.null exn))
+        (func $throw (param i32 exnref)
+          (throw $t (local.get 0) (local.get 1) (v128.const i64x2 1 2) (v128.const i64x2 3 4)
+            (v128.const i64x2 5 6)))
+        (func (export \"f\") (param $count i32) (param $keep i32) (result i32) (local $e exnref)
+          (loop $l
+            (block $h (result i32 exnref v128 v128 v128 exnref)
+              (block $all
+                (try_table (catch_ref $t $h) (catch_all $all)
+                  (call $throw (local.get $count) (global.get $kept))))
+              unreachable)
+            (local.set $e)
+            (drop) (drop) (drop) (drop)
+            (if (i32.ne (local.get $count)) (then unreachable))
+            (if (local.get $keep) (then (global.set $kept (local.get $e))))
+            (local.set $count (i32.sub (local.get $count) (i32.const 1)))
+            (br_if $l (local.get $count)))
+          (i32.const 5))
+        (func (export \"depth\") (result i32) (local i32)
+          (loop $l
+            (if (ref.is_null (global.get $kept)) (then (return (local.get 0))))
+            (block $h (result i32 exnref v128 v128 v128)
+              (try_table (catch $t $h) (throw_ref (global.get $kept))) unreachable)
+            (drop) (drop) (drop) (global.set $kept) (drop)
+            (local.set 0 (i32.add (local.get 0) (i32.const 1)))
+            (br $l))
+          unreachable))";
+    for dispatch in DISPATCHERS {
+        let engine = engine_with(dispatch, |_| {});
+        let mut store = store(&engine);
+        store.set_resource_limit(palisade::Resource::MemoryBytes, Some(8 << 20));
+        let instance = link(&Linker::new(&engine), &mut store, text);
+        let mut f = |count, keep| {
+            let arguments = [Val::I32(count), Val::I32(keep)];
+            invoke(&mut store, instance, "f", &arguments)
+        };
+        assert_eq!(f(1_000_000, 0), Ok(vec![5]));
+        assert_eq!(f(1_000, 1), Ok(vec![5]));
+        assert_eq!(f(1_000_000, 1), Err(TrapCode::HeapExhausted));
+        let depth = invoke(&mut store, instance, "depth", &[]).expect("a list")[0];
+        assert!((20_000..131_072).contains(&depth), "{depth}");
+        let arguments = [Val::I32(1_000_000), Val::I32(0)];
+        assert_eq!(invoke(&mut store, instance, "f", &arguments), Ok(vec![5]));
     }
 }

@@ -55,6 +55,18 @@ pub fn engines() -> impl Iterator<Item = Engine> {
     })
 }
 
+/// As [`engines`], and each of them once more with a heap that collects at every allocation.
+pub fn engines_and_stressed() -> impl Iterator<Item = Engine> {
+    let choices = [(false, false), (true, false), (false, true), (true, true)];
+    DISPATCHERS.into_iter().flat_map(move |dispatch| {
+        choices.map(|(fuel, stress)| {
+            engine_with(dispatch, |config| {
+                config.consume_fuel(fuel).gc_stress(stress);
+            })
+        })
+    })
+}
+
 /// An engine with a dispatcher and a changed configuration.
 pub fn engine_with(dispatch: Dispatch, change: impl FnOnce(&mut Config)) -> Engine {
     let mut config = Config::new();
