@@ -8,7 +8,8 @@ pub const fn function_entry(locals: u64) -> u64 {
     1 + locals / 8
 }
 
-/// What a bulk operation on `bytes` bytes costs beside its operator.
+/// What a bulk operation on `bytes` bytes costs beside its operator, and what making an object of so many bytes
+/// does. Collections are not charged for.
 pub const fn bytes(bytes: u64) -> u64 {
     bytes.div_ceil(64)
 }
