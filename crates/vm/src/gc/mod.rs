@@ -1,8 +1,8 @@
 //! The heap of objects: structures, arrays, exceptions, and the host values that guests hold.
 //!
 //! One for each store, made with the first object. Objects are named by [`VmRef`]: offsets into a reservation of
-//! its own ([`space`]). They are placed one behind the other ([`alloc`]), and move when those that can be reached
-//! are copied to the other half ([`collect`]). What moves is found from roots; a reference that is none of them
+//! its own (`space`). They are placed one behind the other (`alloc`), and move when those that can be reached
+//! are copied to the other half (`collect`). What moves is found from roots; a reference that is none of them
 //! is valid until the next allocation.
 
 mod alloc;
