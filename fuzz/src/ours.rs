@@ -1,12 +1,13 @@
 //! Carries a plan out in Palisade.
 
 use palisade::{
-    Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func, Global, Instance, Memory,
-    Module, Ref, Resource, SharedMemory, Store, Table, TrapCode, Val,
+    AnyRef, AsContextMut, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func,
+    Global, I31, Instance, Memory, Module, Ref, Resource, RootScope, SharedMemory, Store, Table,
+    TrapCode, Val,
 };
 
 use crate::plan::{Act, Family, Give, Plan, Value, canonical32, canonical64, mix, mixed};
-use crate::trace::{Outcome, Seen, Trace, hash, limit, nulls, show_f32, show_f64};
+use crate::trace::{DEPTH, ELEMENTS, Outcome, Seen, Trace, hash, limit, nulls, show_f32, show_f64};
 
 /// Fuel for one call: enough for what ends, little for what does not.
 const FUEL: u64 = 50_000;
@@ -44,23 +45,47 @@ fn to_val(value: Value) -> Val {
         Value::Null(Family::Extern) => Val::ExternRef(None),
         Value::Null(Family::Any) => Val::AnyRef(None),
         Value::Null(Family::Exn) => Val::ExnRef(None),
-        Value::I31(x) => Val::AnyRef(Some(palisade::AnyRef::from_i31(x))),
+        Value::I31(x) => Val::AnyRef(Some(AnyRef::from_i31(I31::wrapping_u32(x)))),
     }
 }
 
-fn show(value: &Val) -> String {
+/// A value in words; of objects, what is in them.
+fn show(store: &mut impl AsContextMut, value: &Val, depth: u32) -> String {
     match value {
         Val::I32(x) => format!("i32:{x}"),
         Val::I64(x) => format!("i64:{x}"),
         Val::F32(x) => show_f32(*x),
         Val::F64(x) => show_f64(*x),
         Val::V128(x) => format!("v128:{:032x}", x.as_u128()),
-        Val::AnyRef(Some(any)) => match any.as_i31() {
-            Some(x) => format!("i31:{x}"),
-            None => "ref".into(),
-        },
+        Val::AnyRef(Some(any)) => object(store, any, depth).unwrap_or_else(|e| e.to_string()),
         other => if other.as_ref().is_none_or(|r| r.is_null()) { "null" } else { "ref" }.into(),
     }
+}
+
+fn object(store: &mut impl AsContextMut, any: &AnyRef, depth: u32) -> palisade::Result<String> {
+    if let Some(x) = any.as_i31(&*store)? {
+        return Ok(format!("i31:{}", x.get_i32()));
+    }
+    if depth == 0 {
+        return Ok("ref".into());
+    }
+    let mut parts = Vec::new();
+    if let Some(it) = any.as_struct(&*store)? {
+        for field in 0..it.field_count(&*store)? {
+            let value = it.field(&mut *store, field)?;
+            parts.push(show(store, &value, depth - 1));
+        }
+        return Ok(format!("{{{}}}", parts.join(",")));
+    }
+    if let Some(it) = any.as_array(&*store)? {
+        let len = it.len(&*store)?;
+        for element in 0..len.min(ELEMENTS) {
+            let value = it.get(&mut *store, element)?;
+            parts.push(show(store, &value, depth - 1));
+        }
+        return Ok(format!("[{len}:{}]", parts.join(",")));
+    }
+    Ok("ref".into())
 }
 
 /// What an argument of an import function counts as.
@@ -160,11 +185,13 @@ fn imports(store: &mut Store<()>, module: &Module, plan: &Plan) -> palisade::Res
     Ok(made)
 }
 
-fn state(store: &Store<()>, instance: Instance) -> Vec<String> {
+fn state(store: &mut Store<()>, instance: Instance) -> Vec<String> {
+    let mut scope = RootScope::new(store);
+    let exports: Vec<_> = instance.exports(&scope).map(|export| export.into_extern()).collect();
     let mut shown = Vec::new();
-    for export in instance.exports(store) {
-        shown.push(match export.into_extern() {
-            Extern::Memory(memory) => hash(memory.data(store)),
+    for export in exports {
+        shown.push(match export {
+            Extern::Memory(memory) => hash(memory.data(&scope)),
             Extern::SharedMemory(memory) => {
                 let mut bytes = vec![0; memory.data_size()];
                 match memory.read(0, &mut bytes) {
@@ -172,12 +199,14 @@ fn state(store: &Store<()>, instance: Instance) -> Vec<String> {
                     Err(error) => error.to_string(),
                 }
             }
-            Extern::Global(global) => {
-                global.get(store).map_or_else(|e| e.to_string(), |v| show(&v))
-            }
+            Extern::Global(global) => match global.get(&mut scope) {
+                Ok(value) => show(&mut scope, &value, DEPTH),
+                Err(error) => error.to_string(),
+            },
             Extern::Table(table) => {
-                let all = 0..table.size(store);
-                nulls(all.map(|at| table.get(store, at).is_none_or(|r| r.is_null())))
+                let size = table.size(&scope);
+                let null = |at| table.get(&mut scope, at).is_none_or(|r| r.is_null());
+                nulls((0..size).map(null))
             }
             _ => continue,
         });
@@ -185,11 +214,13 @@ fn state(store: &Store<()>, instance: Instance) -> Vec<String> {
     shown
 }
 
-fn call(store: &mut Store<()>, func: Func, args: &[Value]) -> palisade::Result<Vec<Val>> {
+/// Calls a function; what it gives, in words.
+fn call(store: &mut Store<()>, func: Func, args: &[Value]) -> palisade::Result<Vec<String>> {
+    let mut scope = RootScope::new(store);
     let args: Vec<_> = args.iter().map(|value| to_val(*value)).collect();
-    let mut results = vec![Val::I32(0); func.ty(&*store)?.results().len()];
-    func.call(store, &args, &mut results)?;
-    Ok(results)
+    let mut results = vec![Val::I32(0); func.ty(&scope)?.results().len()];
+    func.call(&mut scope, &args, &mut results)?;
+    Ok(results.iter().map(|value| show(&mut scope, value, DEPTH)).collect())
 }
 
 /// Carries the plan out. An error is a bug of ours, or of the plan's.
@@ -221,14 +252,14 @@ pub fn run(engine: &Engine, module: &Module, plan: &Plan) -> palisade::Result<Tr
                 let func = func.ok_or_else(|| Error::msg("an export is gone"))?;
                 fuel(&mut store)?;
                 let outcome: Outcome = match call(&mut store, func, args) {
-                    Ok(results) => Ok(results.iter().map(show).collect()),
+                    Ok(results) => Ok(results),
                     Err(error) => {
                         trace.own.push(place(&error));
                         Err(class(&error))
                     }
                 };
                 trace.own.extend(store.get_fuel().ok().map(|left| left.to_string()));
-                let state = state(&store, instance);
+                let state = state(&mut store, instance);
                 trace.calls.push(Seen { outcome, state });
             }
         }

@@ -229,7 +229,7 @@ impl Plan {
         let narrow = rng.chance(50);
         let mut script =
             Script { imports: Vec::new(), acts: Vec::new(), exports: Vec::new(), impossible: None };
-        let mut gives = Vec::new();
+        let (mut gives, mut names) = (Vec::new(), Vec::new());
         for import in module.imports() {
             let give = match import.ty() {
                 ExternType::Func(ty) => Give::Func(values(&mut rng, ty.results())?),
@@ -241,6 +241,11 @@ impl Plan {
                 ExternType::Memory(_) => Give::Memory,
                 ExternType::Tag(_) => Give::Tag,
             };
+            let name = (import.module().to_owned(), import.name().to_owned());
+            if names.contains(&name) {
+                script.impossible = Some("two imports of one name");
+            }
+            names.push(name);
             script.import(import.module(), import.name(), import.ty(), &give);
             gives.push(give);
         }

@@ -1,12 +1,12 @@
 //! Carries a plan out in wasmtime, whose compiler shares nothing with our interpreter (its parser does).
 
 use wasmtime::{
-    Config, Engine, Error, Extern, ExternType, Func, Global, HeapType, Instance, Memory, Module,
-    Ref, Result, SharedMemory, Store, Table, Tag, Trap, Val,
+    AsContextMut, Config, Engine, Error, Extern, ExternType, Func, Global, HeapType, Instance,
+    Memory, Module, Ref, Result, RootScope, SharedMemory, Store, Table, Tag, Trap, Val,
 };
 
 use crate::plan::{Act, Family, Give, Plan, Value, canonical32, canonical64, mix, mixed};
-use crate::trace::{Outcome, Seen, Trace, hash, limit, nulls, show_f32, show_f64};
+use crate::trace::{DEPTH, ELEMENTS, Outcome, Seen, Trace, hash, limit, nulls, show_f32, show_f64};
 
 /// Fuel for one call: more than ours could be worth, so that ours ends first.
 const FUEL: u64 = 100_000_000;
@@ -31,7 +31,7 @@ pub fn engine() -> Result<Engine> {
     Engine::new(&config)
 }
 
-fn to_val(store: &mut Store<()>, value: Value) -> Val {
+fn to_val(store: &mut impl AsContextMut, value: Value) -> Val {
     match value {
         Value::I32(x) => Val::I32(x),
         Value::I64(x) => Val::I64(x),
@@ -49,22 +49,50 @@ fn to_val(store: &mut Store<()>, value: Value) -> Val {
     }
 }
 
-fn show(store: &Store<()>, value: &Val) -> String {
+fn show(store: &mut impl AsContextMut, value: &Val, depth: u32) -> String {
     match value {
         Val::I32(x) => format!("i32:{x}"),
         Val::I64(x) => format!("i64:{x}"),
         Val::F32(x) => show_f32(*x),
         Val::F64(x) => show_f64(*x),
         Val::V128(x) => format!("v128:{:032x}", x.as_u128()),
-        Val::AnyRef(Some(any)) => match any.as_i31(store) {
-            Ok(Some(x)) => format!("i31:{}", x.get_i32()),
-            _ => "ref".into(),
-        },
+        Val::AnyRef(Some(any)) => object(store, any, depth).unwrap_or_else(|e| e.to_string()),
         Val::FuncRef(None) | Val::ExternRef(None) | Val::AnyRef(None) | Val::ExnRef(None) => {
             "null".into()
         }
         _ => "ref".into(),
     }
+}
+
+fn object(
+    store: &mut impl AsContextMut,
+    any: &wasmtime::Rooted<wasmtime::AnyRef>,
+    depth: u32,
+) -> Result<String> {
+    if let Some(x) = any.as_i31(&*store)? {
+        return Ok(format!("i31:{}", x.get_i32()));
+    }
+    if depth == 0 {
+        return Ok("ref".into());
+    }
+    let mut parts = Vec::new();
+    if let Some(it) = any.as_struct(&*store)? {
+        let count = it.fields(&mut *store)?.len();
+        for field in 0..count {
+            let value = it.field(&mut *store, field)?;
+            parts.push(show(store, &value, depth - 1));
+        }
+        return Ok(format!("{{{}}}", parts.join(",")));
+    }
+    if let Some(it) = any.as_array(&*store)? {
+        let len = it.len(&*store)?;
+        for element in 0..len.min(ELEMENTS) {
+            let value = it.get(&mut *store, element)?;
+            parts.push(show(store, &value, depth - 1));
+        }
+        return Ok(format!("[{len}:{}]", parts.join(",")));
+    }
+    Ok("ref".into())
 }
 
 fn weight(value: &Val) -> u64 {
@@ -166,10 +194,11 @@ fn imports(store: &mut Store<()>, module: &Module, plan: &Plan) -> Result<Vec<Ex
 }
 
 fn state(store: &mut Store<()>, exports: &[Extern]) -> Vec<String> {
+    let mut scope = RootScope::new(store);
     let mut shown = Vec::new();
     for export in exports {
         shown.push(match export {
-            Extern::Memory(memory) => hash(memory.data(&*store)),
+            Extern::Memory(memory) => hash(memory.data(&scope)),
             Extern::SharedMemory(memory) => {
                 // SAFETY: the guest has ended, and no other thread has this memory.
                 let bytes: Vec<u8> =
@@ -177,18 +206,26 @@ fn state(store: &mut Store<()>, exports: &[Extern]) -> Vec<String> {
                 hash(&bytes)
             }
             Extern::Global(global) => {
-                let value = global.get(&mut *store);
-                show(store, &value)
+                let value = global.get(&mut scope);
+                show(&mut scope, &value, DEPTH)
             }
             Extern::Table(table) => {
-                let size = table.size(&*store);
-                let null = |at| table.get(&mut *store, at).is_none_or(|r| r.is_null());
-                nulls((0..size).map(null).collect::<Vec<_>>().into_iter())
+                let size = table.size(&scope);
+                let null = |at| table.get(&mut scope, at).is_none_or(|r| r.is_null());
+                nulls((0..size).map(null))
             }
             _ => continue,
         });
     }
     shown
+}
+
+fn call(store: &mut Store<()>, func: Func, args: &[Value]) -> Result<Vec<String>> {
+    let mut scope = RootScope::new(store);
+    let args: Vec<_> = args.iter().map(|value| to_val(&mut scope, *value)).collect();
+    let mut results = vec![Val::I32(0); func.ty(&scope).results().len()];
+    func.call(&mut scope, &args, &mut results)?;
+    Ok(results.iter().map(|value| show(&mut scope, value, DEPTH)).collect())
 }
 
 /// Carries the plan out; an error says why this engine cannot.
@@ -217,12 +254,8 @@ pub fn run(engine: &Engine, bytes: &[u8], plan: &Plan) -> Result<Trace> {
                 let func = instance.get_func(&mut store, name);
                 let func = func.ok_or_else(|| Error::msg("an export is gone"))?;
                 store.set_fuel(FUEL)?;
-                let args: Vec<_> = args.iter().map(|value| to_val(&mut store, *value)).collect();
-                let mut results = vec![Val::I32(0); func.ty(&store).results().len()];
-                let outcome: Outcome = match func.call(&mut store, &args, &mut results) {
-                    Ok(()) => Ok(results.iter().map(|value| show(&store, value)).collect()),
-                    Err(error) => Err(class(&mut store, &error)),
-                };
+                let outcome: Outcome =
+                    call(&mut store, func, args).map_err(|error| class(&mut store, &error));
                 let state = state(&mut store, &exports);
                 trace.calls.push(Seen { outcome, state });
             }

@@ -69,7 +69,9 @@ pub fn as_v8(class: &str) -> &str {
 }
 
 fn alike(a: &str, b: &str) -> bool {
-    a == b || a == "?" || b == "?"
+    // V8 shows of an object that it is one.
+    let object = |a: &str, b: &str| a == "ref" && b.starts_with(['{', '[']);
+    a == b || a == "?" || b == "?" || object(a, b) || object(b, a)
 }
 
 fn same_values(a: &[String], b: &[String]) -> bool {
@@ -105,6 +107,10 @@ pub fn compare(ours: &Trace, theirs: &Trace, class: fn(&str) -> &str) -> Result<
     }
     Ok(count)
 }
+
+/// How deep objects are looked into, and at how many elements of arrays.
+pub const DEPTH: u32 = 3;
+pub const ELEMENTS: u32 = 12;
 
 /// A hash that JavaScript computes quickly, too.
 pub fn hash(bytes: &[u8]) -> String {
