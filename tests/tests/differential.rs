@@ -1,8 +1,11 @@
-//! Generated modules: both dispatchers, with and without fuel, must do the same.
+//! Generated modules: both dispatchers, with and without fuel, with and without a collection at every
+//! allocation, must do the same.
 //!
-//! `wasm-smith` makes valid modules from seeded bytes. Every export is called with the same arguments
+//! `wasm-smith` makes valid modules from seeded bytes, with all proposals in turns and with what it leaves off by
+//! itself: custom page sizes, several memories and tables. Every export is called with the same arguments
 //! on each configuration; results, traps, memories, globals and the fuel that is left are compared.
 //! Fuel ends what would not end by itself; where it did, the configurations without fuel are not run.
+//! (Other engines judge such modules in `fuzz/`.)
 
 mod hostile_support;
 
@@ -10,8 +13,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use hostile_support::{Rng, bits};
 use palisade::{
-    Config, Dispatch, Engine, Extern, ExternType, Func, Global, Instance, Memory, Module,
-    Mutability, Ref, Resource, SharedMemory, Store, Table, TrapCode, Val, ValType,
+    AsContextMut, Config, Dispatch, Engine, Extern, ExternType, Func, Global, Instance, Memory,
+    Module, Mutability, Resource, RootScope, SharedMemory, Store, Table, Tag, TrapCode, Val,
+    ValType,
 };
 use palisade_tests::DISPATCHERS;
 use wasm_smith::{Config as SmithConfig, Module as SmithModule};
@@ -19,7 +23,7 @@ use wasm_smith::{Config as SmithConfig, Module as SmithModule};
 /// Fuel for one call: enough for what ends, little for what does not.
 const FUEL: u64 = 50_000;
 
-/// What a module may contain: what the interpreter executes, without what may differ between runs.
+/// What a module may contain: everything but what may differ between runs.
 fn smith(rng: &mut Rng) -> SmithConfig {
     let allow = |rng: &mut Rng| rng.chance(60);
     SmithConfig {
@@ -49,10 +53,9 @@ fn smith(rng: &mut Rng) -> SmithConfig {
         saturating_float_to_int_enabled: true,
         simd_enabled: allow(rng),
         relaxed_simd_enabled: allow(rng),
-        // With references to functions; modules that need objects are left out.
-        gc_enabled: rng.chance(20),
+        gc_enabled: allow(rng),
+        exceptions_enabled: allow(rng),
         compact_imports_enabled: false,
-        exceptions_enabled: false,
         threads_enabled: rng.chance(30),
         shared_everything_threads_enabled: false,
         canonicalize_nans: true,
@@ -72,7 +75,6 @@ fn generate(seed: u64) -> Option<Vec<u8>> {
     let length = 3_000 + rng.below(20_000) as usize;
     let bytes = rng.bytes(length);
     let mut unstructured = arbitrary::Unstructured::new(&bytes);
-    let objects = config.gc_enabled;
     let threads = config.threads_enabled;
     let bytes = SmithModule::new(config, &mut unstructured).ok()?.to_bytes();
     // Nobody would wake a guest that waits. What looks like such an operator may be something else, but
@@ -82,18 +84,22 @@ fn generate(seed: u64) -> Option<Vec<u8>> {
     }
     match Module::new(&engine(Dispatch::Loop, false), &bytes) {
         Ok(_) => Some(bytes),
-        Err(_) if objects => None,
         Err(error) => panic!("seed {seed}: {error}"),
     }
 }
 
 fn engine(dispatch: Dispatch, fuel: bool) -> Engine {
+    engine_with(dispatch, fuel, false)
+}
+
+fn engine_with(dispatch: Dispatch, fuel: bool, stress: bool) -> Engine {
     let mut config = Config::new();
     config
         .dispatch(dispatch)
         .consume_fuel(fuel)
         .max_wasm_stack(256 << 10)
         .call_depth(Some(100))
+        .gc_stress(stress)
         .wasm_custom_page_sizes(true)
         .wasm_wide_arithmetic(true);
     Engine::new(&config).expect("both dispatchers work")
@@ -146,20 +152,19 @@ fn imports(store: &mut Store<()>, module: &Module, rng: &mut Rng) -> palisade::R
             }
             ExternType::Memory(ty) => Memory::new(&mut *store, ty.clone())?.into(),
             ExternType::Table(ty) => {
-                let null = match ty.element().heap_type().clone() {
-                    palisade::HeapType::Extern => Ref::Extern(None),
-                    _ => Ref::Func(None),
-                };
+                let null = Val::default_for(&ValType::Ref(ty.element().clone()));
+                let null = null.and_then(|null| null.as_ref());
+                let null = null.ok_or_else(|| palisade::Error::msg("a table without a null"))?;
                 Table::new(&mut *store, ty.clone(), null)?.into()
             }
-            other => return Err(palisade::Error::msg(format!("no {other:?} here"))),
+            ExternType::Tag(ty) => Tag::new(&mut *store, ty)?.into(),
         });
     }
     Ok(made)
 }
 
 /// What can be seen of a run.
-#[derive(PartialEq, Eq, Debug, Default)]
+#[derive(Debug, Default)]
 struct Trace {
     /// For each call: results or trap, and the state after it.
     calls: Vec<(Result<Vec<u64>, String>, u64)>,
@@ -168,31 +173,75 @@ struct Trace {
     starved: bool,
 }
 
+impl Trace {
+    fn exhausted(&self) -> bool {
+        let full = format!("{:?}", TrapCode::HeapExhausted);
+        self.calls.iter().any(|call| call.0.as_ref().is_err_and(|end| end.starts_with(&full)))
+    }
+
+    /// Panics at the first call that is not the same.
+    fn is_that_of(&self, other: &Self, fuel: bool, what: &str) {
+        for (number, (a, b)) in self.calls.iter().zip(&other.calls).enumerate() {
+            assert_eq!(a, b, "{what}, in call {number}");
+        }
+        assert_eq!(self.calls.len(), other.calls.len(), "{what}");
+        if fuel {
+            assert_eq!(self.fuel, other.fuel, "{what}");
+        }
+    }
+}
+
 fn state(store: &mut Store<()>, instance: Instance) -> u64 {
+    let mut scope = RootScope::new(store);
     let mut hasher = DefaultHasher::new();
-    let exports: Vec<_> = instance.exports(&*store).collect();
+    let exports: Vec<_> = instance.exports(&scope).map(|export| export.into_extern()).collect();
     for export in exports {
-        match export.into_extern() {
-            Extern::Memory(memory) => memory.data(&*store).hash(&mut hasher),
+        match export {
+            Extern::Memory(memory) => memory.data(&scope).hash(&mut hasher),
             Extern::SharedMemory(memory) => {
                 let mut bytes = vec![0; memory.data_size()];
                 memory.read(0, &mut bytes).expect("all of it");
                 bytes.hash(&mut hasher);
             }
             Extern::Global(global) => {
-                bits(&global.get(&mut *store).expect("a value")).hash(&mut hasher);
+                let value = global.get(&mut scope).expect("a value");
+                look(&mut scope, &value, 3, &mut hasher);
             }
             Extern::Table(table) => {
-                let size = table.size(&*store);
+                let size = table.size(&scope);
                 size.hash(&mut hasher);
                 for at in 0..size {
-                    table.get(&mut *store, at).map(|r| r.is_null()).hash(&mut hasher);
+                    table.get(&mut scope, at).map(|r| r.is_null()).hash(&mut hasher);
                 }
             }
             _ => {}
         }
     }
     hasher.finish()
+}
+
+/// A value, and what is in it if it is an object.
+fn look(store: &mut impl AsContextMut, value: &Val, depth: u32, hasher: &mut DefaultHasher) {
+    bits(value).hash(hasher);
+    let Val::AnyRef(Some(any)) = value else { return };
+    any.as_i31(&*store).expect("a value of this store").hash(hasher);
+    if depth == 0 {
+        return;
+    }
+    if let Some(it) = any.as_struct(&*store).expect("a value of this store") {
+        for field in 0..it.field_count(&*store).expect("fields") {
+            let value = it.field(&mut *store, field).expect("a field");
+            look(store, &value, depth - 1, hasher);
+        }
+    }
+    if let Some(it) = any.as_array(&*store).expect("a value of this store") {
+        let len = it.len(&*store).expect("a length");
+        len.hash(hasher);
+        for element in 0..len.min(8) {
+            let value = it.get(&mut *store, element).expect("an element");
+            look(store, &value, depth - 1, hasher);
+        }
+    }
 }
 
 fn ended(error: &palisade::Error) -> String {
@@ -216,7 +265,7 @@ fn run(engine: &Engine, bytes: &[u8], seed: u64) -> Option<Trace> {
     };
     let metered = engine.config().metered();
     let mut store = Store::new(engine, ());
-    store.set_resource_limit(Resource::MemoryBytes, Some(4 << 20));
+    store.set_resource_limit(Resource::MemoryBytes, Some(32 << 20));
     store.set_resource_limit(Resource::TableElements, Some(10_000));
     let mut rng = Rng::new(seed ^ 0xABCD);
     let imports = imports(&mut store, &module, &mut rng).ok()?;
@@ -276,12 +325,19 @@ fn run(engine: &Engine, bytes: &[u8], seed: u64) -> Option<Trace> {
 fn range(from: u64, to: u64) {
     let metered = DISPATCHERS.map(|dispatch| engine(dispatch, true));
     let plain = DISPATCHERS.map(|dispatch| engine(dispatch, false));
-    let (mut modules, mut calls, mut complete, mut compared) = (0, 0, 0, 0);
+    let stressed = engine_with(Dispatch::TailCall, true, true);
+    let (mut modules, mut calls, mut complete, mut compared, mut collected) = (0, 0, 0, 0, 0);
     for seed in from..to {
         let Some(bytes) = generate(seed) else { continue };
         let Some(first) = run(&metered[0], &bytes, seed) else { continue };
         let second = run(&metered[1], &bytes, seed).expect("as the first");
-        assert_eq!(first, second, "seed {seed}: the dispatchers differ");
+        first.is_that_of(&second, true, &format!("seed {seed}: the dispatchers differ"));
+        let third = run(&stressed, &bytes, seed).expect("as the first");
+        // A heap may be full at another moment.
+        if !first.exhausted() && !third.exhausted() {
+            first.is_that_of(&third, true, &format!("seed {seed}: collections make a difference"));
+            collected += 1;
+        }
         modules += 1;
         calls += first.calls.len();
         complete += first.calls.iter().filter(|call| call.0.is_ok()).count();
@@ -290,8 +346,8 @@ fn range(from: u64, to: u64) {
         }
         compared += 1;
         for engine in &plain {
-            let third = run(engine, &bytes, seed).expect("as the first");
-            assert_eq!(first.calls, third.calls, "seed {seed}: metering makes a difference");
+            let plain = run(engine, &bytes, seed).expect("as the first");
+            first.is_that_of(&plain, false, &format!("seed {seed}: metering makes a difference"));
         }
     }
     // The generator must not degenerate.
@@ -299,6 +355,7 @@ fn range(from: u64, to: u64) {
     assert!(modules * 2 > seeds, "only {modules} modules of {seeds} seeds");
     assert!(complete * 5 > calls, "only {complete} of {calls} calls came to an end");
     assert!(compared * 4 > modules, "only {compared} of {modules} ran without fuel");
+    assert!(collected * 10 > modules * 9, "only {collected} of {modules} were collected at will");
     println!(
         "{modules} modules, {calls} calls, {complete} without a trap, {compared} without fuel"
     );
