@@ -349,7 +349,7 @@ fn an_error_keeps_its_exception_through_collections_and_scopes() {
         for _ in 0..3 {
             f.call(&mut store, ()).expect("the host keeps it");
             waste.call(&mut store, 50).expect("it catches all");
-            store.gc();
+            store.gc().expect("a collection");
         }
         let errors = std::mem::take(store.data_mut());
         assert_eq!(errors.len(), 3);

@@ -23,7 +23,6 @@ pub struct Config {
     /// What was switched off by name.
     off: WasmFeatures,
     pub(crate) max_wasm_stack: usize,
-    pub(crate) gc_stress: bool,
     pub(crate) call_depth: Option<u64>,
     pub(crate) memory_guard_size: Option<u64>,
     pub(crate) memory_guard_before: Option<u64>,
@@ -112,7 +111,6 @@ impl Config {
             on: WasmFeatures::empty(),
             off: WasmFeatures::empty(),
             max_wasm_stack: 1 << 20,
-            gc_stress: false,
             call_depth: None,
             memory_guard_size: None,
             memory_guard_before: None,
@@ -194,13 +192,6 @@ impl Config {
     /// The size in bytes of the stack that guests run on, 1 MiB by default. At least 64 KiB.
     pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
         self.max_wasm_stack = bytes.max(64 << 10);
-        self
-    }
-
-    /// Whether the heap is collected at every allocation of an object. A testing aid: it is very slow, and what
-    /// a program does is the same.
-    pub fn gc_stress(&mut self, enable: bool) -> &mut Self {
-        self.gc_stress = enable;
         self
     }
 
