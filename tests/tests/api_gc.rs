@@ -130,7 +130,7 @@ fn references_in_fields_and_elements() {
     everywhere(|engine| {
         let mut store = Store::new(engine, ());
         let types = [ValType::FUNCREF, ValType::EXTERNREF, ValType::ANYREF];
-        let pre = pre(&mut store, types.map(|ty| var(ty)).to_vec());
+        let pre = pre(&mut store, types.map(var).to_vec());
         let nulls = [Val::FuncRef(None), Val::ExternRef(None), Val::AnyRef(None)];
         let func = Func::wrap(&mut store, || 77).unwrap();
         let value = ExternRef::new(&mut store, 42u8).unwrap();
@@ -146,9 +146,9 @@ fn references_in_fields_and_elements() {
         assert_eq!(e.data(&store).unwrap().unwrap().downcast_ref(), Some(&42u8));
         assert!(AnyRef::ref_eq(&store, &a, &inner).unwrap());
         assert!(!AnyRef::ref_eq(&store, &a, &outer).unwrap());
-        for i in 0..3 {
+        for (i, null) in nulls.into_iter().enumerate() {
             assert!(inner.field(&mut store, i).unwrap().as_ref().unwrap().is_null());
-            outer.set_field(&mut store, i, nulls[i]).unwrap();
+            outer.set_field(&mut store, i, null).unwrap();
             assert!(outer.field(&mut store, i).unwrap().as_ref().unwrap().is_null());
         }
         // A ring, and an array of itself.

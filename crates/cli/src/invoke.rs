@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use palisade::{FuncType, HeapType, V128, Val, ValType};
+use palisade::{AnyRef, AsContext, FuncType, HeapType, Ref, V128, Val, ValType};
 
 use crate::escape;
 use crate::failure::Failure;
@@ -60,7 +60,7 @@ fn argument(ty: &ValType, text: &str) -> Result<Val, String> {
 }
 
 /// A result as a line of text.
-pub(crate) fn result(value: &Val, ty: &ValType) -> String {
+pub(crate) fn result(store: impl AsContext, value: &Val, ty: &ValType) -> String {
     match value {
         Val::I32(x) => x.to_string(),
         Val::I64(x) => x.to_string(),
@@ -69,8 +69,19 @@ pub(crate) fn result(value: &Val, ty: &ValType) -> String {
         Val::V128(x) => x.as_u128().to_string(),
         other => match other.as_ref() {
             Some(reference) if reference.is_null() => "null".to_owned(),
+            Some(Ref::Any(Some(object))) => kind_of_object(store, &object),
             _ => kind_of_reference(ty).to_owned(),
         },
+    }
+}
+
+fn kind_of_object(store: impl AsContext, object: &AnyRef) -> String {
+    let store = store.as_context();
+    match object.as_i31(store) {
+        Ok(Some(number)) => number.get_i32().to_string(),
+        _ if object.is_struct(store).unwrap_or(false) => "a structure".to_owned(),
+        _ if object.is_array(store).unwrap_or(false) => "an array".to_owned(),
+        _ => "a host value".to_owned(),
     }
 }
 

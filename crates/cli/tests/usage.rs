@@ -91,6 +91,20 @@ fn arguments_are_read_by_type_and_results_printed_one_per_line() {
 }
 
 #[test]
+fn objects_are_printed_as_what_they_are() {
+    let place = place();
+    place.file(
+        "objects.wat",
+        r#"(module (type $s (struct)) (type $a (array i8)) (func $f (export "all")
+            (result anyref i31ref eqref structref externref anyref)
+            (struct.new $s) (ref.i31 (i32.const -7)) (array.new $a (i32.const 1) (i32.const 2))
+            (ref.null struct) (extern.convert_any (ref.i31 (i32.const 1))) (ref.i31 (i32.const 8))))"#,
+    );
+    let printed = "a structure\n-7\nan array\nnull\na host value\n8\n";
+    place.line("objects.wat --invoke all").code(0).prints(printed);
+}
+
+#[test]
 fn wrong_arguments_say_which() {
     let place = place();
     for (line, parts) in [

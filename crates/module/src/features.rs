@@ -2,7 +2,7 @@
 //!
 //! A proposal is one bit of the parser's features. Names are those of the proposals, in the words
 //! that other runtimes' switches have. What a module lacks when it is refused for a feature that is
-//! off is found here as well; the parser says so for most, and [`missing`] knows the rest.
+//! off is found here as well; the parser says so for most, and the rest is known here.
 
 use wasmparser::WasmFeatures;
 

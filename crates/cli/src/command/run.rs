@@ -277,7 +277,7 @@ impl Session<'_> {
                 Ok(results
                     .iter()
                     .zip(ty.results())
-                    .map(|(value, ty)| format!("{}\n", invoke::result(value, ty)))
+                    .map(|(value, ty)| format!("{}\n", invoke::result(&self.store, value, ty)))
                     .collect())
             }
         }

@@ -51,6 +51,7 @@ pub struct Roots {
 
 impl Roots {
     /// Holds a reference until the innermost scope is closed. `None` when there are more than can be numbered.
+    #[inline]
     pub fn push(&mut self, reference: VmRef) -> Option<RootIndex> {
         let index = u32::try_from(self.scoped.len()).ok()?;
         let generation = self.next_generation;
@@ -60,17 +61,20 @@ impl Roots {
     }
 
     /// What is held; `None` once its scope is closed.
+    #[inline]
     pub fn get(&self, root: RootIndex) -> Option<VmRef> {
         let &(reference, generation) = self.scoped.get(root.index as usize)?;
         (generation == root.generation).then_some(reference)
     }
 
     /// Opens a scope.
+    #[inline]
     pub fn scope(&self) -> ScopeMark {
         ScopeMark(self.scoped.len())
     }
 
     /// Closes a scope, and those that were opened in it.
+    #[inline]
     pub fn close(&mut self, mark: ScopeMark) {
         self.scoped.truncate(mark.0);
     }
