@@ -165,7 +165,7 @@ unsafe fn deliver(ctx: *mut VmStoreCtx, frame: Frame, clause: Clause) -> Result<
             let module = InterpModule::of(frame.vm).ok_or(TrapCode::Internal)?;
             let layout = module.exception(clause.tag).ok_or(TrapCode::Internal)?;
             for &field in &layout.fields {
-                let [low, high] = (*store).gc_field(exn, field);
+                let [low, high] = (*store).gc_read(exn, field.offset.into(), field.kind);
                 if field.kind == FieldKind::Ref {
                     window.write(VmRef(low as u32));
                     window = window.add(1);

@@ -68,7 +68,6 @@ impl<R: Resolve> Converter<R> {
     }
 
     pub(crate) fn heap(&self, ty: wasmparser::HeapType) -> Result<HeapType, DecodeError> {
-        use AbstractHeapType as A;
         let ty = match ty {
             wasmparser::HeapType::Concrete(index) => {
                 return Ok(HeapType::Concrete(self.index(index)?));
@@ -76,21 +75,7 @@ impl<R: Resolve> Converter<R> {
             wasmparser::HeapType::Abstract { shared: false, ty } => ty,
             _ => return Err(unsupported(self.offset, "a shared or exact reference type")),
         };
-        Ok(match ty {
-            A::Func => HeapType::Func,
-            A::NoFunc => HeapType::NoFunc,
-            A::Extern => HeapType::Extern,
-            A::NoExtern => HeapType::NoExtern,
-            A::Any => HeapType::Any,
-            A::Eq => HeapType::Eq,
-            A::I31 => HeapType::I31,
-            A::Struct => HeapType::Struct,
-            A::Array => HeapType::Array,
-            A::None => HeapType::None,
-            A::Exn => HeapType::Exn,
-            A::NoExn => HeapType::NoExn,
-            _ => return Err(unsupported(self.offset, "a continuation reference")),
-        })
+        abstract_heap_type(ty).ok_or_else(|| unsupported(self.offset, "a continuation reference"))
     }
 
     pub(crate) fn reference(&self, ty: wasmparser::RefType) -> Result<RefType, DecodeError> {
@@ -228,4 +213,24 @@ impl<R: Resolve> Converter<R> {
             _ => return Err(unsupported(self.offset, "an operator in a constant expression")),
         })
     }
+}
+
+/// A heap type that is built in; `None` for those of proposals that are not finished.
+pub fn abstract_heap_type(ty: AbstractHeapType) -> Option<HeapType> {
+    use AbstractHeapType as A;
+    Some(match ty {
+        A::Func => HeapType::Func,
+        A::NoFunc => HeapType::NoFunc,
+        A::Extern => HeapType::Extern,
+        A::NoExtern => HeapType::NoExtern,
+        A::Any => HeapType::Any,
+        A::Eq => HeapType::Eq,
+        A::I31 => HeapType::I31,
+        A::Struct => HeapType::Struct,
+        A::Array => HeapType::Array,
+        A::None => HeapType::None,
+        A::Exn => HeapType::Exn,
+        A::NoExn => HeapType::NoExn,
+        A::Cont | A::NoCont => return None,
+    })
 }

@@ -21,6 +21,7 @@ mod text;
 mod validate;
 
 pub use const_expr::{ConstExpr, ConstOp};
+pub use convert::abstract_heap_type;
 pub use error::{DecodeError, DecodeErrorKind};
 pub use info::*;
 pub use types::{

@@ -13,7 +13,7 @@ use palisade_core::TrapCode;
 use palisade_module::error::escape_name;
 use palisade_module::{ModuleInfo, TagIdx};
 use palisade_vm::TagId;
-use palisade_vm::gc::layout::StructLayout;
+use palisade_vm::gc::layout::{FieldLayout, StructLayout};
 use palisade_vm::layout::{Cell, VmRef};
 
 use crate::caller::Caller;
@@ -112,7 +112,8 @@ impl ExnRef {
             let cells = value.to_cells(opaque, ty, || "value of an exception".to_owned())?;
             // SAFETY: the object is an exception with this layout, and the value is of the field's type
             // and of this store.
-            let written = unsafe { opaque.vm_mut().gc_set_field(raw, field, cells) };
+            let vm = opaque.vm_mut();
+            let written = unsafe { vm.gc_write(raw, field.offset.into(), field.kind, cells) };
             written.map_err(|code| opaque.heap_error(code))?;
         }
         Self::from_raw(opaque, raw)
@@ -191,7 +192,8 @@ fn values(store: &StoreOpaque, raw: VmRef) -> Result<(Arc<core::FuncType>, Vec<[
     let ty = tag_type(store, tag_of(store, raw)?)?;
     let layout = StructLayout::of_exception(store.engine.types(), &ty.params);
     // SAFETY: the exception has its tag's layout.
-    let value = |&field| unsafe { store.vm().gc_field(raw, field) };
+    let value =
+        |field: &FieldLayout| unsafe { store.vm().gc_read(raw, field.offset.into(), field.kind) };
     let cells = layout.fields.iter().map(value).collect();
     Ok((ty, cells))
 }

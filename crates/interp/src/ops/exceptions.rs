@@ -83,7 +83,7 @@ unsafe fn make(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> Result<(), TrapC
                     cells = cells.add(1);
                 }
             }
-            (*store).gc_set_field(exn, field, value)?;
+            (*store).gc_write(exn, field.offset.into(), field.kind, value)?;
         }
         (*ctx).pending_exn = exn;
     }

@@ -5,7 +5,7 @@
 //! asks for it.
 
 use palisade_core::{HeapType, TypeId};
-use palisade_module::wasmparser::{self, AbstractHeapType, Operator};
+use palisade_module::wasmparser::{self, Operator};
 use palisade_vm::gc::RefTarget;
 use palisade_vm::gc::layout::{FieldKind, FieldLayout, ObjectLayout, StructLayout};
 
@@ -530,31 +530,16 @@ impl<'m> Translator<'m> {
 
     /// A heap type of the module.
     fn heap_type(&self, heap: wasmparser::HeapType) -> Result<HeapType> {
-        use AbstractHeapType as A;
         use wasmparser::HeapType as H;
-        let abstract_type = match heap {
+        let found = match heap {
             H::Concrete(index) | H::Exact(index) => {
-                let index = index.as_module_index();
-                let id = index.and_then(|index| self.module.info().types.get(index as usize));
-                return id.map_or_else(invalid, |&id| Ok(HeapType::Concrete(id)));
+                let types = &self.module.info().types;
+                let at = index.as_module_index().and_then(|index| types.get(index as usize));
+                at.map(|&id| HeapType::Concrete(id))
             }
-            H::Abstract { ty, .. } => ty,
+            H::Abstract { ty, .. } => palisade_module::abstract_heap_type(ty),
         };
-        Ok(match abstract_type {
-            A::Func => HeapType::Func,
-            A::NoFunc => HeapType::NoFunc,
-            A::Extern => HeapType::Extern,
-            A::NoExtern => HeapType::NoExtern,
-            A::Any => HeapType::Any,
-            A::Eq => HeapType::Eq,
-            A::I31 => HeapType::I31,
-            A::Struct => HeapType::Struct,
-            A::Array => HeapType::Array,
-            A::None => HeapType::None,
-            A::Exn => HeapType::Exn,
-            A::NoExn => HeapType::NoExn,
-            _ => return invalid(),
-        })
+        found.map_or_else(invalid, Ok)
     }
 
     fn ref_test(&mut self, heap: wasmparser::HeapType, nullable: bool) -> Result<()> {

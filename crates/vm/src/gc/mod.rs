@@ -9,7 +9,6 @@ mod alloc;
 mod collect;
 mod exception;
 mod externs;
-mod field;
 pub mod layout;
 mod object;
 pub mod roots;
