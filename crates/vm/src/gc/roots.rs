@@ -76,7 +76,9 @@ impl Roots {
     /// Closes a scope, and those that were opened in it.
     #[inline]
     pub fn close(&mut self, mark: ScopeMark) {
-        self.scoped.truncate(mark.0);
+        if self.scoped.len() > mark.0 {
+            self.scoped.truncate(mark.0);
+        }
     }
 
     /// How many references are held in scopes.
