@@ -110,9 +110,9 @@ impl ExnRef {
         let raw = raw.map_err(|code| opaque.heap_error(code))?;
         for ((&ty, &value), &field) in ty.params.iter().zip(fields).zip(&layout.fields) {
             let cells = value.to_cells(opaque, ty, || "value of an exception".to_owned())?;
+            let vm = opaque.vm_mut();
             // SAFETY: the object is an exception with this layout, and the value is of the field's type
             // and of this store.
-            let vm = opaque.vm_mut();
             let written = unsafe { vm.gc_write(raw, field.offset.into(), field.kind, cells) };
             written.map_err(|code| opaque.heap_error(code))?;
         }

@@ -60,12 +60,13 @@ impl Steps<'_, '_> {
     }
 
     fn operator(&mut self, ty: Ty) -> Op {
-        match ty {
-            Ty::I32 | Ty::I64 => *self.all.rng.pick(&INT_OPS),
-            Ty::V128 => *self.all.rng.pick(&INT_OPS[..3]),
+        let operators: &[Op] = match ty {
+            Ty::I32 | Ty::I64 => &INT_OPS,
+            Ty::V128 => &INT_OPS[..3],
             // The sign of a NaN is anybody's guess.
-            _ => *self.all.rng.pick(&FLOAT_OPS[..6]),
-        }
+            _ => &FLOAT_OPS[..6],
+        };
+        self.all.rng.pick(operators)
     }
 
     fn condition(&mut self) -> Expr {
