@@ -66,7 +66,8 @@ impl Steps<'_, '_> {
             // The sign of a NaN is anybody's guess.
             _ => &FLOAT_OPS[..6],
         };
-        self.all.rng.pick(operators)
+        let chosen: &Op = self.all.rng.pick(operators);
+        chosen
     }
 
     fn condition(&mut self) -> Expr {
