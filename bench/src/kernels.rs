@@ -57,7 +57,7 @@ pub fn run(pairs: usize, dispatch: palisade::Dispatch, names: &[String]) {
         let expected: i64 = kernel.result.parse().expect("result");
         assert_eq!(ours(kernel.arg), expected, "{}: palisade", kernel.name);
         assert_eq!(theirs(kernel.arg), expected, "{}: wasmi", kernel.name);
-        let measured = in_turns(pairs, || { ours(kernel.arg); }, || { theirs(kernel.arg); });
+        let measured = in_turns(pairs, || _ = ours(kernel.arg), || _ = theirs(kernel.arg));
         mean.add(measured.ratio);
         println!(
             "{:<14} {:>8.1}ms {:>8.1}ms {:>7.3}",

@@ -2,7 +2,7 @@
 //! how long either takes to start.
 //!
 //! The folder has a `programs.json`: a list of objects with `name`, `file`, `args`, `dir` (where it runs, beneath
-//! the folder), `stdout` (the file with what it prints), `exit`. Programs with an `invoke` are left out: how a
+//! the folder), `stdout` (the file with what it prints), `exit`. Nothing of the host's environment is shown to them. Programs with an `invoke` are left out: how a
 //! function is named differs from command to command.
 
 use std::path::{Path, PathBuf};
@@ -21,6 +21,16 @@ pub struct Options {
     pub pairs: usize,
     pub names: Vec<String>,
 }
+
+/// All but the host's environment.
+const ALLOWED: [&str; 6] = [
+    "--allow-read",
+    "--allow-write",
+    "--allow-path",
+    "--allow-clock",
+    "--allow-random",
+    "--allow-proc",
+];
 
 #[derive(Deserialize)]
 struct Program {
@@ -42,10 +52,15 @@ fn output(command: &mut Command) -> Output {
 
 impl Program {
     fn commands(&self, options: &Options) -> [Command; 2] {
-        let here = options.folder.join(self.dir.as_deref().unwrap_or(Path::new("")));
-        let file = options.folder.join(&self.file);
+        let dir = self.dir.as_deref().unwrap_or(Path::new(""));
+        let here = options.folder.join(dir);
+        // Some programs print what they were called: the path from where they run.
+        let file = match self.file.strip_prefix(dir) {
+            Ok(file) => file.to_owned(),
+            Err(_) => options.folder.join(&self.file),
+        };
         let mut ours = Command::new(&options.ours);
-        ours.args(["run", "--dir", ".", "--allow-all"]).arg(&file).arg("--").args(&self.args);
+        ours.args(["run", "--dir", "."]).args(ALLOWED).arg(&file).arg("--").args(&self.args);
         let mut theirs = Command::new(&options.rival[0]);
         theirs.args(&options.rival[1..]).arg(&file).args(&self.args);
         ours.current_dir(&here);
@@ -53,25 +68,35 @@ impl Program {
         [ours, theirs]
     }
 
-    /// Why the outputs are not what they should be.
-    fn compare(&self, options: &Options, ours: &Output, theirs: &Output) -> Result<(), String> {
-        if ours.status.code() != Some(self.exit) {
-            return Err(format!("ours ends with {:?}, not {}", ours.status.code(), self.exit));
+    /// Whether the outputs are the same to the last byte, or but for numbers (times, mostly); an error says why not.
+    fn compare(&self, options: &Options, ours: &Output, theirs: &Output) -> Result<bool, String> {
+        for (whose, output) in [("ours", ours), ("the other", theirs)] {
+            if output.status.code() != Some(self.exit) {
+                let code = output.status.code();
+                return Err(format!("{whose} ends with {code:?}, not {}", self.exit));
+            }
+        }
+        let mut exact = ours.stdout == theirs.stdout;
+        if !exact && without_numbers(&ours.stdout) != without_numbers(&theirs.stdout) {
+            return Err("they print different things".into());
         }
         if let Some(file) = &self.stdout {
             let expected = std::fs::read(options.folder.join(file)).map_err(|e| e.to_string())?;
-            if ours.stdout != expected {
+            exact &= ours.stdout == expected;
+            if !exact && without_numbers(&ours.stdout) != without_numbers(&expected) {
                 return Err("ours prints something else than recorded".into());
             }
         }
-        if theirs.status.code() != Some(self.exit) {
-            return Err(format!("the other ends with {:?}", theirs.status.code()));
-        }
-        if ours.stdout != theirs.stdout {
-            return Err("they print different things".into());
-        }
-        Ok(())
+        Ok(exact)
     }
+}
+
+fn without_numbers(output: &[u8]) -> Vec<u8> {
+    let number = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    let mut kept = output.to_vec();
+    kept.iter_mut().filter(|byte| number(byte)).for_each(|byte| *byte = b'0');
+    kept.dedup_by(|a, b| *a == b'0' && *b == b'0');
+    kept
 }
 
 fn print(name: &str, pairs: &Pairs) {
@@ -101,23 +126,29 @@ pub fn run(options: &Options) -> bool {
         }
         let mut commands = program.commands(options);
         let [ours, theirs] = commands.each_mut().map(output);
-        if let Err(reason) = program.compare(options, &ours, &theirs) {
-            println!("{:<22} not measured: {reason}", program.name);
-            good = false;
-            continue;
-        }
+        let exact = match program.compare(options, &ours, &theirs) {
+            Ok(exact) => exact,
+            Err(reason) => {
+                println!("{:<22} not measured: {reason}", program.name);
+                good = false;
+                continue;
+            }
+        };
         let pairs = measure(options.pairs, &mut commands);
         mean.add(pairs.ratio);
-        print(&program.name, &pairs);
+        let mark = if exact { "" } else { " *" };
+        print(&format!("{}{mark}", program.name), &pairs);
     }
     mean.print();
+    println!("*: the outputs are the same but for numbers");
     good
 }
 
 /// Measures a program that does nothing, which is all start and end.
 pub fn start(options: &Options) {
     let file = std::env::temp_dir().join(format!("nothing-{}.wasm", std::process::id()));
-    let nothing = wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#);
+    let nothing =
+        wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#);
     std::fs::write(&file, nothing.expect("a module")).expect("a temporary file");
     let mut ours = Command::new(&options.ours);
     ours.arg("run").arg(&file);

@@ -52,6 +52,8 @@ impl Seen {
 pub fn as_wasmtime(class: &str) -> &str {
     match class {
         "undefined" => "table",
+        // An access that is neither aligned nor within bounds is the one or the other.
+        "unaligned" => "memory",
         other => other,
     }
 }
@@ -62,7 +64,6 @@ pub fn as_v8(class: &str) -> &str {
         "undefined" => "table",
         "overflow" | "conversion" => "number",
         "uninitialized" | "signature" => "signature",
-        // An access that is neither aligned nor within bounds is the one or the other.
         "unaligned" => "memory",
         other => other,
     }
