@@ -123,3 +123,85 @@ fn c8_a_copy_and_a_branch() {
         check(&text, &[Val::I32(5)], &[rounds, if tested == "$a" { 1 } else { 0 }]);
     }
 }
+
+/// Loops that begin with a test: the branch back makes it, too. All comparisons, either way round, with a
+/// local or a constant, with steps from a constant or a local, left by `br_if` or begun by `if`, with what
+/// the loop counts seen inside of it and behind it.
+#[test]
+fn c8_loops_that_begin_with_a_test() {
+    type Holds = fn(i64, i64) -> bool;
+    let comparisons: [(&str, Holds); 8] = [
+        ("lt_s", |a, b| a < b),
+        ("le_s", |a, b| a <= b),
+        ("gt_s", |a, b| a > b),
+        ("ge_s", |a, b| a >= b),
+        ("lt_u", |a, b| (a as u64) < b as u64),
+        ("ge_u", |a, b| a as u64 >= b as u64),
+        ("ne", |a, b| a != b),
+        ("eq", |a, b| a == b),
+    ];
+    for (name, holds) in comparisons {
+        for (start, end, step) in [(0i64, 7i64, 1i64), (7, 0, -1), (-3, 3, 2), (5, 5, 1)] {
+            for bound in ["get $n".to_owned(), format!("const {end}")] {
+                for increment in ["get $step".to_owned(), format!("const {step}")] {
+                    for swapped in [false, true] {
+                        let test = match swapped {
+                            false => format!("get $i {bound} {name}"),
+                            true => format!("{bound} get $i {name}"),
+                        };
+                        let goes_on = |i| if swapped { holds(end, i) } else { holds(i, end) };
+                        let (mut i, mut sum, mut rounds) = (start, 0i64, 0);
+                        while goes_on(i) && rounds < 20 {
+                            rounds += 1;
+                            sum = sum.wrapping_mul(3).wrapping_add(i);
+                            i += step;
+                        }
+                        let body = format!(
+                            "get $sum const 3 mul get $i add set $sum
+                             left get $left i32.eqz
+                             if br 2 end
+                             get $i {increment} add set $i"
+                        );
+                        let with_exit =
+                            format!("block loop {test} i32.eqz br_if 1 {body} br 0 end end");
+                        let with_if = format!("block loop {test} if {body} br 1 end end end")
+                            .replace("br 2", "br 3");
+                        // The guest gives up after thirty rounds, and is not asked about those.
+                        if rounds < 20 {
+                            check_loop(&with_exit, (start, end, step), (i, sum));
+                            check_loop(&with_if, (start, end, step), (i, sum));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Runs a loop whose operators have no types with 64 bits and with 32.
+fn check_loop(body: &str, (start, end, step): (i64, i64, i64), (i, sum): (i64, i64)) {
+    for ty in ["i64", "i32"] {
+        let words = body.split_whitespace().map(|word| match word {
+            "get" | "set" => format!("local.{word}"),
+            "left" => "local.get $left i32.const 1 i32.sub local.set $left".to_owned(),
+            "mul" | "add" | "const" | "ne" | "eq" => format!("{ty}.{word}"),
+            _ if word.contains("_s") || word.contains("_u") => format!("{ty}.{word}"),
+            _ => word.to_owned(),
+        });
+        let body = words.collect::<Vec<_>>().join(" ");
+        let text = format!(
+            "(module (func (export \"f\") (param $i {ty}) (param $n {ty}) (param $step {ty})
+               (result {ty} {ty}) (local $sum {ty}) (local $left i32)
+               i32.const 30 local.set $left
+               {body}
+               local.get $i local.get $sum))"
+        );
+        let (args, expected) = if ty == "i64" {
+            ([start, end, step].map(Val::I64), [i as u64, sum as u64])
+        } else {
+            let narrow = |value: i64| u64::from(value as u32);
+            ([start, end, step].map(|value| Val::I32(value as i32)), [narrow(i), narrow(sum)])
+        };
+        check(&text, &args, &expected);
+    }
+}

@@ -15,6 +15,7 @@ use crate::translate::gc::Question;
 use crate::translate::stack::{Loc, RegState, Stack};
 use crate::translate::values::Source;
 use crate::translate::{Copied, Last, Result, Translator, invalid};
+use crate::val::Reg;
 
 /// Where a branch offset stands in an instruction.
 pub(super) const OFFSET_FIELD: u32 = 8;
@@ -75,6 +76,8 @@ pub(super) struct Frame<'m> {
     pub(super) label: (u32, u32),
     /// Branches to the block's end.
     fixups: Vec<Fixup>,
+    /// The first instruction of a loop, if that is a branch out of it.
+    head: Option<Head>,
 }
 
 /// From how many values on a branch moves them with one instruction, so that code stays in
@@ -96,6 +99,7 @@ impl<'m> Frame<'m> {
             refs: stack.refs,
             label: sizes(results),
             fixups: Vec::new(),
+            head: None,
         }
     }
 
@@ -105,16 +109,42 @@ impl<'m> Frame<'m> {
     }
 }
 
+/// A branch on a comparison that a loop begins with.
+#[derive(Copy, Clone, Debug)]
+struct Head {
+    /// What holds as long as the loop is not left.
+    stays: Compare,
+    /// Where the next instruction begins.
+    end: At,
+}
+
+/// A comparison that was taken back.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Compare {
+    op: BinIdx,
+    form: FormIdx,
+    a: u16,
+    b: u16,
+    imm: u64,
+}
+
+impl Compare {
+    /// What holds exactly when this does not.
+    fn negated(self) -> Option<Self> {
+        let (op, swap) = self.op.negated()?;
+        if !swap {
+            return Some(Self { op, ..self });
+        }
+        let immediate = matches!(self.form, FormIdx::SI | FormIdx::IS | FormIdx::AI | FormIdx::IA);
+        let (a, b) = if immediate { (self.a, self.b) } else { (self.b, self.a) };
+        Some(Self { op, form: self.form.swapped(), a, b, imm: self.imm })
+    }
+}
+
 /// A condition that a branch is about to test.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum Cond {
-    Compare {
-        op: BinIdx,
-        form: FormIdx,
-        a: u16,
-        b: u16,
-        imm: u64,
-    },
+    Compare(Compare),
     Value(Source),
     /// Whether the function reference in a cell, a 64-bit number, is null.
     NullCell(u16),
@@ -145,6 +175,7 @@ impl Translator<'_> {
                     refs: 0,
                     label: (0, 0),
                     fixups: Vec::new(),
+                    head: None,
                 });
                 Ok(())
             }
@@ -170,6 +201,7 @@ impl Translator<'_> {
             refs: self.stack.refs - refs,
             label,
             fixups: Vec::new(),
+            head: None,
         });
         Ok(())
     }
@@ -190,6 +222,7 @@ impl Translator<'_> {
         let cond = self.take_cond()?;
         self.settle_all()?;
         let fixup = self.branch_on(cond, false, false)?;
+        self.note_head(cond, false, fixup.at);
         self.push_frame(Kind::If(fixup), ty)
     }
 
@@ -389,10 +422,46 @@ impl Translator<'_> {
             return self.visit_return();
         }
         self.move_to(index, true)?;
+        self.skip_head(index)?;
         let at = self.emit_br(self.is_loop(index));
         self.lead(index, Fixup { at, field: OFFSET_FIELD });
         self.stop();
         Ok(())
+    }
+
+    /// Before a branch back to a loop that begins with a test: makes that test here, and goes on behind the
+    /// loop's own if it is not over, which saves a jump in each round. (What is tested stands in slots, testing
+    /// it changes nothing, and nothing is assumed of the accumulators behind it.)
+    fn skip_head(&mut self, index: usize) -> Result<()> {
+        let Some(head) = self.frames.get(index).and_then(|frame| frame.head) else {
+            return Ok(());
+        };
+        let Compare { op, mut form, mut a, mut b, imm } = head.stays;
+        let held = self.stack.reg(Reg::Int).holds.map(|slot| self.slot(slot));
+        if held.is_some() && op.count(false, false).is_some() {
+            match form {
+                FormIdx::SS if held == Some(a) => (form, a) = (FormIdx::AS, 0),
+                FormIdx::SS if held == Some(b) => (form, a, b) = (FormIdx::SA, a, 0),
+                FormIdx::SI if held == Some(a) => (form, a) = (FormIdx::AI, 0),
+                FormIdx::IS if held == Some(a) => (form, a) = (FormIdx::IA, 0),
+                _ => {}
+            }
+        }
+        let fixup = self.branch_on(Cond::Compare(Compare { op, form, a, b, imm }), true, true)?;
+        self.emitter.resolve(fixup, head.end);
+        Ok(())
+    }
+
+    /// Notes that a loop begins with the branch on `cond` at `at`, which leaves it if the condition is `sense`.
+    fn note_head(&mut self, cond: Cond, sense: bool, at: At) {
+        let end = self.emitter.here();
+        let Cond::Compare(compare) = cond else { return };
+        let stays = if sense { compare.negated() } else { Some(compare) };
+        if let (Some(frame), Some(stays)) = (self.frames.last_mut(), stays)
+            && matches!(frame.kind, Kind::Loop(start) if start == at)
+        {
+            frame.head = Some(Head { stays, end });
+        }
     }
 
     /// What follows cannot be reached.
@@ -418,7 +487,11 @@ impl Translator<'_> {
             self.settle_from(top)?;
         }
         if !returns && (arity == 0 || self.in_place(index)?) {
-            let fixup = self.branch_on(cond, sense, self.is_loop(index))?;
+            let back = self.is_loop(index);
+            let fixup = self.branch_on(cond, sense, back)?;
+            if !back {
+                self.note_head(cond, sense, fixup.at);
+            }
             self.lead(index, fixup);
             return Ok(());
         }
@@ -504,13 +577,8 @@ impl Translator<'_> {
             && last.stored.is_none()
         {
             self.take_back(last);
-            return Ok(Cond::Compare {
-                op: last.op,
-                form: last.form,
-                a: last.a,
-                b: last.b,
-                imm: last.imm,
-            });
+            let Last { op, form, a, b, imm, .. } = last;
+            return Ok(Cond::Compare(Compare { op, form, a, b, imm }));
         }
         if entry.loc == Loc::Acc
             && let Some(pending) = pending
@@ -564,23 +632,16 @@ impl Translator<'_> {
                     }
                 }
             }
-            Cond::Compare { mut op, mut form, mut a, mut b, imm } => {
+            Cond::Compare(compare) => {
+                let Compare { op, form, a, b, imm } = compare;
                 if sense
                     && back == 1
                     && let Some(at) = self.count(op, form, a, b, imm)
                 {
                     return Ok(Fixup { at, field: OFFSET_FIELD });
                 }
-                if !sense {
-                    let Some((negated, swap)) = op.negated() else { return invalid() };
-                    op = negated;
-                    if swap {
-                        if !matches!(form, FormIdx::SI | FormIdx::IS | FormIdx::AI | FormIdx::IA) {
-                            (a, b) = (b, a);
-                        }
-                        form = form.swapped();
-                    }
-                }
+                let compare = if sense { Some(compare) } else { compare.negated() };
+                let Some(Compare { op, form, a, b, imm }) = compare else { return invalid() };
                 let Some(handlers) = op.branch(form) else { return invalid() };
                 let handler = handlers[back];
                 match form {
@@ -627,7 +688,7 @@ impl Translator<'_> {
         self.stack.wrote(u32::from(d));
         let operands = CountOps { handler: 0, offset: 0, d, a: last.a, add, imm, b, pad: [0; 3] };
         let at = self.emit(handler, operands);
-        self.stack.reg(crate::val::Reg::Int).holds = Some(u32::from(d));
+        self.stack.reg(Reg::Int).holds = Some(u32::from(d));
         Some(at)
     }
 
