@@ -4,9 +4,9 @@
 
 mod hostile_support;
 
-use hostile_support::{engines, invoke, store};
-use palisade::{Instance, Val};
-use palisade_tests::module;
+use hostile_support::{engine_with, engines, invoke, store};
+use palisade::{ExternRef, Instance, Store, TrapCode, Val};
+use palisade_tests::{DISPATCHERS, module};
 
 /// Calls `f` everywhere.
 fn check(text: &str, args: &[Val], expected: &[u64]) {
@@ -109,4 +109,63 @@ fn m5_a_number_put_into_place_does_not_become_a_function() {
         &[Val::I64(0x4141_4141_4141), Val::I32(1)],
         &[5],
     );
+}
+
+/// Constant expressions make objects without a guest that runs: a few bytes ask for gigabytes, again and again.
+/// An array without elements keeps nothing of what was made for it. Small ones are free, for they are bounded by the
+/// size of the module.
+#[test]
+fn x1_large_objects_of_constant_expressions_are_paid_for() {
+    let constants = |count: usize, bytes: u32| {
+        let one = format!(
+            "(item (array.new $r (array.new $a (i32.const 1) (i32.const {bytes})) (i32.const 0)))"
+        );
+        format!(
+            "(module (type $a (array i8)) (type $r (array (ref $a))) (elem (ref $r) {}))",
+            one.repeat(count)
+        )
+    };
+    for dispatch in DISPATCHERS {
+        for stress in [false, true] {
+            let engine = engine_with(dispatch, |config| {
+                config.consume_fuel(true).gc_stress(stress);
+            });
+            let cost = |text: &str| {
+                let mut store = Store::new(&engine, ());
+                store.set_fuel(100_000).expect("metered");
+                let made = Instance::new(&mut store, &module(&engine, text), &[]);
+                let left = store.get_fuel().expect("metered");
+                (made.map(drop).map_err(|error| error.trap_code()), 100_000 - left)
+            };
+            assert_eq!(cost(&constants(1000, 6)), (Ok(()), 0));
+            assert_eq!(cost(&constants(10, 64 * 100)), (Ok(()), 1000));
+            // Days of work, if nobody paid.
+            let endless = constants(10_000, 1 << 30);
+            assert_eq!(cost(&endless), (Err(Some(TrapCode::OutOfFuel)), 100_000));
+            // What cannot be had at all is not paid for.
+            let too_large = constants(1, u32::MAX);
+            assert_eq!(cost(&too_large), (Err(Some(TrapCode::AllocationTooLarge)), 0));
+        }
+    }
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a host value does not want to go");
+    }
+}
+
+/// How many host values there are when a store goes may be up to the guest. The second that panicked while the
+/// first one's panic unwound ended the process.
+#[test]
+fn h4_host_values_that_panic_when_their_store_is_dropped_do_not_end_the_process() {
+    for engine in engines() {
+        let mut store = Store::new(&engine, ());
+        for _ in 0..3 {
+            ExternRef::new(&mut store, Bomb).expect("room");
+        }
+        drop(store);
+    }
 }

@@ -14,6 +14,12 @@ pub const fn bytes(bytes: u64) -> u64 {
     bytes.div_ceil(64)
 }
 
+/// What an object of so many bytes costs that a constant expression makes: instantiation pays for what is not in
+/// proportion to the module.
+pub const fn constant(bytes: u64) -> u64 {
+    bytes / 64
+}
+
 /// What a bulk operation on `elements` table elements costs beside its operator.
 pub const fn elements(elements: u64) -> u64 {
     elements.div_ceil(8)

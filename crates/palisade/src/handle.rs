@@ -79,8 +79,12 @@ pub(crate) mod sealed {
         #[doc(hidden)]
         const WHAT: &'static str;
 
+        /// # Safety
+        ///
+        /// What the handle leads to is what this type stands for. (Whoever is generic over [`super::GcRef`] can call
+        /// this, outside of this crate, too.)
         #[doc(hidden)]
-        fn from_handle(handle: Handle) -> Self;
+        unsafe fn from_handle(handle: Handle) -> Self;
 
         #[doc(hidden)]
         fn handle(self) -> Handle;
@@ -89,6 +93,20 @@ pub(crate) mod sealed {
 
 /// The handles: [`ExternRef`](crate::ExternRef), [`AnyRef`](crate::AnyRef), [`EqRef`](crate::EqRef),
 /// [`StructRef`](crate::StructRef), [`ArrayRef`](crate::ArrayRef) and [`ExnRef`](crate::ExnRef).
+///
+/// One kind cannot be made into another without a look at the object, not even by whoever is generic over them:
+///
+/// ```compile_fail,E0133
+/// use palisade::{ExnRef, GcRef, StructRef};
+///
+/// fn turn<A: GcRef, B: GcRef>(a: A) -> B {
+///     B::from_handle(a.handle())
+/// }
+///
+/// fn forge(structure: StructRef) -> ExnRef {
+///     turn(structure)
+/// }
+/// ```
 pub trait GcRef: sealed::Sealed + Send + Sync + 'static {}
 
 /// What all handles have in common.
@@ -104,7 +122,7 @@ macro_rules! handles {
         impl $crate::handle::sealed::Sealed for $name {
             const WHAT: &'static str = $what;
 
-            fn from_handle(handle: $crate::handle::Handle) -> Self {
+            unsafe fn from_handle(handle: $crate::handle::Handle) -> Self {
                 Self(handle)
             }
 
@@ -297,7 +315,9 @@ impl<R: GcRef> OwnedRooted<R> {
         let mut store = store.as_context_mut();
         let opaque = store.opaque_mut();
         let raw = self.raw(opaque)?;
-        Ok(R::from_handle(Handle::new(opaque, raw)?))
+        let handle = Handle::new(opaque, raw)?;
+        // SAFETY: it was made from an `R`.
+        Ok(unsafe { R::from_handle(handle) })
     }
 
     /// The reference; it is valid until something may allocate.

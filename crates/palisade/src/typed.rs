@@ -168,7 +168,9 @@ fn read_handle<R: GcRef>(store: &mut StoreOpaque, cell: Cell) -> Result<Option<R
     if raw.is_null() {
         return Ok(None);
     }
-    Ok(Some(R::from_handle(Handle::new(store, raw)?)))
+    let handle = Handle::new(store, raw)?;
+    // SAFETY: whoever reads a cell as a reference vouches for its type.
+    Ok(Some(unsafe { R::from_handle(handle) }))
 }
 
 /// The reference of a handle as a cell.

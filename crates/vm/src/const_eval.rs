@@ -3,14 +3,15 @@
 //! A stack machine without recursion, whose stack is bounded by the length of the expression. The expressions
 //! were validated with their module; what validation excludes is answered with an internal error here, not a
 //! panic. References on the stack are roots of the heap while an expression is evaluated, because its
-//! next operator may allocate.
+//! next operator may allocate. Objects are paid for by each whole 64 bytes: a few bytes of an expression can ask
+//! for gigabytes. What is smaller is bounded by the size of the module, as all else that instantiation does.
 
-use palisade_core::{TypeId, ValClass};
+use palisade_core::{TrapCode, TypeId, ValClass, fuel};
 use palisade_module::{ConstExpr, ConstOp, GlobalIdx};
 
 use crate::error::InstantiateError;
 use crate::gc::HeapTypeInfo;
-use crate::gc::layout::{FieldKind, ObjectLayout, StructLayout, array_bytes};
+use crate::gc::layout::{FieldKind, LARGEST_OBJECT, ObjectLayout, StructLayout, array_bytes};
 use crate::gc::roots::RootIndex;
 use crate::instance::Instance;
 use crate::layout::{Cell, VmCtx, VmGlobalDef, VmRef};
@@ -209,6 +210,25 @@ impl Evaluation<'_> {
         Ok(self.stack.split_off(start))
     }
 
+    /// Charges for an object, and makes it.
+    ///
+    /// # Safety
+    ///
+    /// The second word and the size are those of an object of the type, which the module keeps registered.
+    unsafe fn alloc(
+        &mut self,
+        ty: TypeId,
+        word1: u32,
+        bytes: u64,
+    ) -> Result<VmRef, InstantiateError> {
+        if bytes > LARGEST_OBJECT {
+            return Err(TrapCode::AllocationTooLarge.into());
+        }
+        self.store.pay(fuel::constant(bytes))?;
+        // SAFETY: passed on to the caller.
+        Ok(unsafe { self.store.gc_alloc(ty.0, word1, bytes, 0)? })
+    }
+
     fn struct_new(&mut self, ty: TypeId, with_fields: bool) -> Result<Operand, InstantiateError> {
         let types = self.store.types.clone();
         let info = self.store.heap.type_info(&types, ty).ok_or(NO_LAYOUT)?;
@@ -217,7 +237,7 @@ impl Evaluation<'_> {
         };
         let operands = if with_fields { self.take(fields.len())? } else { Vec::new() };
         // SAFETY: the layout is that of the type, which the module keeps registered.
-        let object = unsafe { self.store.gc_alloc(ty.0, 0, u64::from(*size), 0)? };
+        let object = unsafe { self.alloc(ty, 0, u64::from(*size))? };
         for (operand, field) in operands.into_iter().zip(fields) {
             let value = self.value(operand)?;
             // SAFETY: the object was just made, with this layout, and the module is valid, so that the
@@ -243,7 +263,7 @@ impl Evaluation<'_> {
     ) -> Result<Operand, InstantiateError> {
         let kind = self.element_kind(ty)?;
         // SAFETY: elements of the type are of that kind; the module keeps it registered.
-        let array = unsafe { self.store.gc_alloc(ty.0, len, array_bytes(kind, len), 0)? };
+        let array = unsafe { self.alloc(ty, len, array_bytes(kind, len))? };
         if let Some(init) = init {
             let value = self.value(init)?;
             // SAFETY: the array was just made, and the module is valid, so that the value is an element.
@@ -256,7 +276,7 @@ impl Evaluation<'_> {
         let kind = self.element_kind(ty)?;
         let operands = self.take(len as usize)?;
         // SAFETY: elements of the type are of that kind; the module keeps it registered.
-        let array = unsafe { self.store.gc_alloc(ty.0, len, array_bytes(kind, len), 0)? };
+        let array = unsafe { self.alloc(ty, len, array_bytes(kind, len))? };
         for (position, operand) in (0u32..).zip(operands) {
             let value = self.value(operand)?;
             // SAFETY: as above, and there are `len` operands.

@@ -2,7 +2,8 @@
 //!
 //! Segments are copied in order, element segments first; one that does not fit ends it with the
 //! trap of the out-of-bounds access, and what earlier ones wrote stays. Nothing is paid for with fuel: the work is bounded
-//! by the size of the module, whose loading was not paid for either.
+//! by the size of the module, whose loading was not paid for either. (What constant expressions make was paid for
+//! when they were evaluated, see `const_eval`.)
 
 use palisade_core::TrapCode;
 use palisade_module::{ConstExpr, DataIdx, ElemIdx, ModuleInfo, SegmentMode};

@@ -32,6 +32,8 @@ struct Mark {
     ledger: LedgerMark,
     /// What the heap counted for; it stays as it is.
     heap: u64,
+    /// The functions that objects refer to.
+    funcs: usize,
     memories: usize,
     tables: usize,
     globals: usize,
@@ -83,6 +85,7 @@ impl StoreInner {
         Mark {
             ledger: self.ledger.mark(),
             heap: self.heap.charged(),
+            funcs: self.heap.func_count(),
             memories: self.memories.len(),
             tables: self.tables.len(),
             globals: self.globals.len(),
@@ -100,8 +103,10 @@ impl StoreInner {
         self.globals.truncate(mark.globals);
         self.global_slabs.truncate(mark.slabs);
         self.tags.truncate(mark.tags);
-        // What constant expressions made is garbage now, and its types may go with the module.
+        // What constant expressions made is garbage now; its types may go with the module, and its functions
+        // have gone with the instance.
         self.heap.forget_types();
+        self.heap.forget_funcs(mark.funcs);
     }
 
     /// Checks the imports and sorts them by kind.

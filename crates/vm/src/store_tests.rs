@@ -62,3 +62,31 @@ fn an_instance_that_cannot_be_made_leaves_nothing() {
         assert!(store.func_ranges.is_empty() && store.instances.is_empty());
     }
 }
+
+/// Functions that objects refer to have numbers. Those of an instance that could not be made are given back: the
+/// addresses lead nowhere.
+#[test]
+fn an_instance_that_cannot_be_made_leaves_no_functions() {
+    let types = TypeRegistry::new();
+    let mut store = StoreInner::new(types.clone(), StoreConfig::default()).expect("a store");
+    let wat = |table: u32| {
+        format!(
+            "(module (type $s (struct (field funcref funcref))) (func $f) (func $g)
+                (global (ref $s) (struct.new $s (ref.func $f) (ref.func $g)))
+                (table {table} funcref))"
+        )
+    };
+    store.ledger().set_limit(Resource::TableElements, Some(100));
+    for (table, funcs) in [(101, 0), (1, 2), (101, 2), (101, 2), (1, 4)] {
+        let (limits, features) = (Limits::default(), WasmFeatures::all());
+        let module = ModuleInfo::decode(wat(table).into_bytes(), &limits, features, &types, None);
+        let module = Arc::new(module.expect("a valid module"));
+        let offsets = Arc::new(VmOffsets::new(&module).expect("an ordinary size"));
+        let mut code = |_| std::ptr::null();
+        // SAFETY: the offsets and types are the module's, and no engine ever runs this code.
+        let made =
+            unsafe { store.allocate_instance(module, offsets, &[], Arc::new(()), &mut code) };
+        assert_eq!(made.is_ok(), table == 1);
+        assert_eq!(store.heap.func_count(), funcs);
+    }
+}

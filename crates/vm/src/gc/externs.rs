@@ -62,6 +62,31 @@ impl Externs {
     }
 }
 
+/// Each value is dropped by itself: how many there are is up to the guest, and a second panic while the first one
+/// unwinds would end the process. The store is gone, so that there is nobody to tell.
+impl Drop for Externs {
+    fn drop(&mut self) {
+        for value in self.places.drain(..).filter_map(|place| place.value) {
+            let _ = drop_value(value);
+        }
+    }
+}
+
+/// Drops a value of the host. An error, in words, if that panics.
+fn drop_value(value: HostValue) -> Result<(), String> {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) else { return Ok(()) };
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    // What was thrown may panic when it is dropped, and so may what that throws.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(panic);
+    }
+    Err(text)
+}
+
 /// A panic of a host value's drop code, as an error.
 #[derive(Debug, thiserror::Error)]
 #[error("dropping a host value panicked: {0}")]
@@ -129,20 +154,11 @@ impl StoreInner {
     pub(super) fn drop_values(&mut self, values: Vec<HostValue>) -> Result<(), TrapCode> {
         let mut result = Ok(());
         for value in values {
-            let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) else { continue };
+            let Err(text) = drop_value(value) else { continue };
             self.poisoned = true;
             result = Err(TrapCode::Internal);
             if self.pending_error.is_none() {
-                let text = panic
-                    .downcast_ref::<&str>()
-                    .map(|s| (*s).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "no message".to_owned());
                 self.pending_error = Some(Box::new(DropPanicked(text)));
-            }
-            // What was thrown may panic when it is dropped, and so may what that throws.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-                std::mem::forget(panic);
             }
         }
         result

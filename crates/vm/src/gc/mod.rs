@@ -145,6 +145,18 @@ impl Heap {
         self.types = Types::default();
     }
 
+    /// How many functions objects refer to.
+    pub(crate) fn func_count(&self) -> usize {
+        self.funcs.len()
+    }
+
+    /// Forgets all functions but the first `count`: no object that can be reached refers to the others.
+    pub(crate) fn forget_funcs(&mut self, count: usize) {
+        for func in self.funcs.drain(count.min(self.funcs.len())..) {
+            self.func_numbers.remove(&(func as usize));
+        }
+    }
+
     /// What the ledger counts for the heap.
     pub(crate) fn charged(&self) -> u64 {
         2 * self.space.as_ref().map_or(0, Space::capacity)
