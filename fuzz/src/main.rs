@@ -187,8 +187,8 @@ impl Fuzzer {
         }
         self.count("calls: conclusive", first.calls.len());
         self.count("calls: without trap", first.calls.iter().filter(|c| c.outcome.is_ok()).count());
-        if first.failed.as_deref().is_some_and(trace::is_limit) {
-            self.count("modules: not run, for limits", 1);
+        if let Some(class) = first.failed.as_deref().filter(|class| trace::is_limit(class)) {
+            self.count(&format!("modules: not run, {class} when instantiated"), 1);
             return Ok(());
         }
         for engine in &self.plain {
