@@ -228,8 +228,24 @@ mod collecting_at_every_allocation {
     }
 
     #[test]
+    fn loop_version_3() {
+        run("wasm-v3", spec(SpecVersion::V3), &stressed(config(Dispatch::Loop, TODAY)));
+    }
+
+    #[test]
     fn tail_calls_version_3() {
         run("wasm-v3", spec(SpecVersion::V3), &stressed(config(Dispatch::TailCall, TODAY)));
+    }
+
+    #[test]
+    fn loop_version_latest() {
+        run("wasm-latest", spec(SpecVersion::Latest), &stressed(config(Dispatch::Loop, TODAY)));
+    }
+
+    #[test]
+    fn tail_calls_version_latest() {
+        let scripts = spec(SpecVersion::Latest);
+        run("wasm-latest", scripts, &stressed(config(Dispatch::TailCall, TODAY)));
     }
 
     #[test]
