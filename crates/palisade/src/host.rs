@@ -128,6 +128,7 @@ impl HostDef {
             result_cells: self.result_cells,
             type_id: self.type_id,
             has_refs: self.has_refs,
+            store: std::ptr::null_mut(),
             data: Box::new(Closure {
                 closure: self.closure.clone(),
                 _registered: self.registered.clone(),

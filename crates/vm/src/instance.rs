@@ -104,7 +104,8 @@ impl Instance {
             let reference = vmctx.byte_add(at).cast::<VmFuncRef>();
             if (*reference).vmctx.is_null() {
                 let host = std::ptr::null();
-                reference.write(VmFuncRef { type_id, defined_index, vmctx, host });
+                let native = crate::layout::NativeEntry::NONE;
+                reference.write(VmFuncRef { type_id, defined_index, vmctx, host, native });
             }
             reference
         }

@@ -308,6 +308,8 @@ impl StoreInner {
             interrupts: Arc::as_ptr(self.interrupts()),
             memory0: own.unwrap_or(self.empty_memory.as_ptr()),
             instance: std::ptr::null_mut(),
+            builtins: crate::native::builtin_table(),
+            poll: std::ptr::null(),
         };
         // SAFETY: the block has the size that the offsets say, so that the header and `types.len()` type
         // ids at their offset lie within; nobody else has the block.

@@ -57,6 +57,10 @@ pub struct VmCtx {
     pub memory0: *mut VmMemoryDef,
     /// The instance that this context belongs to.
     pub instance: *mut Instance,
+    /// The addresses of the built-ins, by [`crate::native::Builtin`], for machine code.
+    pub builtins: *const usize,
+    /// The store's poll region, [`crate::native::POLL_BYTES`] long; null where no machine code runs.
+    pub poll: *const u8,
 }
 
 /// What all instances of a store share, and only the store's own thread touches.
@@ -98,6 +102,46 @@ pub struct VmStoreCtx {
     pub host_stack_limit: usize,
     /// The store.
     pub store: *mut StoreInner,
+    /// What machine code and those who enter and leave it share.
+    pub native: NativeState,
+}
+
+/// What machine code, and those who enter and leave it, keep for the whole store. Written to by machine code,
+/// by the wrappers around built-ins, and by the signal handler of the store's own thread.
+#[repr(C)]
+#[derive(Debug)]
+pub struct NativeState {
+    /// The stack pointer of the host's stack at the innermost entry: host code runs below it.
+    pub host_sp: *mut u8,
+    /// The frame pointer of where machine code was left: of a built-in's wrapper, or of the function
+    /// itself after a fault.
+    pub exit_fp: *mut u8,
+    /// The instruction that faulted; 0 if machine code was left through a wrapper.
+    pub exit_pc: usize,
+    /// The stack pointer at a fault.
+    pub exit_sp: *mut u8,
+    /// Whose call may reach a host function: that function's calling context.
+    pub caller: *mut VmCtx,
+    /// Where machine code goes on after an exception.
+    pub resume_pc: usize,
+    /// The stack pointer there.
+    pub resume_sp: *mut u8,
+    /// The frame pointer there.
+    pub resume_fp: *mut u8,
+    /// What the handler is given.
+    pub resume_payload: usize,
+    /// The innermost entry into machine code, on the host's stack.
+    pub segment: *mut crate::native::Segment,
+}
+
+/// The address at which a function is entered by machine code, and what it is given as its context there.
+#[repr(C)]
+#[derive(Copy, Clone, Debug)]
+pub struct NativeEntry {
+    /// The function's code, or the stub of its signature.
+    pub code: *const u8,
+    /// The function's context, or for a stub its `VmFuncRef`.
+    pub ctx: *mut u8,
 }
 
 /// What other threads may write to in order to stop a guest. Shared by `Arc`.
@@ -126,6 +170,29 @@ pub struct VmFuncRef {
     pub vmctx: *mut VmCtx,
     /// The host function, null for one of Wasm.
     pub host: *const HostFunc,
+    /// How machine code enters it; null where no machine code runs.
+    pub native: NativeEntry,
+}
+
+impl NativeEntry {
+    /// Where no machine code runs.
+    pub const NONE: Self = Self { code: std::ptr::null(), ctx: std::ptr::null_mut() };
+}
+
+impl NativeState {
+    /// Nothing was entered yet.
+    pub const NEW: Self = Self {
+        host_sp: std::ptr::null_mut(),
+        exit_fp: std::ptr::null_mut(),
+        exit_pc: 0,
+        exit_sp: std::ptr::null_mut(),
+        caller: std::ptr::null_mut(),
+        resume_pc: 0,
+        resume_sp: std::ptr::null_mut(),
+        resume_fp: std::ptr::null_mut(),
+        resume_payload: 0,
+        segment: std::ptr::null_mut(),
+    };
 }
 
 impl VmFuncRef {
@@ -161,6 +228,8 @@ pub struct HostFunc {
     pub type_id: TypeId,
     /// Whether any parameter or result is of class `Ref`.
     pub has_refs: bool,
+    /// The context of the store that it is in; set by the store.
+    pub store: *mut VmStoreCtx,
     /// What the code needs beside its arguments.
     pub data: Box<dyn std::any::Any + Send + Sync>,
 }
@@ -214,6 +283,8 @@ pub struct VmOffsets {
     pub tags: u32,
     /// `[TypeId; types]`: the canonical type of each type index
     pub type_ids: u32,
+    /// `[NativeEntry; defined functions]`: how machine code enters function i
+    pub native: u32,
     /// `[VmFuncRef; functions]`: made on first use (`type_id` 0 and null pointers until then)
     pub func_refs: u32,
     /// All of it.
@@ -239,6 +310,7 @@ impl VmOffsets {
             globals: array(module.globals.len(), PTR)?,
             tags: array(module.tags.len(), PTR)?,
             type_ids: array(module.types.len(), size_of::<TypeId>())?,
+            native: array(module.bodies.len(), size_of::<NativeEntry>())?,
             func_refs: array(module.funcs.len(), size_of::<VmFuncRef>())?,
             size: array(0, 1)?,
         })
@@ -247,6 +319,16 @@ impl VmOffsets {
     /// The offset of a defined function's code address.
     pub fn code(&self, defined: u32) -> u32 {
         self.code + defined * 8
+    }
+
+    /// The offset of a defined function's [`NativeEntry`].
+    pub fn native(&self, defined: u32) -> u32 {
+        self.native + defined * size_of::<NativeEntry>() as u32
+    }
+
+    /// The offset of a type's canonical id.
+    pub fn type_id(&self, type_index: u32) -> u32 {
+        self.type_ids + type_index * size_of::<TypeId>() as u32
     }
 
     /// The offset of the pointer to an imported function.
@@ -306,7 +388,7 @@ impl VmCtx {
 }
 
 const _: () = {
-    assert!(size_of::<VmFuncRef>() == 24);
+    assert!(size_of::<VmFuncRef>() == 40);
     assert!(size_of::<VmGlobalDef>() == 16);
     assert!(size_of::<VmRef>() == 4);
     assert!(std::mem::offset_of!(VmCtx, store) == 8);

@@ -29,6 +29,7 @@ pub mod layout;
 pub mod ledger;
 pub mod limiter;
 pub mod memory;
+pub mod native;
 pub mod racy;
 pub mod store;
 pub mod sys;

@@ -136,14 +136,16 @@ impl StoreInner {
     /// Makes a host function and the reference that leads to it, which lives as long as the store.
     /// What its `code` needs is the embedder's to get right (see [`crate::HostCode`]); the registered type must be kept
     /// alive, in its `data` or by [`StoreInner::keep_alive`].
-    pub fn alloc_host_func(&mut self, func: HostFunc) -> *mut VmFuncRef {
+    pub fn alloc_host_func(&mut self, mut func: HostFunc) -> *mut VmFuncRef {
         let type_id = func.type_id;
+        func.store = self.ctx_ptr();
         let func = Owned::new(func);
         let reference = Owned::new(VmFuncRef {
             type_id,
             defined_index: VmFuncRef::HOST,
             vmctx: std::ptr::null_mut(),
             host: func.as_ptr(),
+            native: crate::layout::NativeEntry::NONE,
         });
         let at = reference.as_ptr();
         self.func_ranges.insert(at as usize, at as usize + size_of::<VmFuncRef>());

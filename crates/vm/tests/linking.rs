@@ -30,6 +30,7 @@ fn host(world: &mut World, params: &[ValType], results: &[ValType]) -> *mut VmFu
         result_cells: results.len() as u32,
         type_id,
         has_refs: false,
+        store: std::ptr::null_mut(),
         data: Box::new(guard),
     })
 }

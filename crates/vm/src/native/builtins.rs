@@ -1,0 +1,87 @@
+//! The functions that machine code calls instead of having the work inline.
+//!
+//! Each takes the context of the running instance and up to five 64-bit numbers, narrower ones
+//! zero-extended, two indices in one number as `first | second << 32`, and gives one number or none. A
+//! trap or an exception does not return.
+
+macro_rules! builtins {
+    ($( $(#[$doc:meta])* $name:ident ( $($param:ident),* ) $(-> $result:ident)? ; )*) => {
+        /// A function that machine code calls by its number.
+        #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+        #[repr(u32)]
+        #[allow(missing_docs, reason = "each is documented where it is declared")]
+        pub enum Builtin { $( $(#[$doc])* $name, )* }
+
+        impl Builtin {
+            /// All of them, by number.
+            pub const ALL: &'static [Builtin] = &[$(Builtin::$name,)*];
+
+            /// How many numbers it takes beside the context.
+            pub fn params(self) -> usize {
+                match self { $( Builtin::$name => <[&str]>::len(&[$(stringify!($param)),*]), )* }
+            }
+
+            /// Whether it gives a number.
+            pub fn returns(self) -> bool {
+                match self { $( Builtin::$name => !<[&str]>::is_empty(&[$(stringify!($result))?]), )* }
+            }
+        }
+    };
+}
+
+builtins! {
+    /// By pages; the old size in pages, or -1.
+    MemoryGrow(memory, delta) -> old;
+    /// `memories` is the target, and the source in the upper half.
+    MemoryCopy(memories, to, from, len);
+    MemoryFill(memory, to, byte, len);
+    /// The memory, and the data segment in the upper half.
+    MemoryInit(memory_data, to, from, len);
+    DataDrop(data);
+    /// A reference to a function as its address, any other zero-extended.
+    TableGrow(table, init, delta) -> old;
+    TableFill(table, at, value, len);
+    TableCopy(tables, to, from, len);
+    /// The table, and the element segment in the upper half.
+    TableInit(table_elem, to, from, len);
+    ElemDrop(elem);
+    RefFunc(func) -> func_ref;
+    /// Whether the first canonical type is a subtype of the second.
+    IsSubtype(sub, sup) -> yes;
+    /// `memory.atomic.notify`.
+    Notify(memory, index, offset, count) -> woken;
+    /// `memory.atomic.wait32`.
+    Wait32(memory, index, offset, expected, timeout) -> outcome;
+    /// `memory.atomic.wait64`.
+    Wait64(memory, index, offset, expected, timeout) -> outcome;
+    /// A structure of a canonical type and of so many bytes, all zero but for the header.
+    StructNew(type_id, bytes) -> object;
+    /// An array of zeros. `kind` is a `FieldKind`.
+    ArrayNew(type_id, kind, len) -> object;
+    /// `kind` in the upper half of `type_id`; `from`, `len`.
+    ArrayNewData(type_id_kind, data, from, len) -> object;
+    ArrayNewElem(type_id_kind, elem, from, len) -> object;
+    /// `kind` in the upper half of `array`; the data segment in the upper half of `to`.
+    ArrayInitData(array_kind, to_data, from, len);
+    ArrayInitElem(array_kind, to_elem, from, len);
+    /// `kind` in the upper half of `array`; the value as it stands in one or two cells.
+    ArrayFill(array_kind, to, low, high, len);
+    /// `kind` in the upper half of `array`.
+    ArrayCopy(array_kind, to, source, from, len);
+    /// Whether a reference of the `any`, `extern` or `exn` family is of a target: `nullable` in bit 32, the
+    /// heap type in the lower half as `HeapCode` says, the canonical type for concrete ones.
+    RefIs(reference, heap, type_id) -> yes;
+    /// The same for references to functions.
+    FuncIs(reference, heap, type_id) -> yes;
+    FuncNumber(func_ref) -> number;
+    FuncOfNumber(number) -> func_ref;
+    /// An exception of a tag (its index), of so many bytes.
+    ExnNew(tag, bytes) -> object;
+    /// Never returns.
+    Throw(exception);
+}
+
+/// The addresses of all built-ins, by number.
+pub fn builtin_table() -> *const usize {
+    std::ptr::null()
+}
