@@ -194,7 +194,7 @@ impl DecodeError {
         match self.inner.text {
             None => format!("{head} at offset {offset:#x}: {message}"),
             Some(InText { position: Some((line, column)) }) => {
-                format!("{head} at line {line}, column {column}: {message}")
+                format!("{head} at line {line}, column {column} (offset {offset:#x}): {message}")
             }
             Some(InText { position: None }) => {
                 format!("{head} at offset {offset:#x} of its binary form: {message}")

@@ -367,7 +367,7 @@ fn text_errors_have_a_line_and_a_column() {
         assert_eq!(error.kind(), DecodeErrorKind::Invalid);
         assert!(error.offset().is_some());
         assert_eq!(error.text_position(), Some((line, column)), "{wrong}: {error}");
-        let head = format!("invalid module at line {line}, column {column}: ");
+        let head = format!("invalid module at line {line}, column {column} (offset 0x");
         assert!(error.to_string().starts_with(&head), "{error}");
     }
     let outside = text("(module (global i32 (i64.const 1)))").expect_err("another type");
