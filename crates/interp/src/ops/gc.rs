@@ -14,7 +14,7 @@ use crate::gc_type::GcType;
 use crate::ops::call::trap_code;
 use crate::ops::fields::object;
 use crate::ops::refs::{get, set, window};
-use crate::ops::slow::note_exit;
+use crate::ops::slow::{note_exit, works};
 use crate::state::{Handler, Next, Op, State, cold_handler, handler};
 
 /// Operands of an instruction that makes a structure, or an array, from a run of cells and a run of references.
@@ -258,48 +258,6 @@ impl Op for StructNewSlow {
 }
 /// A structure of few fields: [`SmallNewOps`].
 pub(crate) const STRUCT_NEW_SLOW: Handler = cold_handler::<StructNewSlow>();
-
-macro_rules! works {
-    ($( $(#[$doc:meta])* $name:ident, $constant:ident, $ops:ty, |$s:ident, $o:ident| $body:block )*) => {$(
-        struct $name;
-        impl $name {
-            unsafe fn attempt($s: State) -> Result<(), TrapCode> {
-                // SAFETY: the instruction was emitted with these operands, whose slots belong to the
-                // frame and to the window, and whose types and segments are those of the instance's module.
-                unsafe {
-                    note_exit(&$s);
-                    let $o = $s.operands::<$ops>();
-                    $body
-                }
-            }
-
-            /// The work, in a frame of its own. Returns 0 or the number of a trap code.
-            #[inline(never)]
-            unsafe fn work(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
-                // SAFETY: as in `attempt`.
-                match unsafe { Self::attempt(State::without_accumulators(ip, fp, vm)) } {
-                    Ok(()) => 0,
-                    Err(code) => code as u64,
-                }
-            }
-        }
-        impl Op for $name {
-            #[inline(always)]
-            unsafe fn exec(s: State) -> Next {
-                // SAFETY: as in `work`.
-                unsafe {
-                    let status = Self::work(s.ip, s.fp, s.vm);
-                    if status != 0 {
-                        return Next::Trap(s, trap_code(status as u32));
-                    }
-                }
-                s.after::<$ops>()
-            }
-        }
-        $(#[$doc])*
-        pub(crate) static $constant: Handler = handler::<$name>();
-    )*};
-}
 
 /// An operand that is a number.
 unsafe fn number(s: &State, slot: u16) -> u32 {
