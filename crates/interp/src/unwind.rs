@@ -9,16 +9,13 @@
 //! [`TrapCode::UncaughtException`]; no other trap is ever caught. The work is proportional to frames
 //! and clauses looked at, is paid for in fuel, and can be interrupted.
 
-use std::sync::atomic::Ordering;
-
 use palisade_core::TrapCode;
 use palisade_vm::builtins::gc;
 use palisade_vm::gc::layout::FieldKind;
-use palisade_vm::layout::{VmCtx, VmRef, VmStoreCtx};
+use palisade_vm::layout::{Interrupts, VmCtx, VmRef, VmStoreCtx};
 
 use crate::code::InterpModule;
 use crate::handlers::{Clause, NONE};
-use crate::ops::call::trap_code;
 use crate::state::State;
 use crate::trace::Frame;
 
@@ -76,7 +73,7 @@ unsafe fn search(
     unsafe {
         let mut frame = Frame::left(ctx);
         let (mut window, mut depth) = ((*ctx).ref_fp, 0);
-        let interrupts = (*frame.vm).interrupts;
+        let interrupts = &*(*frame.vm).interrupts;
         let tag = gc::exn_tag(frame.vm, (*ctx).pending_exn);
         loop {
             let module = InterpModule::of(frame.vm).ok_or(TrapCode::Internal)?;
@@ -107,16 +104,9 @@ unsafe fn search(
 }
 
 /// Counts a step, and looks at whether the guest is to be stopped now and then.
-unsafe fn step(
-    work: &mut u64,
-    interrupts: *const palisade_vm::layout::Interrupts,
-) -> Result<(), TrapCode> {
+fn step(work: &mut u64, interrupts: &Interrupts) -> Result<(), TrapCode> {
     if work.is_multiple_of(POLL_INTERVAL) {
-        // SAFETY: the interrupts live as long as the store.
-        let reason = unsafe { (*interrupts).reason.load(Ordering::Relaxed) };
-        if reason != 0 {
-            return Err(trap_code(reason));
-        }
+        interrupts.poll()?;
     }
     *work += 1;
     Ok(())

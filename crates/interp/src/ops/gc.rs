@@ -7,7 +7,7 @@
 
 use palisade_core::{TrapCode, TypeId};
 use palisade_vm::builtins::gc;
-use palisade_vm::gc::layout::{ELEMENTS, FieldKind, FieldLayout, ObjectLayout};
+use palisade_vm::gc::layout::{ELEMENTS, FieldKind, FieldLayout, ObjectLayout, StructLayout};
 use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmRef};
 
 use crate::gc_type::GcType;
@@ -181,6 +181,26 @@ fn at_start(kind: FieldKind, slot: u16) -> FieldInit {
     FieldInit { slot, offset: 0, from: InitFrom::slot(kind), imm: 0 }
 }
 
+/// Sets all fields of an object from a run of cells and a run of references.
+pub(super) unsafe fn init_fields(
+    s: &State,
+    made: VmRef,
+    layout: &StructLayout,
+    mut cell: u16,
+    mut reference: u16,
+) -> Result<(), TrapCode> {
+    // SAFETY: the object has this layout, and values of its fields' types stand in the slots.
+    unsafe {
+        let object = object(s, made);
+        for &FieldLayout { offset, kind } in &layout.fields {
+            let next = if kind == FieldKind::Ref { &mut reference } else { &mut cell };
+            init_any(s, object.add(offset as usize), at_start(kind, *next))?;
+            *next += if kind == FieldKind::B16 { 2 } else { 1 };
+        }
+    }
+    Ok(())
+}
+
 /// A structure of few fields, none of them a function, in the next free place.
 struct StructNew;
 impl Op for StructNew {
@@ -286,13 +306,7 @@ works! {
         let ty = &*o.ty;
         let ObjectLayout::Struct(layout) = &ty.layout else { return Err(TrapCode::Internal) };
         let made = gc::struct_new(s.vm, ty.id, layout.size, u32::from(o.live))?;
-        let object = object(&s, made);
-        let (mut cell, mut reference) = (o.cells, o.refs);
-        for &FieldLayout { offset, kind } in &layout.fields {
-            let next = if kind == FieldKind::Ref { &mut reference } else { &mut cell };
-            init_any(&s, object.add(offset as usize), at_start(kind, *next))?;
-            *next += if kind == FieldKind::B16 { 2 } else { 1 };
-        }
+        init_fields(&s, made, layout, o.cells, o.refs)?;
         set(&s, o.d, made);
         Ok(())
     }
