@@ -9,7 +9,7 @@ use palisade_module::wasmparser::{MemArg, Operator};
 use crate::code::Ty;
 use crate::ops::arith::{DestPair, Slots};
 use crate::ops::control::{GlobalOps, SelectOps};
-use crate::ops::memory::{MemOps, MemOpsWide};
+use crate::ops::memory::{FarOps, MemOps, MemOpsWide};
 use crate::ops::simd as ops;
 use crate::ops::simd::lanes::{self, ShuffleOps, VecConstOps};
 use crate::ops::simd::memory::{self, Far, LaneOps, LanePlace, VecLoadIdx as L};
@@ -213,7 +213,6 @@ impl Translator<'_> {
     }
 
     fn vec_const(&mut self, value: V128) -> Result<()> {
-        let value = value.u64x2();
         self.emit_vec(lanes::CONST, |d| VecConstOps { handler: 0, d, pad: [0; 3], value })
     }
 
@@ -296,23 +295,18 @@ impl Translator<'_> {
         let (entry, pending) = self.pop()?;
         if !self.is_near(memarg)? {
             let a = self.in_slot(entry, pending);
-            let d = self.push_vec()?;
-            let (operands, far) = self.far(memarg, d, a)?;
-            let at = self.emit_marked(kind.far(far.memory64), operands);
-            self.made_vec(at, d);
-            return Ok(());
+            let (operands, far) = self.far(memarg, 0, a)?;
+            return self.make_vec_marked(kind.far(far.memory64), |d| FarOps { d, ..operands });
         }
         let Address { form, a, b, shift, imm, offset } =
             self.address(entry, pending, memarg.offset);
-        let d = self.push_vec()?;
         let handler = kind.handler(form);
-        let at = if form.wide() {
-            self.emit_marked(handler, MemOpsWide { handler: 0, d, a, offset, b, shift, imm })
+        if form.wide() {
+            let operands = |d| MemOpsWide { handler: 0, d, a, offset, b, shift, imm };
+            self.make_vec_marked(handler, operands)
         } else {
-            self.emit_marked(handler, MemOps { handler: 0, d, a, offset })
-        };
-        self.made_vec(at, d);
-        Ok(())
+            self.make_vec_marked(handler, |d| MemOps { handler: 0, d, a, offset })
+        }
     }
 
     fn store_vec(&mut self, memarg: &MemArg) -> Result<()> {
