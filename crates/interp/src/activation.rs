@@ -10,7 +10,7 @@ use crate::code::{Glue, InterpModule, code_word};
 use crate::ops::call::{HEADER_CELLS, code_of, signature_of, trap_code};
 use crate::ops::control::{BR_TEST, BranchOps, HALT};
 use crate::state::{Next, Op, State, handler, run};
-use crate::trace::{self, TrapInfo};
+use crate::trace::{self, Frame, TrapInfo};
 use crate::unwind::unwind;
 
 /// Calls a function with the arguments in `cells`, in signature order; its results replace them.
@@ -155,8 +155,7 @@ unsafe fn enter(
         }
         if status != 0 {
             let code = trap_code(status as u32);
-            let (frames, omitted) =
-                trace::frames((*ctx).exit_ip, (*ctx).exit_fp, (*ctx).exit_vmctx);
+            let (frames, omitted) = trace::frames(Frame::left(ctx));
             return Err(TrapInfo { code, frames, omitted });
         }
         let count = signature.result_cells as usize + signature.ref_results as usize;

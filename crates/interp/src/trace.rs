@@ -2,7 +2,7 @@
 
 use palisade_core::TrapCode;
 use palisade_module::FuncIdx;
-use palisade_vm::layout::{Cell, VmCtx};
+use palisade_vm::layout::{Cell, VmCtx, VmStoreCtx};
 
 use crate::code::{Glue, InterpModule};
 
@@ -32,58 +32,87 @@ pub struct FrameInfo {
     pub offset: u32,
 }
 
-/// The frames from `fp` outwards.
+/// A frame of an activation, while frames are walked.
+#[derive(Copy, Clone)]
+pub(crate) struct Frame {
+    /// An address inside of the instruction that is being executed.
+    pub(crate) ip: *const u8,
+    pub(crate) fp: *mut Cell,
+    pub(crate) vm: *mut VmCtx,
+}
+
+impl Frame {
+    /// The innermost frame of the activation that was left last.
+    ///
+    /// # Safety
+    ///
+    /// `ctx` is live.
+    pub(crate) unsafe fn left(ctx: *const VmStoreCtx) -> Self {
+        // SAFETY: passed on to the caller.
+        unsafe { Self { ip: (*ctx).exit_ip, fp: (*ctx).exit_fp, vm: (*ctx).exit_vmctx } }
+    }
+
+    /// The frame that called this one, which is of a function of `module` with its header in slot `header`;
+    /// `None` at the end of the activation.
+    ///
+    /// # Safety
+    ///
+    /// The frame is in place, and its function's code says that its header stands there.
+    pub(crate) unsafe fn caller(mut self, module: &InterpModule, header: u32) -> Option<Self> {
+        // SAFETY: a header that returns to a bridge names it as the caller's frame.
+        let ret = unsafe {
+            let header = self.fp.add(header as usize);
+            let (ret, fp) = (header.read(), header.add(1).read() as *mut Cell);
+            if ret == Glue::get(module.tail_calls()).bridge_code() as u64 {
+                self.fp = fp.add(1).read() as *mut Cell;
+                self.vm = fp.add(2).read() as *mut VmCtx;
+                fp.read()
+            } else {
+                self.fp = fp;
+                ret
+            }
+        };
+        if [false, true].iter().any(|&dispatch| ret == Glue::get(dispatch).halt_code() as u64) {
+            return None;
+        }
+        // The call stands right before the address that it returns to.
+        self.ip = (ret - 1) as *const u8;
+        Some(self)
+    }
+}
+
+/// The frames from `frame` outwards.
 ///
 /// # Safety
 ///
-/// `ip`, `fp` and `vm` describe an instruction that an activation was left at, and its frames are
-/// still in place.
-pub(crate) unsafe fn frames(
-    mut ip: *const u8,
-    mut fp: *mut Cell,
-    mut vm: *mut VmCtx,
-) -> (Vec<FrameInfo>, u64) {
+/// `frame` says at which instruction an activation was left, and its frames are still in place.
+pub(crate) unsafe fn frames(mut frame: Frame) -> (Vec<FrameInfo>, u64) {
     let mut first = Vec::new();
     let mut last = std::collections::VecDeque::new();
     let mut omitted = 0;
-    while !fp.is_null() && !vm.is_null() {
+    while !frame.fp.is_null() && !frame.vm.is_null() {
         // SAFETY: `vm` is the context of a live instance.
-        let Some(module) = (unsafe { InterpModule::of(vm) }) else { break };
-        let Some(place) = module.locate(ip as usize) else { break };
-        let frame = FrameInfo {
+        let Some(module) = (unsafe { InterpModule::of(frame.vm) }) else { break };
+        let Some(place) = module.locate(frame.ip as usize) else { break };
+        let info = FrameInfo {
             // SAFETY: as above.
-            instance: unsafe { (*vm).instance_index },
+            instance: unsafe { (*frame.vm).instance_index },
             func: module.func_idx(place.defined),
             offset: place.offset,
         };
         if first.len() < MAX_FRAMES / 2 {
-            first.push(frame);
+            first.push(info);
         } else {
             if last.len() == MAX_FRAMES / 2 {
                 last.pop_front();
                 omitted += 1;
             }
-            last.push_back(frame);
+            last.push_back(info);
         }
-        let glue = Glue::get(module.tail_calls());
-        // SAFETY: each frame has its header where its code says; a header that returns to a
-        // bridge names it as the caller's frame.
-        unsafe {
-            let header = fp.add(place.header as usize);
-            let (mut ret, mut caller) = (header.read(), header.add(1).read() as *mut Cell);
-            if ret == glue.bridge_code() as u64 {
-                ret = caller.read();
-                vm = caller.add(2).read() as *mut VmCtx;
-                caller = caller.add(1).read() as *mut Cell;
-            }
-            if ret == Glue::get(false).halt_code() as u64
-                || ret == Glue::get(true).halt_code() as u64
-            {
-                break;
-            }
-            // The call stands right before the address that it returns to.
-            ip = (ret - 1) as *const u8;
-            fp = caller;
+        // SAFETY: the frame has its header where its code says.
+        match unsafe { frame.caller(module, place.header) } {
+            Some(outer) => frame = outer,
+            None => break,
         }
     }
     first.extend(last);

@@ -20,13 +20,13 @@ use palisade_vm::sys::host_stack;
 pub use palisade_vm::{GcStats, InterruptHandle, Refusal, Resource};
 use palisade_vm::{InstanceId, ResourceLimiter, StoreConfig, StoreInner, VmError};
 
+use crate::defined_type::DefinedType;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::func::Func;
 use crate::host::HostDef;
 use crate::limits::DataLimiter;
 use crate::module::Module;
-use crate::types::DefinedType;
 
 /// The number of a store. No two stores of one process have the same.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]

@@ -33,12 +33,12 @@ use crate::ops::arith::{BinIdx, FormIdx, Slots};
 use crate::ops::call::HEADER_CELLS;
 use crate::ops::control::{FUEL, NumberOps, ZERO, ZERO_FIXED};
 use crate::ops::refs;
-use crate::state::Handler;
+use crate::state::{Handler, VecHandler};
 
 use control::Frame;
 use emit::{At, Emitter};
 use exceptions::Try;
-use gc::{Asked, MadeRef};
+use gc::Asked;
 use stack::Stack;
 
 /// Why a translation stopped.
@@ -114,6 +114,18 @@ struct Copied {
     from: u16,
 }
 
+/// An instruction that made a reference or a vector, and can still put it elsewhere.
+#[derive(Copy, Clone)]
+struct Made {
+    at: At,
+    end: At,
+    ty: Ty,
+    /// The slot that its result goes to.
+    slot: u32,
+    /// The operation that a sum with the result becomes, and the two factors.
+    product: Option<(VecHandler, u16, u16)>,
+}
+
 struct Local {
     ty: Ty,
     slot: u32,
@@ -135,8 +147,8 @@ struct Translator<'m> {
     last: [Option<Last>; 3],
     /// The newest instruction, if it is a copy that may be taken back.
     copied: Option<Copied>,
-    /// The newest instruction that made a reference.
-    made: Option<MadeRef>,
+    /// The newest instruction, if it made a reference or a vector.
+    made: Option<Made>,
     /// The newest instruction, if it asked about references.
     asked: Option<Asked>,
     with_refs: bool,
