@@ -82,13 +82,13 @@ impl Translator<'_, '_> {
             Operator::BrTable { targets } => self.branch_table(targets)?,
             Operator::BrOnNull { relative_depth } => {
                 let reference = self.pop_operand()?;
-                let null = self.b.ins().icmp_imm(IntCC::Equal, reference.value, 0);
+                let null = self.b.ins().icmp_imm_s(IntCC::Equal, reference.value, 0);
                 self.branch_if(null, *relative_depth)?;
                 self.stack.push(reference);
             }
             Operator::BrOnNonNull { relative_depth } => {
                 let reference = self.pop_operand()?;
-                let there = self.b.ins().icmp_imm(IntCC::NotEqual, reference.value, 0);
+                let there = self.b.ins().icmp_imm_s(IntCC::NotEqual, reference.value, 0);
                 self.stack.push(reference);
                 self.branch_if(there, *relative_depth)?;
                 self.pop()?;

@@ -61,7 +61,7 @@ impl Translator<'_, '_> {
         }
         if self.env.options.depth {
             let left = self.change_depth(-1);
-            let over = self.b.ins().icmp_imm(IntCC::SignedLessThan, left, 0);
+            let over = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
             self.trap_if(over, TrapCode::CallDepthExceeded);
         }
         if self.env.options.fuel {
@@ -82,7 +82,7 @@ impl Translator<'_, '_> {
         let store = self.store_ctx();
         let offset = std::mem::offset_of!(VmStoreCtx, depth_left);
         let left = self.field(types::I64, store, offset);
-        let left = self.b.ins().iadd_imm(left, by);
+        let left = self.b.ins().iadd_imm_s(left, by);
         self.set_field(store, offset, left);
         left
     }
@@ -110,7 +110,7 @@ impl Translator<'_, '_> {
             self.b.def_var(fuel, left);
             let store = self.store_ctx();
             self.set_field(store, std::mem::offset_of!(VmStoreCtx, fuel), left);
-            let over = self.b.ins().icmp_imm(IntCC::SignedLessThan, left, 0);
+            let over = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
             self.trap_if(over, TrapCode::OutOfFuel);
         }
     }

@@ -7,13 +7,22 @@
 //! Invariants: every value of kind [`Kind::Ref`] on the stack, in a local or in a block's parameter is known
 //! to the collector; what stands in the store's fuel is exact wherever somebody could look (see `fuel`).
 
+mod atomic;
+mod calls;
 mod control;
+mod exceptions;
+mod fuel;
+mod gc;
+mod memory;
+mod numeric;
+mod simd;
+mod tables;
+mod values;
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{
-    self, AbiParam, Block, Function, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc, TrapCode as ClifTrap,
-    Type, Value, types,
+    AbiParam, Block, Function, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc,
+    TrapCode as ClifTrap, Type, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -186,7 +195,9 @@ pub(crate) fn function(
     defined: u32,
 ) -> Result<()> {
     let info = env.info;
-    let Some(body) = info.bodies.get(defined as usize) else { return invalid("an unknown function") };
+    let Some(body) = info.bodies.get(defined as usize) else {
+        return invalid("an unknown function");
+    };
     let range = body.range.clone();
     let Some(bytes) = info.bytes.get(range.clone()) else { return invalid("an unknown body") };
     let body = FunctionBody::new(BinaryReader::new(bytes, range.start as u64));
@@ -395,7 +406,11 @@ impl Translator<'_, '_> {
             H::Abstract { .. } => Kind::Ref,
             H::Concrete(index) | H::Exact(index) => {
                 let id = index.as_module_index().and_then(|i| self.env.info.types.get(i as usize));
-                if id.is_some_and(|&id| self.env.types.is_func(id)) { Kind::Func } else { Kind::Ref }
+                if id.is_some_and(|&id| self.env.types.is_func(id)) {
+                    Kind::Func
+                } else {
+                    Kind::Ref
+                }
             }
         }
     }
@@ -494,7 +509,12 @@ impl Translator<'_, '_> {
     }
 
     /// The signature of a built-in with so many numbers beside the context.
-    pub(crate) fn builtin_signature(&mut self, params: usize, returns: bool, conv: CallConv) -> SigRef {
+    pub(crate) fn builtin_signature(
+        &mut self,
+        params: usize,
+        returns: bool,
+        conv: CallConv,
+    ) -> SigRef {
         // The convention follows from neither number, but those that may throw are few.
         let key = (params + if conv == CallConv::Tail { 100 } else { 0 }, returns);
         if let Some(&known) = self.builtin_signatures.get(&key) {
@@ -532,10 +552,10 @@ impl Translator<'_, '_> {
         if !self.env.options.polls {
             return;
         }
-        let region = self.constant_field(types::I64, self.vmctx, std::mem::offset_of!(VmCtx, poll) as u32);
-        let flags = MemFlagsData::new()
-            .with_aligned()
-            .with_trap_code(Some(ClifTrap::unwrap_user(POLL)));
+        let region =
+            self.constant_field(types::I64, self.vmctx, std::mem::offset_of!(VmCtx, poll) as u32);
+        let flags =
+            MemFlagsData::new().with_aligned().with_trap_code(Some(ClifTrap::unwrap_user(POLL)));
         let offset = (self.polls * 4) % POLL_BYTES;
         self.polls += 1;
         self.b.ins().load(types::I32, flags, region, Offset32::new(offset as i32));

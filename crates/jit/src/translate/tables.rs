@@ -1,0 +1,12 @@
+//! Operators of this family.
+
+use palisade_module::wasmparser::Operator;
+
+use super::{Result, Translator};
+
+impl Translator<'_, '_> {
+    /// Translates an operator of this family.
+    pub(super) fn tables(&mut self, _op: &Operator<'_>) -> Result<bool> {
+        Ok(false)
+    }
+}
