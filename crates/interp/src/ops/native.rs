@@ -44,7 +44,8 @@ pub(crate) struct TierOps {
     pub(crate) which: u32,
     /// The offset of the loop in the module.
     pub(crate) offset: u32,
-    pub(crate) pad: u32,
+    /// The slot of the frame's header.
+    pub(crate) header: u32,
 }
 
 /// What [`call`] and [`turn`] answer when the activation ends, with the store's continuation set.
@@ -343,19 +344,13 @@ impl Op for HotLoop {
         // SAFETY: as in `turn`. The frame's header stands where the function's signature says, and is read
         // before results may overwrite it.
         unsafe {
-            let stub = stub_of(s.ip, s.vm);
-            if stub.is_null() {
-                turn(s.ip, s.fp, s.vm);
-                return s.after::<TierOps>();
-            }
-            let header = s.fp.add((*signature_of(stub)).param_cells as usize);
+            let header = s.fp.add(s.operands::<TierOps>().header as usize);
             let (ret, fp) = (header.read(), header.add(1).read());
             let status = turn(s.ip, s.fp, s.vm);
             if status == STAY {
-                s.reload_memory();
                 return s.after::<TierOps>();
             }
-            s.ip = stub;
+            s.ip = stub_of(s.ip, s.vm);
             after_call(s, status, ret, fp)
         }
     }

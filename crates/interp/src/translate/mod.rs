@@ -309,7 +309,7 @@ impl<'m> Translator<'m> {
         self.loops = Some(Loops { locals, stacks: Vec::new() });
         let counter = self.module.offsets().counter(self.defined);
         let (limit, defined) = (tier.threshold, self.defined);
-        self.emit_marked(COUNT_ENTRY, TierOps { handler: 0, counter, limit, defined, which: 0, offset: 0, pad: 0 });
+        self.emit_marked(COUNT_ENTRY, TierOps { handler: 0, counter, limit, defined, which: 0, offset: 0, header: 0 });
     }
 
     /// Lets the turns of a loop be counted, where that is wanted. All values are in their slots.
@@ -319,7 +319,8 @@ impl<'m> Translator<'m> {
         loops.stacks.push(self.stack.entries.iter().map(|entry| (entry.ty, entry.slot)).collect());
         let counter = self.module.offsets().counter(self.defined);
         let (limit, defined) = (tier.threshold, self.defined);
-        self.emit_marked(COUNT_LOOP, TierOps { handler: 0, counter, limit, defined, which, offset: self.offset, pad: 0 });
+        let header = self.signature.param_cells;
+        self.emit_marked(COUNT_LOOP, TierOps { handler: 0, counter, limit, defined, which, offset: self.offset, header });
     }
 
     /// Translates one operator.
