@@ -172,6 +172,8 @@ pub(crate) struct Translator<'a, 'f> {
     costs: std::vec::IntoIter<u64>,
     /// How many polls there are in this function.
     polls: u32,
+    /// The handlers around the operator at hand.
+    handlers: exceptions::Handlers,
     signatures: std::collections::HashMap<TypeId, SigRef>,
     builtin_signatures: std::collections::HashMap<(usize, bool), SigRef>,
 }
@@ -230,6 +232,7 @@ pub(crate) fn function(
         fuel: None,
         costs: costs.costs.into_iter(),
         polls: 0,
+        handlers: Default::default(),
         signatures: Default::default(),
         builtin_signatures: Default::default(),
     };
