@@ -22,7 +22,6 @@ mod val;
 
 pub use activation::{call, tail_calls_work};
 pub use code::InterpModule;
-pub use trace::{FrameInfo, TrapInfo};
 
 /// How instructions are dispatched.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]

@@ -1,38 +1,11 @@
 //! Backtraces: from where an activation was left back to where it was entered.
 
-use palisade_core::TrapCode;
-use palisade_module::FuncIdx;
 use palisade_vm::layout::{Cell, VmCtx};
+use palisade_vm::native::{Trace, TraceFrame};
 
 use crate::code::{Glue, InterpModule};
 
-/// The most frames that a backtrace keeps: the innermost and the outermost ones.
-const MAX_FRAMES: usize = 200;
-
-/// Why an activation ended, and where.
-#[derive(Clone, Debug)]
-pub struct TrapInfo {
-    /// Why.
-    pub code: TrapCode,
-    /// The frames of Wasm that were active, innermost first. Of very many, only the first and the
-    /// last are kept.
-    pub frames: Vec<FrameInfo>,
-    /// How many frames were left out behind the first half of `frames`.
-    pub omitted: u64,
-}
-
-/// A frame of a backtrace.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct FrameInfo {
-    /// The number of the instance in its store.
-    pub instance: u32,
-    /// The function, in its module's index space.
-    pub func: FuncIdx,
-    /// The offset of the operator in the module's bytes.
-    pub offset: u32,
-}
-
-/// The frames from `fp` outwards.
+/// Adds the frames from `fp` outwards to a backtrace.
 ///
 /// # Safety
 ///
@@ -42,28 +15,15 @@ pub(crate) unsafe fn frames(
     mut ip: *const u8,
     mut fp: *mut Cell,
     mut vm: *mut VmCtx,
-) -> (Vec<FrameInfo>, u64) {
-    let mut first = Vec::new();
-    let mut last = std::collections::VecDeque::new();
-    let mut omitted = 0;
+    trace: &mut Trace,
+) {
     while !fp.is_null() && !vm.is_null() {
         // SAFETY: `vm` is the context of a live instance.
         let Some(module) = (unsafe { InterpModule::of(vm) }) else { break };
         let Some(place) = module.locate(ip as usize) else { break };
-        let frame = FrameInfo {
-            // SAFETY: as above.
-            instance: unsafe { (*vm).instance_index },
-            func: module.func_idx(place.defined),
-            offset: place.offset,
-        };
-        if first.len() < MAX_FRAMES / 2 {
-            first.push(frame);
-        } else {
-            if last.len() == MAX_FRAMES / 2 {
-                last.pop_front();
-                omitted += 1;
-            }
-            last.push_back(frame);
+        if place.is_frame {
+            let (module, func) = (module.shared_info().clone(), module.func_idx(place.defined));
+            trace.push(TraceFrame { module, func, offset: place.offset });
         }
         let glue = Glue::get(module.tail_calls());
         // SAFETY: each frame has its header where its code says; a header that returns to a
@@ -86,6 +46,4 @@ pub(crate) unsafe fn frames(
             fp = caller;
         }
     }
-    first.extend(last);
-    (first, omitted)
 }
