@@ -512,12 +512,12 @@ impl InterpModule {
             let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize)?;
             let header = self.signature(*id)?.param_cells;
             let offset = self.info.bodies.get(defined as usize)?.range.start as u32;
-            return Some(Place { defined, header, offset });
+            return Some(Place { defined, header, offset, is_frame: true });
         }
         let (code, defined, within) = self.code_at(ip)?;
         let mark = code.marks.partition_point(|&(at, _)| at <= within);
         let offset = mark.checked_sub(1).and_then(|i| code.marks.get(i)).map_or(0, |m| m.1);
-        Some(Place { defined, header: code.header, offset })
+        Some(Place { defined, header: code.header, offset, is_frame: true })
     }
 
     /// The translated function that a code address belongs to, its index among the defined ones, and
@@ -538,6 +538,11 @@ impl InterpModule {
     /// How exceptions of a tag look, by the tag's index.
     pub(crate) fn exception(&self, tag: u32) -> Option<&StructLayout> {
         self.exceptions.get(self.info.tags.get(tag as usize)?)
+    }
+
+    /// The module, to be kept.
+    pub(crate) fn shared_info(&self) -> &Arc<ModuleInfo> {
+        &self.info
     }
 
     /// The index of a defined function among all functions.
@@ -563,6 +568,8 @@ pub(crate) struct Place {
     pub(crate) header: u32,
     /// The offset in the module.
     pub(crate) offset: u32,
+    /// Whether it belongs to a frame of Wasm, and not to something that leads to another engine.
+    pub(crate) is_frame: bool,
 }
 
 /// The word that begins an instruction, for a dispatcher.

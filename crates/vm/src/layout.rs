@@ -132,6 +132,24 @@ pub struct NativeState {
     pub resume_payload: usize,
     /// The innermost entry into machine code, on the host's stack.
     pub segment: *mut crate::native::Segment,
+    /// Where machine code of the store's engine lives.
+    pub registry: *const crate::native::CodeRegistry,
+    /// What other threads write to.
+    pub interrupts: *const Interrupts,
+    /// Where the guard below the machine stack begins; 0 until there is a stack.
+    pub stack_guard: usize,
+    /// The lowest address of the machine stack.
+    pub stack_low: usize,
+    /// One past the highest address of the machine stack.
+    pub stack_high: usize,
+    /// Where the poll region begins.
+    pub poll: usize,
+    /// Where linear memories are, inaccessible parts and all: start and end of each, of which accesses may fault.
+    pub ranges: *const (usize, usize),
+    /// How many there are.
+    pub range_count: usize,
+    /// The same for the heap of objects.
+    pub heap_range: (usize, usize),
 }
 
 /// The address at which a function is entered by machine code, and what it is given as its context there.
@@ -192,6 +210,15 @@ impl NativeState {
         resume_fp: std::ptr::null_mut(),
         resume_payload: 0,
         segment: std::ptr::null_mut(),
+        registry: std::ptr::null(),
+        interrupts: std::ptr::null(),
+        stack_guard: 0,
+        stack_low: 0,
+        stack_high: 0,
+        poll: 0,
+        ranges: std::ptr::null(),
+        range_count: 0,
+        heap_range: (0, 0),
     };
 }
 
