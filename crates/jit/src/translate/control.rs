@@ -249,7 +249,7 @@ impl Translator<'_, '_> {
         }
         let Some(mut frame) = self.frames.pop() else { return invalid("the end of nothing") };
         if let Some(outer) = frame.outer_handlers {
-            self.end_try(outer);
+            self.end_try(outer)?;
         }
         if let Construct::If(Some((block, saved))) = &frame.construct {
             // No other arm: its parameters are its results.
@@ -338,7 +338,7 @@ impl Translator<'_, '_> {
     pub(crate) fn branch_if(&mut self, condition: Value, depth: u32) -> Result<()> {
         let hint = self.env.info.branch_hint(
             palisade_module::FuncIdx(self.env.info.imported_funcs + self.defined),
-            self.offset,
+            self.offset - self.body_start,
         );
         let (target, args) = if self.is_return(depth) {
             (self.b.create_block(), Vec::new())
