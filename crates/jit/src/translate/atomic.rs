@@ -7,10 +7,11 @@
 
 use cranelift_codegen::ir::types::{I8, I16, I32, I64};
 use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, MemFlagsData, Type, Value};
-use palisade_module::wasmparser::{MemArg, MemArgTarget, Operator};
+use palisade_module::wasmparser::{MemArg, Operator};
 use palisade_vm::native::Builtin;
 
-use super::{Kind, Result, Translator, invalid};
+use super::bounds::memory_of;
+use super::{Kind, Result, Translator};
 
 /// An access: how wide it is, where, and what stands on the operand stack.
 type Access<'m> = (Type, &'m MemArg, Kind);
@@ -42,15 +43,11 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// Pops an index and gives the address of an access, as one number: atomic instructions take no offset.
+    /// Pops an index and gives the address of an access.
     fn atomic_address(&mut self, ty: Type, memarg: &MemArg) -> Result<(MemFlagsData, Value)> {
         let index = self.pop()?;
         let address = self.aligned_address(index, memarg, ty.bytes())?;
-        let at = match address.offset {
-            0 => address.base,
-            offset => self.b.ins().iadd_imm_s(address.base, i64::from(offset)),
-        };
-        Ok((address.flags, at))
+        Ok((address.flags, address.base))
     }
 
     /// The low bits of an operand.
@@ -100,9 +97,7 @@ impl Translator<'_, '_> {
 
     /// Waiting and notifying: an index and `operands` more numbers are popped, an `i32` is pushed.
     fn parking(&mut self, builtin: Builtin, operands: usize, memarg: &MemArg) -> Result<bool> {
-        let MemArgTarget::Memory(memory) = memarg.target else {
-            return invalid("waiting in what is no memory");
-        };
+        let memory = memory_of(memarg)?;
         let operands = self.pop_many(operands)?;
         let index = self.pop()?;
         let mut args = vec![self.number(u64::from(memory)), index, self.number(memarg.offset)];
