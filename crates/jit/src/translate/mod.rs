@@ -174,6 +174,7 @@ pub(crate) struct Translator<'a, 'f> {
     polls: u32,
     /// The handlers around the operator at hand.
     handlers: exceptions::Handlers,
+    objects: gc::Objects,
     signatures: std::collections::HashMap<TypeId, SigRef>,
     builtin_signatures: std::collections::HashMap<(usize, bool), SigRef>,
 }
@@ -233,6 +234,7 @@ pub(crate) fn function(
         costs: costs.costs.into_iter(),
         polls: 0,
         handlers: Default::default(),
+        objects: Default::default(),
         signatures: Default::default(),
         builtin_signatures: Default::default(),
     };
