@@ -283,6 +283,9 @@ pub struct VmOffsets {
     pub tags: u32,
     /// `[TypeId; types]`: the canonical type of each type index
     pub type_ids: u32,
+    /// `[u32; defined functions]`: how often function i was entered or its loops turned, as far as an engine
+    /// counts
+    pub counters: u32,
     /// `[NativeEntry; defined functions]`: how machine code enters function i
     pub native: u32,
     /// `[VmFuncRef; functions]`: made on first use (`type_id` 0 and null pointers until then)
@@ -310,6 +313,7 @@ impl VmOffsets {
             globals: array(module.globals.len(), PTR)?,
             tags: array(module.tags.len(), PTR)?,
             type_ids: array(module.types.len(), size_of::<TypeId>())?,
+            counters: array(module.bodies.len(), size_of::<u32>())?,
             native: array(module.bodies.len(), size_of::<NativeEntry>())?,
             func_refs: array(module.funcs.len(), size_of::<VmFuncRef>())?,
             size: array(0, 1)?,
@@ -319,6 +323,11 @@ impl VmOffsets {
     /// The offset of a defined function's code address.
     pub fn code(&self, defined: u32) -> u32 {
         self.code + defined * 8
+    }
+
+    /// The offset of a defined function's counter.
+    pub fn counter(&self, defined: u32) -> u32 {
+        self.counters + defined * size_of::<u32>() as u32
     }
 
     /// The offset of a defined function's [`NativeEntry`].
