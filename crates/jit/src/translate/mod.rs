@@ -187,6 +187,7 @@ pub(crate) struct Translator<'a, 'f> {
     global_region: AliasRegion,
     /// The handlers around the operator at hand.
     handlers: exceptions::Handlers,
+    objects: gc::Objects,
 }
 
 /// The trap code of a load or a check, as Cranelift carries it.
@@ -258,6 +259,7 @@ pub(crate) fn function(
         table_region,
         global_region,
         handlers: exceptions::Handlers::default(),
+        objects: gc::Objects::default(),
     };
     this.parameters(entry, &kinds.params);
     this.declared_locals(&body)?;
