@@ -338,7 +338,7 @@ impl Translator<'_, '_> {
     pub(crate) fn branch_if(&mut self, condition: Value, depth: u32) -> Result<()> {
         let hint = self.env.info.branch_hint(
             palisade_module::FuncIdx(self.env.info.imported_funcs + self.defined),
-            self.offset,
+            self.offset - self.body_start,
         );
         let (target, args) = if self.is_return(depth) {
             (self.b.create_block(), Vec::new())

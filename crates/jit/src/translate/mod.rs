@@ -8,6 +8,7 @@
 //! to the collector; what stands in the store's fuel is exact wherever somebody could look (see `fuel`).
 
 mod atomic;
+pub(crate) mod bounds;
 mod calls;
 mod control;
 mod exceptions;
@@ -19,10 +20,12 @@ mod simd;
 mod tables;
 mod values;
 
+use std::collections::HashMap;
+
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{
-    AbiParam, Block, Function, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc,
-    TrapCode as ClifTrap, Type, Value, types,
+    AbiParam, AliasRegion, AliasRegionData, Block, FuncRef, Function, InstBuilder, MemFlagsData,
+    SigRef, Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -164,6 +167,8 @@ pub(crate) struct Translator<'a, 'f> {
     pub(crate) reachable: bool,
     /// The offset of the operator at hand in the module.
     pub(crate) offset: u32,
+    /// Where the function's body begins in the module.
+    pub(crate) body_start: u32,
     /// The defined function that is translated.
     pub(crate) defined: u32,
     /// What is left of the fuel, where it is consumed.
@@ -172,8 +177,14 @@ pub(crate) struct Translator<'a, 'f> {
     costs: std::vec::IntoIter<u64>,
     /// How many polls there are in this function.
     polls: u32,
-    signatures: std::collections::HashMap<TypeId, SigRef>,
-    builtin_signatures: std::collections::HashMap<(usize, bool), SigRef>,
+    signatures: HashMap<TypeId, SigRef>,
+    builtin_signatures: HashMap<(usize, bool), SigRef>,
+    /// Functions of the batch that were called directly.
+    direct: HashMap<u32, FuncRef>,
+    /// What linear memories, tables and globals have in common with nothing else.
+    memory_region: AliasRegion,
+    table_region: AliasRegion,
+    global_region: AliasRegion,
 }
 
 /// The trap code of a load or a check, as Cranelift carries it.
@@ -206,6 +217,13 @@ pub(crate) fn function(
     let kinds = FuncKinds::of(&env, type_id)?;
     func.signature = kinds.signature();
     let (declared, costs) = fuel::costs(&body)?;
+    let mut region = |user_id, description: &'static str| {
+        let data = AliasRegionData { user_id, description: description.into() };
+        func.dfg.alias_regions.insert(data)
+    };
+    let memory_region = region(1, "linear memory");
+    let table_region = region(2, "tables");
+    let global_region = region(3, "globals");
     let mut b = FunctionBuilder::new(func, context);
     b.set_srcloc(SourceLoc::new(range.start as u32));
     let entry = b.create_block();
@@ -226,12 +244,17 @@ pub(crate) fn function(
         locals: Vec::new(),
         reachable: true,
         offset: range.start as u32,
+        body_start: range.start as u32,
         defined,
         fuel: None,
         costs: costs.costs.into_iter(),
         polls: 0,
-        signatures: Default::default(),
-        builtin_signatures: Default::default(),
+        signatures: HashMap::new(),
+        builtin_signatures: HashMap::new(),
+        direct: HashMap::new(),
+        memory_region,
+        table_region,
+        global_region,
     };
     this.parameters(entry, &kinds.params);
     this.declared_locals(&body)?;
