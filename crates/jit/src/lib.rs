@@ -10,9 +10,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod limits;
+
+mod compiler;
+mod cpu;
 mod error;
+mod link;
 mod options;
 mod translate;
 
+pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
 pub use error::CompileError;
+pub use link::{Linked, link};
 pub use options::{Bounds, Options};
