@@ -79,6 +79,12 @@ builtins! {
     ExnNew(tag, bytes) -> object;
     /// Never returns.
     Throw(exception);
+    /// Calls any function in another engine. For stubs alone: the first argument is the store's context. Never
+    /// returns if the stub was called where machine code was entered: the call is made there.
+    CallInterp(func_ref, cells);
+    /// Calls a host function on behalf of [`crate::layout::NativeState::caller`]. For stubs alone: the first argument is the
+    /// store's context.
+    CallHost(func_ref, cells);
 }
 
 /// The addresses of all built-ins, by number.
