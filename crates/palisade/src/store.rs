@@ -338,6 +338,7 @@ impl StoreOpaque {
                 fuel_enabled: config.consume_fuel,
                 memory_reservation: config.memory_reservation(),
                 gc_stress: config.gc_stress,
+                native: None,
             },
         )
         .map_err(vm_error)?;
@@ -452,6 +453,7 @@ impl StoreOpaque {
         ctx.ref_fp = entry.ref_fp;
         ctx.depth_left = entry.depth_left;
         (ctx.exit_ip, ctx.exit_fp, ctx.exit_vmctx) = entry.exit;
+        self.vm_mut().trace.clear();
         self.vm_mut().poisoned = true;
     }
 

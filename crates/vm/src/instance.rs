@@ -104,7 +104,7 @@ impl Instance {
             let reference = vmctx.byte_add(at).cast::<VmFuncRef>();
             if (*reference).vmctx.is_null() {
                 let host = std::ptr::null();
-                let native = crate::layout::NativeEntry::NONE;
+                let native = self.native_entry(defined_index);
                 reference.write(VmFuncRef { type_id, defined_index, vmctx, host, native });
             }
             reference

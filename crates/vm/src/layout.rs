@@ -134,6 +134,24 @@ pub struct NativeState {
     pub resume_payload: usize,
     /// The innermost entry into machine code, on the host's stack.
     pub segment: *mut crate::native::Segment,
+    /// Where machine code of the store's engine lives.
+    pub registry: *const crate::native::CodeRegistry,
+    /// What other threads write to.
+    pub interrupts: *const Interrupts,
+    /// Where the guard below the machine stack begins; 0 until there is a stack.
+    pub stack_guard: usize,
+    /// The lowest address of the machine stack.
+    pub stack_low: usize,
+    /// One past the highest address of the machine stack.
+    pub stack_high: usize,
+    /// Where the poll region begins.
+    pub poll: usize,
+    /// Where linear memories are, inaccessible parts and all: start and end of each, of which accesses may fault.
+    pub ranges: *const (usize, usize),
+    /// How many there are.
+    pub range_count: usize,
+    /// The same for the heap of objects.
+    pub heap_range: (usize, usize),
 }
 
 /// The address at which a function is entered by machine code, and what it is given as its context there.
@@ -195,6 +213,15 @@ impl NativeState {
         resume_fp: std::ptr::null_mut(),
         resume_payload: 0,
         segment: std::ptr::null_mut(),
+        registry: std::ptr::null(),
+        interrupts: std::ptr::null(),
+        stack_guard: 0,
+        stack_low: 0,
+        stack_high: 0,
+        poll: 0,
+        ranges: std::ptr::null(),
+        range_count: 0,
+        heap_range: (0, 0),
     };
 }
 
@@ -286,6 +313,9 @@ pub struct VmOffsets {
     pub tags: u32,
     /// `[TypeId; types]`: the canonical type of each type index
     pub type_ids: u32,
+    /// `[u32; defined functions]`: how often function i was entered or its loops turned, as far as an engine
+    /// counts
+    pub counters: u32,
     /// `[NativeEntry; defined functions]`: how machine code enters function i
     pub native: u32,
     /// `[VmFuncRef; functions]`: made on first use (`type_id` 0 and null pointers until then)
@@ -313,6 +343,7 @@ impl VmOffsets {
             globals: array(module.globals.len(), PTR)?,
             tags: array(module.tags.len(), PTR)?,
             type_ids: array(module.types.len(), size_of::<TypeId>())?,
+            counters: array(module.bodies.len(), size_of::<u32>())?,
             native: array(module.bodies.len(), size_of::<NativeEntry>())?,
             func_refs: array(module.funcs.len(), size_of::<VmFuncRef>())?,
             size: array(0, 1)?,
@@ -322,6 +353,11 @@ impl VmOffsets {
     /// The offset of a defined function's code address.
     pub fn code(&self, defined: u32) -> u32 {
         self.code + defined * 8
+    }
+
+    /// The offset of a defined function's counter.
+    pub fn counter(&self, defined: u32) -> u32 {
+        self.counters + defined * size_of::<u32>() as u32
     }
 
     /// The offset of a defined function's [`NativeEntry`].

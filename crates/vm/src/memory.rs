@@ -123,6 +123,16 @@ impl Space {
         }
     }
 
+    /// Start and end of all of it, if accesses may fault there; two zeros otherwise.
+    fn reservation(&self) -> (usize, usize) {
+        match self {
+            Self::Reserved { region, .. } => {
+                (region.base() as usize, region.base() as usize + region.len())
+            }
+            Self::Movable { .. } => (0, 0),
+        }
+    }
+
     /// Opens the bytes from `from` to `to` in a space that does not move.
     fn open(&self, from: usize, to: usize) -> io::Result<()> {
         match self {
@@ -339,6 +349,14 @@ impl Memory {
         match self {
             Self::Own { def, .. } => def.as_ptr(),
             Self::Shared(shared) => shared.def.as_ptr(),
+        }
+    }
+
+    /// Start and end of the address space in which accesses of guests may fault; two zeros if there is none.
+    pub(crate) fn reservation(&self) -> (usize, usize) {
+        match self {
+            Self::Own { space, .. } => space.reservation(),
+            Self::Shared(shared) => shared.space.reservation(),
         }
     }
 

@@ -59,6 +59,7 @@ impl StoreInner {
                     self.shared_memories.insert(Arc::as_ptr(shared) as usize, id);
                 }
                 self.memories.push(memory);
+                self.update_ranges();
                 Ok(id)
             }
             Err(error) => {

@@ -249,7 +249,7 @@ impl Translator<'_, '_> {
         }
         let Some(mut frame) = self.frames.pop() else { return invalid("the end of nothing") };
         if let Some(outer) = frame.outer_handlers {
-            self.end_try(outer);
+            self.end_try(outer)?;
         }
         if let Construct::If(Some((block, saved))) = &frame.construct {
             // No other arm: its parameters are its results.

@@ -185,6 +185,9 @@ pub(crate) struct Translator<'a, 'f> {
     memory_region: AliasRegion,
     table_region: AliasRegion,
     global_region: AliasRegion,
+    /// The handlers around the operator at hand.
+    handlers: exceptions::Handlers,
+    objects: gc::Objects,
 }
 
 /// The trap code of a load or a check, as Cranelift carries it.
@@ -216,7 +219,7 @@ pub(crate) fn function(
     let Some(&type_id) = type_id else { return invalid("a function without a type") };
     let kinds = FuncKinds::of(&env, type_id)?;
     func.signature = kinds.signature();
-    let (declared, costs) = fuel::costs(&body)?;
+    let (_, costs) = fuel::costs(&body)?;
     let mut region = |user_id, description: &'static str| {
         let data = AliasRegionData { user_id, description: description.into() };
         func.dfg.alias_regions.insert(data)
@@ -255,10 +258,11 @@ pub(crate) fn function(
         memory_region,
         table_region,
         global_region,
+        handlers: exceptions::Handlers::default(),
+        objects: gc::Objects::default(),
     };
     this.parameters(entry, &kinds.params);
     this.declared_locals(&body)?;
-    let _ = declared;
     this.enter(costs.calls)?;
     this.body(&body)?;
     this.b.seal_all_blocks();
