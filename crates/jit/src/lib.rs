@@ -17,9 +17,11 @@ mod cpu;
 mod error;
 mod link;
 mod options;
+mod stubs;
 mod translate;
 
 pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
 pub use error::CompileError;
 pub use link::{Linked, link};
 pub use options::{Bounds, Options};
+pub use stubs::{StubAddresses, StubKey, Stubs};
