@@ -32,6 +32,10 @@ pub const CODE_BYTES: u64 = 32 << 20;
 /// The machine code of a batch: so that calls inside it reach, and that offsets fit 32 bits with room.
 pub const BATCH_BYTES: u64 = 1 << 30;
 
+/// The stubs of an engine, which stay as long as it does: so that one who registers signatures without end is
+/// told no, and does not use up the room for code.
+pub const STUB_BYTES: u64 = 256 << 20;
+
 /// Says no where there is too much of something.
 pub(crate) fn check(what: &'static str, limit: u64, found: u64) -> Result<(), CompileError> {
     if found <= limit { Ok(()) } else { Err(CompileError::Limit { what, limit, found }) }

@@ -111,6 +111,8 @@ pub struct VmStoreCtx {
 #[repr(C)]
 #[derive(Debug)]
 pub struct NativeState {
+    /// The addresses of the built-ins, as in every [`VmCtx`]: for stubs of host functions, which have none.
+    pub builtins: *const usize,
     /// The stack pointer of the host's stack at the innermost entry: host code runs below it.
     pub host_sp: *mut u8,
     /// The frame pointer of where machine code was left: of a built-in's wrapper, or of the function
@@ -202,6 +204,7 @@ impl NativeEntry {
 impl NativeState {
     /// Nothing was entered yet.
     pub const NEW: Self = Self {
+        builtins: std::ptr::null(),
         host_sp: std::ptr::null_mut(),
         exit_fp: std::ptr::null_mut(),
         exit_pc: 0,

@@ -179,7 +179,10 @@ impl StoreInner {
             exit_vmctx: std::ptr::null_mut(),
             host_stack_limit: 0,
             store: std::ptr::null_mut(),
-            native: crate::layout::NativeState::NEW,
+            native: crate::layout::NativeState {
+                builtins: crate::native::builtin_table(),
+                ..crate::layout::NativeState::NEW
+            },
         });
         let empty_memory = Owned::new(VmMemoryDef {
             base: std::ptr::NonNull::<u64>::dangling().as_ptr().cast(),
