@@ -22,7 +22,8 @@ use palisade_vm::native::Builtin;
 use super::{FuncKinds, Kind, Result, Translator, invalid};
 use crate::error::CompileError;
 
-/// The most clauses that a function's calls may have around them, all calls taken together: each is an edge.
+/// The most clauses that a function's calls may have around them, all calls taken together, and values that its
+/// clauses ask for: each is an edge or a load.
 const MAX_EDGES: usize = 20_000;
 
 /// What is called.
@@ -58,7 +59,7 @@ pub(super) struct Handler {
 pub(super) struct Handlers {
     /// The outermost one first.
     open: Vec<Handler>,
-    /// How many edges lead to landings so far.
+    /// How many edges lead to landings, and how many values are read there, so far.
     edges: usize,
 }
 
@@ -145,13 +146,19 @@ impl Translator<'_, '_> {
                 items.push(ExceptionTableItem::Tag(ExceptionTag::from_u32(tag), call));
             }
         }
-        self.handlers.edges += items.len();
-        if self.handlers.edges > MAX_EDGES {
-            let (limit, found) = (MAX_EDGES as u64, self.handlers.edges as u64);
-            let what = "clauses around the calls of a function";
+        self.count_edges(items.len())?;
+        Ok(items)
+    }
+
+    /// Counts edges to landings, or values that landings read.
+    fn count_edges(&mut self, more: usize) -> Result<()> {
+        self.handlers.edges += more;
+        let (limit, found) = (MAX_EDGES as u64, self.handlers.edges as u64);
+        if found > limit {
+            let what = "clauses around the calls of a function, and what they catch";
             return Err(CompileError::Limit { what, limit, found });
         }
-        Ok(items)
+        Ok(())
     }
 
     fn try_table(&mut self, table: &TryTable) -> Result<()> {
@@ -197,6 +204,7 @@ impl Translator<'_, '_> {
         let mut values = Vec::new();
         if let Some(tag) = clause.tag {
             let (kinds, layout) = self.exception(tag)?;
+            self.count_edges(kinds.len())?;
             for (&kind, &field) in kinds.iter().zip(&layout.fields) {
                 let object = self.object(exception);
                 values.push(self.load_field(object, field.offset, field.kind, kind, false)?);

@@ -6,7 +6,7 @@
 //! interpreter would show. Whatever may charge elsewhere is followed by [`Translator::reload_fuel`].
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, types};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use palisade_core::TrapCode;
 use palisade_module::fuel::{BlockCosts, ends_block};
 use palisade_module::wasmparser::{FunctionBody, Operator};
@@ -103,8 +103,15 @@ impl Translator<'_, '_> {
 
     /// Charges for a known amount of work.
     pub(crate) fn charge_units(&mut self, units: u64) {
-        if let Some(fuel) = self.fuel {
+        if self.fuel.is_some() {
             let units = self.number(units);
+            self.charge_value(units);
+        }
+    }
+
+    /// Charges for an amount of work that is below 2^63.
+    pub(crate) fn charge_value(&mut self, units: Value) {
+        if let Some(fuel) = self.fuel {
             let left = self.b.use_var(fuel);
             let left = self.b.ins().isub(left, units);
             self.b.def_var(fuel, left);

@@ -187,6 +187,7 @@ pub(crate) struct Translator<'a, 'f> {
     global_region: AliasRegion,
     /// The handlers around the operator at hand.
     handlers: exceptions::Handlers,
+    objects: gc::Objects,
 }
 
 /// The trap code of a load or a check, as Cranelift carries it.
@@ -258,6 +259,7 @@ pub(crate) fn function(
         table_region,
         global_region,
         handlers: exceptions::Handlers::default(),
+        objects: gc::Objects::default(),
     };
     this.parameters(entry, &kinds.params);
     this.declared_locals(&body)?;
@@ -340,6 +342,8 @@ impl Translator<'_, '_> {
         let mut reader = body.get_operators_reader()?;
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
+            // Joins make values in numbers that only the product of locals and nesting bounds.
+            crate::limits::intermediate(self.b.func)?;
             self.offset = offset as u32;
             self.b.set_srcloc(SourceLoc::new(self.offset));
             if self.reachable {
