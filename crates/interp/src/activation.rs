@@ -10,7 +10,7 @@ use crate::code::{Glue, InterpModule, code_word};
 use crate::ops::call::{HEADER_CELLS, code_of, signature_of, trap_code};
 use crate::ops::control::{BR_TEST, BranchOps, HALT};
 use crate::state::{Next, Op, State, handler, run};
-use crate::trace::{self, Frame, TrapInfo};
+use crate::trace::{self, Frame};
 use crate::unwind::unwind;
 
 /// Calls a function with the arguments in `cells`, in signature order; its results replace them.
@@ -18,7 +18,7 @@ use crate::unwind::unwind;
 /// # Errors
 ///
 /// A trap of the guest, or of the host function that is called. An error of the host stands in the
-/// store's `pending_error`, with the code [`TrapCode::Internal`].
+/// store's `pending_error`, with the code [`TrapCode::Internal`]. The frames that were active are added to the store's `trace`.
 ///
 /// # Safety
 ///
@@ -28,7 +28,7 @@ pub unsafe fn call(
     store: *mut StoreInner,
     func: *mut VmFuncRef,
     cells: *mut Cell,
-) -> Result<(), TrapInfo> {
+) -> Result<(), TrapCode> {
     // SAFETY: forwarded from the caller.
     unsafe {
         if !(*func).host.is_null() {
@@ -37,23 +37,19 @@ pub unsafe fn call(
             if status == 0 {
                 return Ok(());
             }
-            return Err(bare(trap_code(status)));
+            return Err(trap_code(status));
         }
         let vm = (*func).vmctx;
         let ctx = (*vm).store;
         let here = 0u8;
         if (&raw const here as usize) < (*ctx).host_stack_limit {
-            return Err(bare(TrapCode::StackOverflow));
+            return Err(TrapCode::StackOverflow);
         }
         let saved = Saved::new(ctx);
         let result = enter(ctx, vm, func, cells);
         saved.restore(ctx, result.is_err());
         result
     }
-}
-
-fn bare(code: TrapCode) -> TrapInfo {
-    TrapInfo { code, frames: Vec::new(), omitted: 0 }
 }
 
 /// What an activation changes in the store's context and has to leave as it was.
@@ -95,11 +91,11 @@ unsafe fn enter(
     vm: *mut VmCtx,
     func: *mut VmFuncRef,
     cells: *mut Cell,
-) -> Result<(), TrapInfo> {
+) -> Result<(), TrapCode> {
     // SAFETY: the caller of `call` passes a live function of Wasm and its arguments. The check
     // below covers everything that is written to the stack here.
     unsafe {
-        let Some(module) = InterpModule::of(vm) else { return Err(bare(TrapCode::Internal)) };
+        let Some(module) = InterpModule::of(vm) else { return Err(TrapCode::Internal) };
         let code = code_of(func);
         let signature = &*signature_of(code);
         let fp = (*ctx).stack_top;
@@ -110,20 +106,16 @@ unsafe fn enter(
         let limit = (*interrupts).stack_limit.load(std::sync::atomic::Ordering::Relaxed);
         if fp as usize + frame > limit {
             let reason = (*interrupts).reason.load(std::sync::atomic::Ordering::Relaxed);
-            return Err(bare(if reason != 0 {
-                trap_code(reason)
-            } else {
-                TrapCode::StackOverflow
-            }));
+            return Err(if reason != 0 { trap_code(reason) } else { TrapCode::StackOverflow });
         }
         if (*ctx).depth_left <= 0 {
-            return Err(bare(TrapCode::CallDepthExceeded));
+            return Err(TrapCode::CallDepthExceeded);
         }
         (*ctx).depth_left -= 1;
         let window = (*ctx).ref_fp;
         let ref_room = signature.ref_params.max(signature.ref_results) as usize;
         if window.add(ref_room) > (*ctx).ref_limit {
-            return Err(bare(TrapCode::StackOverflow));
+            return Err(TrapCode::StackOverflow);
         }
         (*ctx).ref_high = (*ctx).ref_high.max(window.add(ref_room));
         let arguments = std::slice::from_raw_parts(cells, params + signature.ref_params as usize);
@@ -155,8 +147,8 @@ unsafe fn enter(
         }
         if status != 0 {
             let code = trap_code(status as u32);
-            let (frames, omitted) = trace::frames(Frame::left(ctx));
-            return Err(TrapInfo { code, frames, omitted });
+            trace::frames(Frame::left(ctx), &mut (*(*ctx).store).trace);
+            return Err(code);
         }
         let count = signature.result_cells as usize + signature.ref_results as usize;
         let results = std::slice::from_raw_parts_mut(cells, count);

@@ -375,16 +375,15 @@ impl InterpModule {
         entry
     }
 
-    /// The slot of the header in the frame that stands at what leads to machine code, if an address is of
-    /// that. Such a frame is none of Wasm: the machine code has its own.
-    pub(crate) fn native_stub_at(&self, ip: usize) -> Option<u32> {
+    /// The function, and the slot of the header in its frame, if an address is of what leads to machine code. Such a frame is none of Wasm: the machine code has its own.
+    pub(crate) fn native_stub_at(&self, ip: usize) -> Option<(u32, u32)> {
         let stubs = self.by_native_stub.lock().unwrap_or_else(PoisonError::into_inner);
         let (&start, &defined) = stubs.range(..=ip).next_back()?;
         if ip - start >= (NATIVE_STUB_WORDS - PREFIX_WORDS) * 8 {
             return None;
         }
         let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize)?;
-        Some(self.signature_of(*id)?.param_cells)
+        Some((defined, self.signature_of(*id)?.param_cells))
     }
 
     /// What is noted of the loops of a translated function.
@@ -512,12 +511,15 @@ impl InterpModule {
             let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize)?;
             let header = self.signature(*id)?.param_cells;
             let offset = self.info.bodies.get(defined as usize)?.range.start as u32;
-            return Some(Place { defined, header, offset });
+            return Some(Place { defined, header, offset, is_frame: true });
+        }
+        if let Some((defined, header)) = self.native_stub_at(ip) {
+            return Some(Place { defined, header, offset: 0, is_frame: false });
         }
         let (code, defined, within) = self.code_at(ip)?;
         let mark = code.marks.partition_point(|&(at, _)| at <= within);
         let offset = mark.checked_sub(1).and_then(|i| code.marks.get(i)).map_or(0, |m| m.1);
-        Some(Place { defined, header: code.header, offset })
+        Some(Place { defined, header: code.header, offset, is_frame: true })
     }
 
     /// The translated function that a code address belongs to, its index among the defined ones, and
@@ -538,6 +540,11 @@ impl InterpModule {
     /// How exceptions of a tag look, by the tag's index.
     pub(crate) fn exception(&self, tag: u32) -> Option<&StructLayout> {
         self.exceptions.get(self.info.tags.get(tag as usize)?)
+    }
+
+    /// The module, to be kept.
+    pub(crate) fn shared_info(&self) -> &Arc<ModuleInfo> {
+        &self.info
     }
 
     /// The index of a defined function among all functions.
@@ -563,6 +570,8 @@ pub(crate) struct Place {
     pub(crate) header: u32,
     /// The offset in the module.
     pub(crate) offset: u32,
+    /// Whether it belongs to a frame of Wasm, and not to something that leads to another engine.
+    pub(crate) is_frame: bool,
 }
 
 /// The word that begins an instruction, for a dispatcher.

@@ -26,7 +26,6 @@ use palisade_vm::layout::{Cell, VmCtx};
 
 pub use activation::{call, tail_calls_work};
 pub use code::InterpModule;
-pub use trace::{FrameInfo, TrapInfo};
 
 /// How instructions are dispatched.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]

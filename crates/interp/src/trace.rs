@@ -1,36 +1,9 @@
 //! Backtraces: from where an activation was left back to where it was entered.
 
-use palisade_core::TrapCode;
-use palisade_module::FuncIdx;
 use palisade_vm::layout::{Cell, VmCtx, VmStoreCtx};
+use palisade_vm::native::{Trace, TraceFrame};
 
 use crate::code::{Glue, InterpModule};
-
-/// The most frames that a backtrace keeps: the innermost and the outermost ones.
-const MAX_FRAMES: usize = 200;
-
-/// Why an activation ended, and where.
-#[derive(Clone, Debug)]
-pub struct TrapInfo {
-    /// Why.
-    pub code: TrapCode,
-    /// The frames of Wasm that were active, innermost first. Of very many, only the first and the
-    /// last are kept.
-    pub frames: Vec<FrameInfo>,
-    /// How many frames were left out behind the first half of `frames`.
-    pub omitted: u64,
-}
-
-/// A frame of a backtrace.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct FrameInfo {
-    /// The number of the instance in its store.
-    pub instance: u32,
-    /// The function, in its module's index space.
-    pub func: FuncIdx,
-    /// The offset of the operator in the module's bytes.
-    pub offset: u32,
-}
 
 /// A frame of an activation, while frames are walked.
 #[derive(Copy, Clone)]
@@ -81,33 +54,19 @@ impl Frame {
     }
 }
 
-/// The frames from `frame` outwards.
+/// Adds the frames from `frame` outwards to a backtrace.
 ///
 /// # Safety
 ///
 /// `frame` says at which instruction an activation was left, and its frames are still in place.
-pub(crate) unsafe fn frames(mut frame: Frame) -> (Vec<FrameInfo>, u64) {
-    let mut first = Vec::new();
-    let mut last = std::collections::VecDeque::new();
-    let mut omitted = 0;
+pub(crate) unsafe fn frames(mut frame: Frame, trace: &mut Trace) {
     while !frame.fp.is_null() && !frame.vm.is_null() {
         // SAFETY: `vm` is the context of a live instance.
         let Some(module) = (unsafe { InterpModule::of(frame.vm) }) else { break };
         let Some(place) = module.locate(frame.ip as usize) else { break };
-        let info = FrameInfo {
-            // SAFETY: as above.
-            instance: unsafe { (*frame.vm).instance_index },
-            func: module.func_idx(place.defined),
-            offset: place.offset,
-        };
-        if first.len() < MAX_FRAMES / 2 {
-            first.push(info);
-        } else {
-            if last.len() == MAX_FRAMES / 2 {
-                last.pop_front();
-                omitted += 1;
-            }
-            last.push_back(info);
+        if place.is_frame {
+            let (info, func) = (module.shared_info().clone(), module.func_idx(place.defined));
+            trace.push(TraceFrame { module: info, func, offset: place.offset });
         }
         // SAFETY: the frame has its header where its code says.
         match unsafe { frame.caller(module, place.header) } {
@@ -115,6 +74,4 @@ pub(crate) unsafe fn frames(mut frame: Frame) -> (Vec<FrameInfo>, u64) {
             None => break,
         }
     }
-    first.extend(last);
-    (first, omitted)
 }

@@ -58,6 +58,7 @@ pub(crate) unsafe fn unwind(ctx: *mut VmStoreCtx) -> Result<Option<State>, TrapC
         (*ctx).pending_exn = VmRef::NULL;
         // What the host had to say about it.
         (*(*ctx).store).pending_error = None;
+        (*(*ctx).store).trace.clear();
         let mut state = State::without_accumulators(pad, place.frame.fp, place.frame.vm);
         state.reload_memory();
         Ok(Some(state))
@@ -77,7 +78,18 @@ unsafe fn search(
         let tag = gc::exn_tag(frame.vm, (*ctx).pending_exn);
         loop {
             let module = InterpModule::of(frame.vm).ok_or(TrapCode::Internal)?;
-            let (code, _, at) = module.code_at(frame.ip as usize).ok_or(TrapCode::Internal)?;
+            let Some((code, _, at)) = module.code_at(frame.ip as usize) else {
+                // What leads to another engine is no frame of Wasm: it catches nothing, and costs nothing.
+                let place = module.locate(frame.ip as usize).filter(|place| !place.is_frame);
+                let header = place.ok_or(TrapCode::Internal)?.header;
+                match frame.caller(module, header) {
+                    Some(outer) => frame = outer,
+                    None => return Ok(None),
+                }
+                // Its call was counted all the same.
+                depth += 1;
+                continue;
+            };
             let mut left = false;
             step(work, interrupts)?;
             if let Some(handlers) = &code.handlers {

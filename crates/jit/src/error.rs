@@ -15,6 +15,9 @@ pub enum CompileError {
         /// How much there is.
         found: u64,
     },
+    /// There is no compiled tier on this machine.
+    #[error("no machine code can be made for this machine: {0}")]
+    Host(String),
     /// The code generator refused, or a check of what it made failed.
     #[error("the code generator failed: {0}")]
     Codegen(String),

@@ -10,9 +10,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod limits;
+
+mod compiler;
+mod cpu;
 mod error;
+mod link;
 mod options;
+mod stubs;
 mod translate;
 
+pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
 pub use error::CompileError;
+pub use link::{Linked, link};
 pub use options::{Bounds, Options};
+pub use translate::bounds::GUARDED_REACH;
+pub use stubs::{StubAddresses, StubKey, Stubs};

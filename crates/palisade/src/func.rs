@@ -6,7 +6,6 @@ use std::ptr::NonNull;
 
 use palisade_core as core;
 use palisade_core::{TrapCode, TypeId};
-use palisade_interp::TrapInfo;
 use palisade_vm::layout::{Cell, VmFuncRef};
 
 use crate::caller::Caller;
@@ -16,6 +15,7 @@ use crate::func_type::{FuncType, core_of_id};
 use crate::host::{HostDef, IntoFunc};
 use crate::store::{StoreId, StoreOpaque};
 use crate::trap::{FrameInfo, WasmBacktrace};
+use crate::tier::drive;
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
 use crate::val::{Val, cells_of, cells_of_all};
 
@@ -250,12 +250,12 @@ pub(crate) unsafe fn invoke(
     let vm = unsafe { (*store).vm_ptr() };
     // SAFETY: the caller's contract is that of `call`.
     let outcome = catch_unwind(AssertUnwindSafe(|| unsafe {
-        palisade_interp::call(vm.as_ptr(), func, cells)
+        drive(vm.as_ptr(), func, cells)
     }));
     match outcome {
         Ok(Ok(())) => Ok(()),
         // SAFETY: the guest has been left; nobody else uses the store.
-        Ok(Err(info)) => Err(trap_error(unsafe { &mut *store }, info)),
+        Ok(Err(code)) => Err(trap_error(unsafe { &mut *store }, code)),
         Err(payload) => {
             // SAFETY: as above.
             unsafe { (*store).abandon_entry(entry) };
@@ -266,20 +266,19 @@ pub(crate) unsafe fn invoke(
 
 /// Makes an error of what an engine reports.
 #[cold]
-fn trap_error(store: &mut StoreOpaque, info: TrapInfo) -> Error {
+fn trap_error(store: &mut StoreOpaque, code: TrapCode) -> Error {
     let exception = store.take_exception();
     let pending = store.vm_mut().pending_error.take();
-    let mut error = match (info.code, pending, exception) {
+    let (frames, omitted) = store.vm_mut().trace.take();
+    let mut error = match (code, pending, exception) {
         (TrapCode::UncaughtException, _, Some(error)) => error,
         (TrapCode::Internal, Some(error), _) => Error::from_pending(error),
         (TrapCode::Internal, None, _) => Error::internal("an engine gave no reason"),
         (code, ..) => Error::trap(code),
     };
-    let frames = info.frames.into_iter().filter_map(|frame| {
-        let module = store.module_of(palisade_vm::InstanceId(frame.instance))?;
-        Some(FrameInfo::new(module.info().clone(), frame.func, frame.offset))
-    });
-    error.extend_backtrace(WasmBacktrace::new(frames.collect(), info.omitted));
+    let frames =
+        frames.into_iter().map(|frame| FrameInfo::new(frame.module, frame.func, frame.offset));
+    error.extend_backtrace(WasmBacktrace::new(frames.collect(), omitted));
     error
 }
 

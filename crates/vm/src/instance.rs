@@ -104,8 +104,10 @@ impl Instance {
             let reference = vmctx.byte_add(at).cast::<VmFuncRef>();
             if (*reference).vmctx.is_null() {
                 let host = std::ptr::null();
-                let native = crate::layout::NativeEntry::NONE;
-                reference.write(VmFuncRef { type_id, defined_index, vmctx, host, native });
+                let native = self.native_entry(defined_index);
+                let trampoline = std::ptr::null();
+                let made = VmFuncRef { type_id, defined_index, vmctx, host, native, trampoline };
+                reference.write(made);
             }
             reference
         }

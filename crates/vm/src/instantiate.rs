@@ -98,6 +98,7 @@ impl StoreInner {
         self.ledger.roll_back(mark.ledger);
         self.ledger.recount(Resource::MemoryBytes, mark.heap, self.heap.charged());
         self.memories.truncate(mark.memories);
+        self.update_ranges();
         self.shared_memories.retain(|_, id| id.index() < mark.memories);
         self.tables.truncate(mark.tables);
         self.globals.truncate(mark.globals);
@@ -309,7 +310,7 @@ impl StoreInner {
             memory0: own.unwrap_or(self.empty_memory.as_ptr()),
             instance: std::ptr::null_mut(),
             builtins: crate::native::builtin_table(),
-            poll: std::ptr::null(),
+            poll: self.interrupt.poll_region(),
         };
         // SAFETY: the block has the size that the offsets say, so that the header and `types.len()` type
         // ids at their offset lie within; nobody else has the block.

@@ -16,7 +16,9 @@ use std::thread::{self, Thread};
 use palisade_core::TrapCode;
 
 use crate::layout::Interrupts;
+use crate::native::POLL_BYTES;
 use crate::sys::event;
+use crate::sys::region::{Region, page_size};
 
 /// Stops the guests of one store, from any thread. Outlives the store without harm.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ struct Inner {
     interrupts: Arc<Interrupts>,
     /// What `stack_limit` is when nothing is pending.
     stack_end: usize,
+    /// What machine code reads from, to fail when a request is pending.
+    poll: Option<PollRegion>,
     /// Made when somebody first wants to wait on it.
     event: OnceLock<OwnedFd>,
     /// The thread to unpark, if a guest of the store sleeps.
@@ -42,8 +46,23 @@ impl InterruptHandle {
             stack_limit: AtomicUsize::new(stack_end),
             reason: AtomicU32::new(0),
         });
-        let inner = Inner { interrupts, stack_end, event: OnceLock::new(), lock: Mutex::new(None) };
+        let (event, lock) = (OnceLock::new(), Mutex::new(None));
+        let inner = Inner { interrupts, stack_end, poll: None, event, lock };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The same, with a region for machine code to read from.
+    pub(crate) fn with_polls(stack_end: usize) -> io::Result<Self> {
+        let mut handle = Self::new(stack_end);
+        if let Some(inner) = Arc::get_mut(&mut handle.inner) {
+            inner.poll = Some(PollRegion::new()?);
+        }
+        Ok(handle)
+    }
+
+    /// Where the region begins that machine code reads from; null if there is none.
+    pub(crate) fn poll_region(&self) -> *const u8 {
+        self.inner.poll.as_ref().map_or(std::ptr::null(), PollRegion::start)
     }
 
     /// What engines read.
@@ -61,6 +80,9 @@ impl InterruptHandle {
         // The reason first: whoever sees the limit must find it.
         words.reason.store(code as u32, Release);
         words.stack_limit.store(0, Release);
+        if let Some(poll) = &self.inner.poll {
+            poll.close();
+        }
         if let Some(event) = self.inner.event.get() {
             event::raise(event.as_fd());
         }
@@ -90,6 +112,11 @@ impl InterruptHandle {
         if reason == 0 || !which(reason) {
             return;
         }
+        // Whoever finds the region closed and no reason tries again. Opening it first would let a guest go on
+        // although it was not yet forgiven: harmless, and a system that refuses leaves the request as it was.
+        if self.inner.poll.as_ref().is_some_and(|poll| poll.open().is_err()) {
+            return;
+        }
         words.reason.store(0, Release);
         words.stack_limit.store(self.inner.stack_end, Release);
         if let Some(event) = self.inner.event.get() {
@@ -114,6 +141,37 @@ impl InterruptHandle {
             event::raise(made.as_fd());
         }
         Ok(self.inner.event.get_or_init(|| made).as_fd())
+    }
+}
+
+/// Pages that machine code can read exactly while no request is pending.
+///
+/// Between inaccessible pages, and marked so that the system never joins it with its neighbours: to change the access
+/// of all of it takes no memory, and does not fail for the lack of any.
+#[derive(Debug)]
+struct PollRegion(Region);
+
+impl PollRegion {
+    fn new() -> io::Result<Self> {
+        let (page, len) = (page_size(), POLL_BYTES as usize);
+        let region = Region::reserve(len + 2 * page)?;
+        region.make_readable(page, page + len)?;
+        region.keep_apart(page, page + len)?;
+        Ok(Self(region))
+    }
+
+    fn start(&self) -> *const u8 {
+        self.0.base().wrapping_add(page_size())
+    }
+
+    fn open(&self) -> io::Result<()> {
+        self.0.make_readable(page_size(), page_size() + POLL_BYTES as usize)
+    }
+
+    fn close(&self) {
+        // Takes nothing of the system (see above).
+        let closed = self.0.make_inaccessible(page_size(), page_size() + POLL_BYTES as usize);
+        debug_assert!(closed.is_ok(), "{closed:?}");
     }
 }
 

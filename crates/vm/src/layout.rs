@@ -111,6 +111,8 @@ pub struct VmStoreCtx {
 #[repr(C)]
 #[derive(Debug)]
 pub struct NativeState {
+    /// The addresses of the built-ins, as in every [`VmCtx`]: for stubs of host functions, which have none.
+    pub builtins: *const usize,
     /// The stack pointer of the host's stack at the innermost entry: host code runs below it.
     pub host_sp: *mut u8,
     /// The frame pointer of where machine code was left: of a built-in's wrapper, or of the function
@@ -132,6 +134,24 @@ pub struct NativeState {
     pub resume_payload: usize,
     /// The innermost entry into machine code, on the host's stack.
     pub segment: *mut crate::native::Segment,
+    /// Where machine code of the store's engine lives.
+    pub registry: *const crate::native::CodeRegistry,
+    /// What other threads write to.
+    pub interrupts: *const Interrupts,
+    /// Where the guard below the machine stack begins; 0 until there is a stack.
+    pub stack_guard: usize,
+    /// The lowest address of the machine stack.
+    pub stack_low: usize,
+    /// One past the highest address of the machine stack.
+    pub stack_high: usize,
+    /// Where the poll region begins.
+    pub poll: usize,
+    /// Where linear memories are, inaccessible parts and all: start and end of each, of which accesses may fault.
+    pub ranges: *const (usize, usize),
+    /// How many there are.
+    pub range_count: usize,
+    /// The same for the heap of objects.
+    pub heap_range: (usize, usize),
 }
 
 /// The address at which a function is entered by machine code, and what it is given as its context there.
@@ -172,6 +192,8 @@ pub struct VmFuncRef {
     pub host: *const HostFunc,
     /// How machine code enters it; null where no machine code runs.
     pub native: NativeEntry,
+    /// What everybody else enters its machine code through, if it has some.
+    pub trampoline: *const u8,
 }
 
 impl NativeEntry {
@@ -182,6 +204,7 @@ impl NativeEntry {
 impl NativeState {
     /// Nothing was entered yet.
     pub const NEW: Self = Self {
+        builtins: std::ptr::null(),
         host_sp: std::ptr::null_mut(),
         exit_fp: std::ptr::null_mut(),
         exit_pc: 0,
@@ -192,6 +215,15 @@ impl NativeState {
         resume_fp: std::ptr::null_mut(),
         resume_payload: 0,
         segment: std::ptr::null_mut(),
+        registry: std::ptr::null(),
+        interrupts: std::ptr::null(),
+        stack_guard: 0,
+        stack_low: 0,
+        stack_high: 0,
+        poll: 0,
+        ranges: std::ptr::null(),
+        range_count: 0,
+        heap_range: (0, 0),
     };
 }
 
@@ -397,7 +429,7 @@ impl VmCtx {
 }
 
 const _: () = {
-    assert!(size_of::<VmFuncRef>() == 40);
+    assert!(size_of::<VmFuncRef>() == 48);
     assert!(size_of::<VmGlobalDef>() == 16);
     assert!(size_of::<VmRef>() == 4);
     assert!(std::mem::offset_of!(VmCtx, store) == 8);

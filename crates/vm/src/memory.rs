@@ -123,6 +123,16 @@ impl Space {
         }
     }
 
+    /// Start and end of all of it, if accesses may fault there; two zeros otherwise.
+    fn reservation(&self) -> (usize, usize) {
+        match self {
+            Self::Reserved { region, .. } => {
+                (region.base() as usize, region.base() as usize + region.len())
+            }
+            Self::Movable { .. } => (0, 0),
+        }
+    }
+
     /// Opens the bytes from `from` to `to` in a space that does not move.
     fn open(&self, from: usize, to: usize) -> io::Result<()> {
         match self {
@@ -334,11 +344,31 @@ impl Memory {
         Ok(Self::Own { ty, maximum: sizes.maximum, space, def: Owned::new(def) })
     }
 
+    /// How many bytes of address space from the first byte on are the memory's own; 0 if it may move.
+    pub(crate) fn reach(&self) -> u64 {
+        let space = match self {
+            Self::Own { space, .. } => space,
+            Self::Shared(shared) => &shared.space,
+        };
+        match space {
+            Space::Reserved { region, before, .. } => (region.len() - before) as u64,
+            Space::Movable { .. } => 0,
+        }
+    }
+
     /// What engines see of it.
     pub(crate) fn def(&self) -> *mut VmMemoryDef {
         match self {
             Self::Own { def, .. } => def.as_ptr(),
             Self::Shared(shared) => shared.def.as_ptr(),
+        }
+    }
+
+    /// Start and end of the address space in which accesses of guests may fault; two zeros if there is none.
+    pub(crate) fn reservation(&self) -> (usize, usize) {
+        match self {
+            Self::Own { space, .. } => space.reservation(),
+            Self::Shared(shared) => shared.space.reservation(),
         }
     }
 

@@ -59,6 +59,7 @@ impl StoreInner {
                     self.shared_memories.insert(Arc::as_ptr(shared) as usize, id);
                 }
                 self.memories.push(memory);
+                self.update_ranges();
                 Ok(id)
             }
             Err(error) => {
@@ -146,6 +147,7 @@ impl StoreInner {
             vmctx: std::ptr::null_mut(),
             host: func.as_ptr(),
             native: crate::layout::NativeEntry::NONE,
+            trampoline: std::ptr::null(),
         });
         let at = reference.as_ptr();
         self.func_ranges.insert(at as usize, at as usize + size_of::<VmFuncRef>());

@@ -28,6 +28,7 @@ use crate::layout::{HostFunc, Interrupts, VmCtx, VmFuncRef, VmMemoryDef, VmStore
 use crate::ledger::Ledger;
 use crate::limiter::ResourceLimiter;
 use crate::memory::Memory;
+use crate::native::{Continuation, NativeConfig, NativeStore, POLL_BYTES, Trace};
 use crate::owned::Owned;
 use crate::stack::GuestStack;
 use crate::sys::host_stack;
@@ -62,6 +63,8 @@ pub struct StoreConfig {
     /// Whether every allocation of an object collects first: a testing aid, which finds references that
     /// nobody told the collector of.
     pub gc_stress: bool,
+    /// What machine code needs, if the store is to run any.
+    pub native: Option<NativeConfig>,
 }
 
 impl Default for StoreConfig {
@@ -71,6 +74,7 @@ impl Default for StoreConfig {
             fuel_enabled: false,
             memory_reservation: MemoryReservation::default(),
             gc_stress: false,
+            native: None,
         }
     }
 }
@@ -118,6 +122,11 @@ pub struct StoreInner {
     keep_alive: Vec<Box<dyn Any + Send + Sync>>,
     /// The objects of guests, and the host values that they hold.
     pub heap: Heap,
+    /// The backtrace of the guest that is ending.
+    pub trace: Trace,
+    /// What is to be called in place of machine code that just ended (see [`crate::native::Entered::Continue`]).
+    pub continuation: Continuation,
+    pub(crate) native: NativeStore,
     /// The error of the host code that ended the guest with [`TrapCode::Internal`].
     pub pending_error: Option<BoxError>,
     /// Whether host code panicked while a guest of this store ran: its guests must not run again.
@@ -147,7 +156,12 @@ impl StoreInner {
     /// Makes an empty store. It must stay in its box.
     pub fn new(types: Arc<TypeRegistry>, config: StoreConfig) -> Result<Box<Self>, VmError> {
         let stack = GuestStack::new(config.value_stack_bytes)?;
-        let interrupt = InterruptHandle::new(stack.values_end() as usize);
+        let stack_end = stack.values_end() as usize;
+        let interrupt = match config.native {
+            Some(_) => InterruptHandle::with_polls(stack_end)
+                .map_err(VmError::system("a poll region", POLL_BYTES.into()))?,
+            None => InterruptHandle::new(stack_end),
+        };
         let ctx = Owned::new(VmStoreCtx {
             fuel: 0,
             depth_left: i64::MAX,
@@ -165,7 +179,10 @@ impl StoreInner {
             exit_vmctx: std::ptr::null_mut(),
             host_stack_limit: 0,
             store: std::ptr::null_mut(),
-            native: crate::layout::NativeState::NEW,
+            native: crate::layout::NativeState {
+                builtins: crate::native::builtin_table(),
+                ..crate::layout::NativeState::NEW
+            },
         });
         let empty_memory = Owned::new(VmMemoryDef {
             base: std::ptr::NonNull::<u64>::dangling().as_ptr().cast(),
@@ -192,6 +209,9 @@ impl StoreInner {
             limiter: None,
             keep_alive: Vec::new(),
             heap: Heap::default(),
+            trace: Trace::default(),
+            continuation: Continuation::NONE,
+            native: NativeStore::default(),
             pending_error: None,
             poisoned: false,
             host_data: std::ptr::null_mut(),
@@ -200,6 +220,7 @@ impl StoreInner {
         let this: *mut Self = &mut *store;
         // SAFETY: the context is owned by the store and nobody reads it yet.
         unsafe { (*store.ctx.as_ptr()).store = this };
+        store.init_native();
         Ok(store)
     }
 

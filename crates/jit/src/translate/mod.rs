@@ -347,6 +347,8 @@ impl Translator<'_, '_> {
         let mut reader = body.get_operators_reader()?;
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
+            // Joins make values in numbers that only the product of locals and nesting bounds.
+            crate::limits::intermediate(self.b.func)?;
             self.offset = offset as u32;
             self.b.set_srcloc(SourceLoc::new(self.offset));
             if self.reachable {

@@ -145,6 +145,8 @@ impl StoreInner {
             (*ctx).heap_next = space.start() as usize;
             (*ctx).heap_end = 0;
         }
+        let (start, end) = space.reservation();
+        self.set_heap_range(start, end);
         self.heap.space = Some(space);
         Ok(())
     }

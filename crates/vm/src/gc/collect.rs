@@ -3,7 +3,7 @@
 //!
 //! What was copied and not yet looked into stands between two offsets of the other half, so that no
 //! stack is needed, however long a list is. Roots are exact: the reference stack up to the references that are
-//! in use, globals, tables, evaluated element segments, what the host holds, and an exception under way. The
+//! in use, frames of machine code, globals, tables, evaluated element segments, what the host holds, and an exception under way. The
 //! rest of the reference stack is set to null, so that no slot ever holds a reference of before.
 //!
 //! Nothing is believed: a reference that leads to no object of the half that is left, or an object that
@@ -17,6 +17,7 @@ use super::externs::{Externs, HostValue};
 use super::layout::{ALIGN, EXN, EXTERN, FieldKind, MOVED, ObjectLayout, array_bytes};
 use crate::ids::TagId;
 use crate::layout::{Cell, VmRef};
+use crate::native;
 use crate::owned::Owned;
 use crate::store::{StoreInner, Tag};
 
@@ -241,6 +242,12 @@ impl StoreInner {
             std::ptr::write_bytes(window, 0, stale);
             (*ctx).pending_exn = collector.forward((*ctx).pending_exn);
         }
+        // SAFETY: a collection is host code: all machine code of this store has been left through wrappers. Its
+        // slots are read and written one by one.
+        let count = unsafe {
+            native::each_root(ctx, |slot| slot.write(collector.forward(slot.read())))
+        };
+        roots(count, size_of::<VmRef>());
         for global in globals.iter().filter(|global| global.refs) {
             let [value, rest] = global.get();
             // SAFETY: the value is the one that was there, or where its object is now.

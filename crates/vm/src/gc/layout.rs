@@ -61,6 +61,10 @@ pub enum FieldKind {
 }
 
 impl FieldKind {
+    /// All of them, by number.
+    pub const ALL: [Self; 7] =
+        [Self::I8, Self::I16, Self::B4, Self::B8, Self::B16, Self::Ref, Self::Func];
+
     /// What a field of a type holds.
     pub fn of(types: &TypeRegistry, storage: StorageType) -> Self {
         let ty = match storage {

@@ -51,6 +51,11 @@ impl Space {
         self.region.base().wrapping_add(BEFORE as usize)
     }
 
+    /// Start and end of the whole reservation, in addresses.
+    pub(super) fn reservation(&self) -> (usize, usize) {
+        (self.region.base() as usize, self.region.base() as usize + self.region.len())
+    }
+
     /// The bytes of each half that may be used.
     pub(super) fn capacity(&self) -> u64 {
         self.capacity

@@ -4,6 +4,10 @@
 //! zero-extended, two indices in one number as `first | second << 32`, and gives one number or none. A
 //! trap or an exception does not return.
 
+use palisade_core::{HeapType, TypeId};
+
+use crate::gc::RefTarget;
+
 macro_rules! builtins {
     ($( $(#[$doc:meta])* $name:ident ( $($param:ident),* ) $(-> $result:ident)? ; )*) => {
         /// A function that machine code calls by its number.
@@ -79,9 +83,87 @@ builtins! {
     ExnNew(tag, bytes) -> object;
     /// Never returns.
     Throw(exception);
+    /// Calls any function in another engine. For stubs alone: the first argument is the store's context. Never
+    /// returns if the stub was called where machine code was entered: the call is made there.
+    CallInterp(func_ref, cells);
+    /// Calls a host function on behalf of [`crate::layout::NativeState::caller`]. For stubs alone: the first argument is the
+    /// store's context.
+    CallHost(func_ref, cells);
+}
+
+/// A heap type as one number, for [`Builtin::RefIs`] and [`Builtin::FuncIs`].
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[repr(u32)]
+#[allow(missing_docs, reason = "the names are those of `HeapType`")]
+pub enum HeapCode {
+    Func,
+    NoFunc,
+    Extern,
+    NoExtern,
+    Any,
+    Eq,
+    I31,
+    Struct,
+    Array,
+    None,
+    Exn,
+    NoExn,
+    /// The canonical type is given beside it.
+    Concrete,
+}
+
+impl HeapCode {
+    /// Where the flag stands that says that null passes.
+    pub const NULLABLE: u64 = 1 << 32;
+
+    const ALL: [(Self, HeapType); 12] = [
+        (Self::Func, HeapType::Func),
+        (Self::NoFunc, HeapType::NoFunc),
+        (Self::Extern, HeapType::Extern),
+        (Self::NoExtern, HeapType::NoExtern),
+        (Self::Any, HeapType::Any),
+        (Self::Eq, HeapType::Eq),
+        (Self::I31, HeapType::I31),
+        (Self::Struct, HeapType::Struct),
+        (Self::Array, HeapType::Array),
+        (Self::None, HeapType::None),
+        (Self::Exn, HeapType::Exn),
+        (Self::NoExn, HeapType::NoExn),
+    ];
+
+    /// The number of a heap type.
+    pub fn of(heap: HeapType) -> Self {
+        let found = Self::ALL.into_iter().find(|&(_, ty)| ty == heap);
+        found.map_or(Self::Concrete, |(code, _)| code)
+    }
+
+    /// The `heap` argument of the two built-ins, but for the canonical type.
+    pub fn pack(heap: HeapType, nullable: bool) -> u64 {
+        Self::of(heap) as u64 | if nullable { Self::NULLABLE } else { 0 }
+    }
+
+    /// What a `heap` argument and a canonical type say; `None` if that is nothing.
+    pub fn unpack(heap: u64, type_id: u64) -> Option<RefTarget> {
+        let code = heap as u32;
+        let heap_type = if code == Self::Concrete as u32 {
+            HeapType::Concrete(TypeId(type_id as u32))
+        } else {
+            Self::ALL.into_iter().find(|&(known, _)| known as u32 == code)?.1
+        };
+        Some(RefTarget { nullable: heap & Self::NULLABLE != 0, heap: heap_type })
+    }
 }
 
 /// The addresses of all built-ins, by number.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub fn builtin_table() -> *const usize {
+    use std::sync::OnceLock;
+    static TABLE: OnceLock<[usize; Builtin::ALL.len()]> = OnceLock::new();
+    TABLE.get_or_init(|| std::array::from_fn(super::arch::wrapper)).as_ptr()
+}
+
+/// The addresses of all built-ins, by number: there are none where no machine code runs.
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub fn builtin_table() -> *const usize {
     std::ptr::null()
 }

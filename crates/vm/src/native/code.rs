@@ -67,6 +67,8 @@ pub struct StackMap {
 pub struct Tables {
     /// Whose code it is; `None` for stubs of an engine.
     pub module: Option<(Arc<ModuleInfo>, Arc<VmOffsets>)>,
+    /// Whether functions count the depth of calls, each one unit while it runs.
+    pub counts_depth: bool,
     /// The functions.
     pub funcs: Vec<FuncRange>,
     /// Instructions that may fault: offset, and the number of a trap code or [`super::POLL`].

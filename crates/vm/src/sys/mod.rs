@@ -1,8 +1,13 @@
 //! What the crate wants of the operating system, each in one small file: address space
-//! (`region`), the bounds of the host's stack ([`host_stack`]), events to wait on (`event`).
+//! (`region`), the bounds of the host's stack ([`host_stack`]), events to wait on (`event`), handlers of faults (`signals`)
+//! and the stack that they run on (`alt_stack`).
 //!
 //! Nothing in here knows what a guest is. Everything that can fail returns the system's own error.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod alt_stack;
 pub(crate) mod event;
 pub mod host_stack;
 pub(crate) mod region;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod signals;

@@ -90,6 +90,56 @@ impl Region {
         Ok(())
     }
 
+    /// Makes the pages between `from` and `to`, which are open, executable, and no longer writable. Both are rounded
+    /// to whole pages, outwards.
+    pub(crate) fn make_executable(&self, from: usize, to: usize) -> io::Result<()> {
+        self.protect(from, to, MprotectFlags::READ | MprotectFlags::EXEC)
+    }
+
+    /// Makes the pages between `from` and `to` readable, and nothing else.
+    pub(crate) fn make_readable(&self, from: usize, to: usize) -> io::Result<()> {
+        self.protect(from, to, MprotectFlags::READ)
+    }
+
+    /// Makes the pages between `from` and `to` inaccessible; what is on them stays.
+    pub(crate) fn make_inaccessible(&self, from: usize, to: usize) -> io::Result<()> {
+        self.protect(from, to, MprotectFlags::empty())
+    }
+
+    fn protect(&self, from: usize, to: usize, access: MprotectFlags) -> io::Result<()> {
+        let from = from - from % page_size();
+        let to = round_up(to).filter(|&to| to <= self.len).ok_or_else(too_large)?;
+        fault::check()?;
+        // SAFETY: `from..to` lies within our own mapping, as just checked; that nobody needs the access that is
+        // taken away is what each caller is for.
+        unsafe { Ok(mprotect(self.base().add(from).cast(), to - from, access)?) }
+    }
+
+    /// Gives the pages between `from` and `to` back to the system: they are reserved again, without access, and
+    /// zero when they are opened next. Both are rounded to whole pages, outwards.
+    pub(crate) fn close(&self, from: usize, to: usize) -> io::Result<()> {
+        let from = from - from % page_size();
+        let to = round_up(to).filter(|&to| to <= self.len).ok_or_else(too_large)?;
+        if from >= to {
+            return Ok(());
+        }
+        // SAFETY: `from..to` lies within our own mapping, as just checked, and is replaced as a whole; callers
+        // own what is there.
+        unsafe {
+            let at = self.base().add(from).cast();
+            let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+            mmap_anonymous(at, to - from, ProtFlags::empty(), flags)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the pages between `from` and `to` apart from all neighbours in the system's books, so that changing
+    /// the access of all of them at once never needs a new entry there.
+    pub(crate) fn keep_apart(&self, from: usize, to: usize) -> io::Result<()> {
+        // SAFETY: the range lies within our own mapping; the advice is about core dumps alone.
+        unsafe { Ok(madvise(self.base().add(from).cast(), to - from, Advice::LinuxDontDump)?) }
+    }
+
     /// Gives the pages between `from` and `to`, which are open, back to the system: they are zero afterwards.
     /// Both are rounded to whole pages, outwards.
     ///

@@ -56,7 +56,7 @@ impl Translator<'_, '_> {
     ) -> Result<Value> {
         self.count_mapped()?;
         let ty = self.canonical_type(type_index);
-        let bytes = match self.constant(len) {
+        let bytes = match self.known_number(len) {
             Some(len) => Size::Known(array_bytes(element, len as u32)),
             None => {
                 // As `array_bytes` does; the sum has at most 37 bits.

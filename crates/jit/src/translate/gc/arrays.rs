@@ -69,7 +69,7 @@ impl Translator<'_, '_> {
     }
 
     /// The number that a value is known to be.
-    pub(super) fn constant(&self, value: Value) -> Option<i64> {
+    pub(super) fn known_number(&self, value: Value) -> Option<i64> {
         let dfg = &self.b.func.dfg;
         let ValueDef::Result(made, 0) = dfg.value_def(dfg.resolve_aliases(value)) else {
             return None;
@@ -137,7 +137,7 @@ impl Translator<'_, '_> {
         let len = self.pop()?;
         let made = self.new_array(type_index, element, len)?;
         let value = self.pop()?;
-        if self.constant(value) != Some(0) {
+        if self.known_number(value) != Some(0) {
             self.fill_new(made, element, kind, value, len)?;
         }
         self.push(Kind::Ref, made);
@@ -194,7 +194,7 @@ impl Translator<'_, '_> {
         let len = self.b.ins().iconst(types::I32, i64::from(count));
         let made = self.new_array(type_index, element, len)?;
         for (index, value) in self.pop_many(count as usize)?.into_iter().enumerate() {
-            if self.constant(value) == Some(0) {
+            if self.known_number(value) == Some(0) {
                 continue;
             }
             let value = self.as_stored(value, element)?;

@@ -38,7 +38,7 @@ impl Translator<'_, '_> {
         let made = self.new_struct(type_index, size)?;
         for (index, value) in self.pop_many(count)?.into_iter().enumerate() {
             let (field, _) = ty.field(index)?;
-            if self.constant(value) == Some(0) {
+            if self.known_number(value) == Some(0) {
                 continue;
             }
             let value = self.as_stored(value, field.kind)?;

@@ -1,0 +1,266 @@
+//! Where machine code lives: [`CodeRegistry`], one for each engine.
+//!
+//! One reservation of address space; every batch of code takes whole pages of it. Pages are made writable, filled,
+//! made executable, and never changed again until they are given back: no page is ever writable and executable at
+//! once. What is not code on them is a breakpoint.
+//!
+//! A table with one word for each page leads from any address to the batch that stands there, without a lock, in a
+//! signal handler, too. An entry is set after the code is complete, and taken away before its pages are.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::code::{CallSite, FuncRange, StackMap, Tables};
+use crate::sys::region::{Region, page_size};
+
+/// How much address space a registry asks for, and how little it is content with.
+const MOST: usize = 2 << 30;
+const LEAST: usize = 16 << 20;
+
+/// What fills pages up: `int3`.
+const FILLER: u8 = 0xCC;
+
+/// All machine code of an engine.
+pub struct CodeRegistry {
+    space: Region,
+    /// `[AtomicPtr<CodeObject>; pages]`
+    pages: Region,
+    /// Free runs of pages: first page, how many. No two of them touch.
+    free: Mutex<BTreeMap<usize, usize>>,
+}
+
+/// A batch of machine code, with its tables. The code goes when this is dropped.
+#[derive(Debug)]
+pub struct CodeObject {
+    start: *const u8,
+    len: usize,
+    tables: Tables,
+    first_page: usize,
+    pages: usize,
+    registry: Arc<CodeRegistry>,
+}
+
+// SAFETY: the address is that of code that nobody changes, which this owns; the tables are plain data.
+unsafe impl Send for CodeObject {}
+// SAFETY: as above.
+unsafe impl Sync for CodeObject {}
+
+impl std::fmt::Debug for CodeRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CodeRegistry")
+            .field("base", &self.space.base())
+            .field("len", &self.space.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl CodeRegistry {
+    /// Reserves address space: as much as can be had.
+    ///
+    /// # Errors
+    ///
+    /// There is hardly any address space left.
+    pub fn new() -> io::Result<Arc<Self>> {
+        Self::with_space(MOST)
+    }
+
+    /// The same with at most so much address space: smaller only where the system has less.
+    pub(crate) fn with_space(most: usize) -> io::Result<Arc<Self>> {
+        let mut bytes = most;
+        let space = loop {
+            match Region::reserve(bytes) {
+                Ok(space) => break space,
+                Err(error) if bytes / 2 < LEAST => return Err(error),
+                Err(_) => bytes /= 2,
+            }
+        };
+        let count = space.len() / page_size();
+        // Zero pages, which take memory only where code is.
+        let pages = Region::zeroed(count * size_of::<AtomicPtr<CodeObject>>())?;
+        let free = Mutex::new(BTreeMap::from([(0, count)]));
+        Ok(Arc::new(Self { space, pages, free }))
+    }
+
+    fn entries(&self) -> &[AtomicPtr<CodeObject>] {
+        let count = self.space.len() / page_size();
+        // SAFETY: the table has that many words, zero (null) at first, which are only ever accessed as atomic
+        // pointers.
+        unsafe { std::slice::from_raw_parts(self.pages.base().cast(), count) }
+    }
+
+    fn free(&self) -> MutexGuard<'_, BTreeMap<usize, usize>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first run of free pages that is long enough, less what is taken from it.
+    fn take(&self, count: usize) -> Option<usize> {
+        let mut free = self.free();
+        let (&first, &length) = free.iter().find(|(_, length)| **length >= count)?;
+        free.remove(&first);
+        if length > count {
+            free.insert(first + count, length - count);
+        }
+        Some(first)
+    }
+
+    /// Puts pages back, and joins them with their neighbours.
+    fn put(&self, mut first: usize, mut count: usize) {
+        let mut free = self.free();
+        if let Some(after) = free.remove(&(first + count)) {
+            count += after;
+        }
+        let before = free.range(..first).next_back().map(|(&at, &length)| (at, length));
+        if let Some((at, length)) = before.filter(|(at, length)| at + length == first) {
+            free.remove(&at);
+            (first, count) = (at, count + length);
+        }
+        free.insert(first, count);
+    }
+
+    /// Copies code to executable pages and makes it known.
+    ///
+    /// # Errors
+    ///
+    /// There is no room, or the system gives no executable memory.
+    pub fn publish(self: &Arc<Self>, code: &[u8], tables: Tables) -> io::Result<Arc<CodeObject>> {
+        let page = page_size();
+        let pages = code.len().max(1).div_ceil(page);
+        let full = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let first_page = self.take(pages).ok_or_else(full)?;
+        let (from, to) = (first_page * page, (first_page + pages) * page);
+        if let Err(error) = self.fill(code, from, to) {
+            // Closed or lost: pages that cannot be closed are not used again.
+            if self.space.close(from, to).is_ok() {
+                self.put(first_page, pages);
+            }
+            return Err(error);
+        }
+        let start = self.space.base().wrapping_add(from).cast_const();
+        let registry = Arc::clone(self);
+        let len = code.len();
+        let object = Arc::new(CodeObject { start, len, tables, first_page, pages, registry });
+        for entry in &self.entries()[first_page..first_page + pages] {
+            entry.store(Arc::as_ptr(&object).cast_mut(), Ordering::Release);
+        }
+        Ok(object)
+    }
+
+    fn fill(&self, code: &[u8], from: usize, to: usize) -> io::Result<()> {
+        self.space.open(from, to)?;
+        // SAFETY: the pages were just opened for writing, belong to nobody else, and have room for the code.
+        unsafe {
+            let at = self.space.base().add(from);
+            std::ptr::copy_nonoverlapping(code.as_ptr(), at, code.len());
+            std::ptr::write_bytes(at.add(code.len()), FILLER, to - from - code.len());
+        }
+        self.space.make_executable(from, to)
+    }
+
+    /// The batch that `pc` lies in. Takes no lock and allocates nothing.
+    ///
+    /// # Safety
+    ///
+    /// If there is code at `pc`, then somebody keeps it alive as long as the result is used: because it runs,
+    /// say, or stands in a frame of a stack.
+    #[inline]
+    pub unsafe fn lookup<'a>(&self, pc: usize) -> Option<&'a CodeObject> {
+        let offset = pc.wrapping_sub(self.space.base() as usize);
+        if offset >= self.space.len() {
+            return None;
+        }
+        let entry = self.entries().get(offset / page_size())?;
+        // SAFETY: entries are null or lead to objects that were published and not dropped; that this one
+        // is not dropped meanwhile is the caller's word.
+        let object = unsafe { entry.load(Ordering::Acquire).as_ref() }?;
+        (pc - object.start as usize <= object.len).then_some(object)
+    }
+
+    /// How many pages are in use.
+    #[cfg(test)]
+    pub(crate) fn pages_in_use(&self) -> usize {
+        self.space.len() / page_size() - self.free().values().sum::<usize>()
+    }
+}
+
+impl Drop for CodeObject {
+    fn drop(&mut self) {
+        let registry = &*self.registry;
+        for entry in &registry.entries()[self.first_page..self.first_page + self.pages] {
+            entry.store(std::ptr::null_mut(), Ordering::Release);
+        }
+        let page = page_size();
+        let (from, to) = (self.first_page * page, (self.first_page + self.pages) * page);
+        if registry.space.close(from, to).is_ok() {
+            registry.put(self.first_page, self.pages);
+        }
+    }
+}
+
+impl CodeObject {
+    /// The first byte of the code.
+    pub fn start(&self) -> *const u8 {
+        self.start
+    }
+
+    /// How many bytes of code there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no code.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Its tables.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// The address of an offset.
+    pub fn at(&self, offset: u32) -> *const u8 {
+        self.start.wrapping_add(offset as usize)
+    }
+
+    /// The offset of an address inside, or of the first one behind.
+    pub fn offset_of(&self, pc: usize) -> Option<u32> {
+        let offset = pc.checked_sub(self.start as usize).filter(|&offset| offset <= self.len)?;
+        u32::try_from(offset).ok()
+    }
+
+    /// The function that the instruction at an offset belongs to.
+    pub fn func_at(&self, offset: u32) -> Option<&FuncRange> {
+        let funcs = &self.tables.funcs;
+        let after = funcs.partition_point(|func| func.range.start <= offset);
+        funcs.get(after.checked_sub(1)?).filter(|func| offset < func.range.end)
+    }
+
+    /// The number of the trap that the instruction at an offset may raise.
+    pub fn trap_at(&self, offset: u32) -> Option<u8> {
+        let traps = &self.tables.traps;
+        let at = traps.binary_search_by_key(&offset, |&(at, _)| at).ok()?;
+        traps.get(at).map(|&(_, code)| code)
+    }
+
+    /// Where in the module the instruction at an offset, of a function, comes from.
+    pub fn source_at(&self, offset: u32, func: &FuncRange) -> u32 {
+        let locations = &self.tables.srclocs;
+        let after = locations.partition_point(|&(at, _)| at <= offset);
+        let found = after.checked_sub(1).and_then(|at| locations.get(at));
+        found.filter(|&&(at, _)| at >= func.range.start).map_or(func.body, |&(_, source)| source)
+    }
+
+    /// The call that returns to an offset.
+    pub fn call_at(&self, ret: u32) -> Option<&CallSite> {
+        let calls = &self.tables.calls;
+        calls.binary_search_by_key(&ret, |call| call.ret).ok().and_then(|at| calls.get(at))
+    }
+
+    /// The references of a frame whose call returns to an offset, if it has any.
+    pub fn map_at(&self, ret: u32) -> Option<&StackMap> {
+        let maps = &self.tables.maps;
+        maps.binary_search_by_key(&ret, |map| map.ret).ok().and_then(|at| maps.get(at))
+    }
+}

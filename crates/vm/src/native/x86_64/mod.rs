@@ -1,0 +1,194 @@
+//! What depends on the processor: entering and leaving machine code, the wrappers around built-ins, and the
+//! registers of a thread that a signal stopped. x86-64, Linux.
+//!
+//! Invariants: host code never runs on a guest's stack, and nothing in here unwinds. Every wrapper lies between
+//! [`wrappers`] and [`WRAPPERS_LEN`] bytes further, so that a fault in one is known as ours; the first thing that a
+//! wrapper does to the guest's stack is to touch the lowest word that it will need.
+
+mod signal;
+
+use std::arch::naked_asm;
+use std::mem::offset_of;
+
+use crate::layout::{Cell, NativeState, VmCtx, VmStoreCtx};
+use crate::native::Builtin;
+use crate::native::calls::{IMPLEMENTATIONS, RESUME};
+
+pub(crate) use signal::Registers;
+
+/// Where a field of the native state stands in the store's context.
+macro_rules! state {
+    ($field:ident) => {
+        offset_of!(VmStoreCtx, native) + offset_of!(NativeState, $field)
+    };
+}
+
+/// The bytes between two wrappers' entries.
+const STRIDE: usize = 16;
+/// The bytes of what the wrappers have in common.
+const COMMON_LEN: usize = 128;
+/// The bytes of all wrappers.
+pub(crate) const WRAPPERS_LEN: usize = STRIDE * Builtin::ALL.len() + COMMON_LEN;
+
+/// The address of the wrapper around a built-in.
+pub(crate) fn wrapper(number: usize) -> usize {
+    wrappers as *const () as usize + STRIDE * number
+}
+
+/// Whether an instruction belongs to a wrapper.
+pub(crate) fn in_wrapper(pc: usize) -> bool {
+    pc.wrapping_sub(wrappers as *const () as usize) < WRAPPERS_LEN
+}
+
+/// Where a fault in machine code goes on: `leave`, entered by a jump.
+pub(crate) fn leave_address() -> usize {
+    leave as *const () as usize
+}
+
+/// Switches to the guest's stack and calls `trampoline(code, callee, cells)` there. 0 if it returned, otherwise what
+/// [`leave`] was given.
+///
+/// # Safety
+///
+/// `stack` is aligned to 16 bytes, and below it there is room on a guest's stack; the trampoline is machine code
+/// for the rest of the arguments, and leaves by returning or through [`leave`].
+#[unsafe(naked)]
+pub(crate) unsafe extern "sysv64" fn enter(
+    ctx: *mut VmStoreCtx,
+    trampoline: *const u8,
+    code: *const u8,
+    callee: *mut u8,
+    cells: *mut Cell,
+    stack: usize,
+) -> u64 {
+    naked_asm!(
+        // Everything that the host's calling convention wants back is on the host's stack.
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "mov [rdi + {host_sp}], rsp",
+        // The trampoline gives this back.
+        "mov rbx, rdi",
+        "mov r10, rsi",
+        "mov rdi, rdx",
+        "mov rsi, rcx",
+        "mov rdx, r8",
+        "mov rsp, r9",
+        // No frame outside: where walks end.
+        "xor ebp, ebp",
+        "call r10",
+        "mov rdi, rbx",
+        "xor esi, esi",
+        "jmp {leave}",
+        host_sp = const state!(host_sp),
+        leave = sym leave,
+    )
+}
+
+/// Ends the innermost entry with a status, from anywhere above it.
+///
+/// # Safety
+///
+/// The store is entered, and nothing of the host stands on the host's stack between here and the entry that is to
+/// be cleaned up.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn leave(ctx: *mut VmStoreCtx, status: u64) {
+    naked_asm!(
+        "mov rsp, [rdi + {host_sp}]",
+        "mov rax, rsi",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        host_sp = const state!(host_sp),
+    )
+}
+
+/// The wrappers, one entry for each built-in, [`STRIDE`] bytes apart. Machine code calls an entry with a context and
+/// up to five numbers; the last two are called with a store's context.
+///
+/// # Safety
+///
+/// Never called as such.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn wrappers() {
+    naked_asm!(
+        "77:",
+        ".set palisade_vm_wrapper, 0",
+        ".rept {plain}",
+        // mov eax, number; jmp 2f; both as bytes, for their lengths
+        ".byte 0xB8",
+        ".long palisade_vm_wrapper",
+        ".byte 0xE9",
+        ".long 2f - . - 4",
+        ".zero 6, 0xCC",
+        ".set palisade_vm_wrapper, palisade_vm_wrapper + 1",
+        ".endr",
+        ".rept {special}",
+        ".byte 0xB8",
+        ".long palisade_vm_wrapper",
+        ".byte 0xE9",
+        ".long 3f - . - 4",
+        ".zero 6, 0xCC",
+        ".set palisade_vm_wrapper, palisade_vm_wrapper + 1",
+        ".endr",
+        "2:",
+        "mov r10, [rdi + {store}]",
+        "jmp 4f",
+        "3:",
+        "mov r10, rdi",
+        "4:",
+        // If the guest's stack ends here, then at this instruction.
+        "test byte ptr [rsp - 64], 1",
+        "push rbp",
+        "mov rbp, rsp",
+        "push r10",
+        "mov [r10 + {exit_fp}], rbp",
+        "mov qword ptr [r10 + {exit_pc}], 0",
+        "mov rsp, [r10 + {host_sp}]",
+        "lea r11, [rip + {implementations}]",
+        "call [r11 + rax * 8]",
+        "mov r10, [rbp - 8]",
+        "test rdx, rdx",
+        "jne 5f",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
+        "5:",
+        "cmp rdx, {resume}",
+        "je 6f",
+        "mov rdi, r10",
+        "mov rsi, rdx",
+        "jmp {leave}",
+        "6:",
+        "mov rax, [r10 + {resume_payload}]",
+        "xor edx, edx",
+        "mov rsp, [r10 + {resume_sp}]",
+        "mov rbp, [r10 + {resume_fp}]",
+        "jmp [r10 + {resume_pc}]",
+        ".org 77b + {len}, 0xCC",
+        plain = const Builtin::CallInterp as usize,
+        special = const Builtin::ALL.len() - Builtin::CallInterp as usize,
+        store = const offset_of!(VmCtx, store),
+        exit_fp = const state!(exit_fp),
+        exit_pc = const state!(exit_pc),
+        host_sp = const state!(host_sp),
+        implementations = sym IMPLEMENTATIONS,
+        resume = const RESUME as i64,
+        resume_payload = const state!(resume_payload),
+        resume_sp = const state!(resume_sp),
+        resume_fp = const state!(resume_fp),
+        resume_pc = const state!(resume_pc),
+        leave = sym leave,
+        len = const WRAPPERS_LEN,
+    )
+}
