@@ -375,16 +375,15 @@ impl InterpModule {
         entry
     }
 
-    /// The slot of the header in the frame that stands at what leads to machine code, if an address is of
-    /// that. Such a frame is none of Wasm: the machine code has its own.
-    pub(crate) fn native_stub_at(&self, ip: usize) -> Option<u32> {
+    /// The function, and the slot of the header in its frame, if an address is of what leads to machine code. Such a frame is none of Wasm: the machine code has its own.
+    pub(crate) fn native_stub_at(&self, ip: usize) -> Option<(u32, u32)> {
         let stubs = self.by_native_stub.lock().unwrap_or_else(PoisonError::into_inner);
         let (&start, &defined) = stubs.range(..=ip).next_back()?;
         if ip - start >= (NATIVE_STUB_WORDS - PREFIX_WORDS) * 8 {
             return None;
         }
         let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize)?;
-        Some(self.signature_of(*id)?.param_cells)
+        Some((defined, self.signature_of(*id)?.param_cells))
     }
 
     /// What is noted of the loops of a translated function.
@@ -513,6 +512,9 @@ impl InterpModule {
             let header = self.signature(*id)?.param_cells;
             let offset = self.info.bodies.get(defined as usize)?.range.start as u32;
             return Some(Place { defined, header, offset, is_frame: true });
+        }
+        if let Some((defined, header)) = self.native_stub_at(ip) {
+            return Some(Place { defined, header, offset: 0, is_frame: false });
         }
         let (code, defined, within) = self.code_at(ip)?;
         let mark = code.marks.partition_point(|&(at, _)| at <= within);

@@ -82,10 +82,12 @@ unsafe fn search(
                 // What leads to another engine is no frame of Wasm: it catches nothing, and costs nothing.
                 let place = module.locate(frame.ip as usize).filter(|place| !place.is_frame);
                 let header = place.ok_or(TrapCode::Internal)?.header;
-                match caller(frame, module.tail_calls(), header) {
+                match frame.caller(module, header) {
                     Some(outer) => frame = outer,
                     None => return Ok(None),
                 }
+                // Its call was counted all the same.
+                depth += 1;
                 continue;
             };
             let mut left = false;

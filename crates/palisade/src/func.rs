@@ -15,6 +15,7 @@ use crate::func_type::{FuncType, core_of_id};
 use crate::host::{HostDef, IntoFunc};
 use crate::store::{StoreId, StoreOpaque};
 use crate::trap::{FrameInfo, WasmBacktrace};
+use crate::tier::drive;
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
 use crate::val::{Val, cells_of, cells_of_all};
 
@@ -249,7 +250,7 @@ pub(crate) unsafe fn invoke(
     let vm = unsafe { (*store).vm_ptr() };
     // SAFETY: the caller's contract is that of `call`.
     let outcome = catch_unwind(AssertUnwindSafe(|| unsafe {
-        palisade_interp::call(vm.as_ptr(), func, cells)
+        drive(vm.as_ptr(), func, cells)
     }));
     match outcome {
         Ok(Ok(())) => Ok(()),

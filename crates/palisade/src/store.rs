@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use palisade_core::{TrapCode, TypeId};
 use palisade_vm::gc::HeapTypeInfo;
 use palisade_vm::layout::{Cell, VmCtx, VmRef, VmStoreCtx};
+use palisade_vm::native::{EngineHooks, NativeConfig};
 use palisade_vm::sys::host_stack;
 pub use palisade_vm::{GcStats, InterruptHandle, Refusal, Resource};
 use palisade_vm::{InstanceId, ResourceLimiter, StoreConfig, StoreInner, VmError};
@@ -69,6 +70,7 @@ pub struct StoreOpaque {
     heap_types: HashMap<TypeId, DefinedType>,
     /// How many calls may nest.
     call_depth: Option<u64>,
+    pub(crate) tier: StoreTier,
     /// What the fuel was set to last, and what had been used up until then.
     fuel_set: u64,
     fuel_before: u64,
@@ -355,6 +357,7 @@ impl StoreOpaque {
             host_funcs: HashMap::new(),
             heap_types: HashMap::new(),
             call_depth: None,
+            tier: StoreTier::default(),
             fuel_set: 0,
             fuel_before: 0,
         };
@@ -469,6 +472,10 @@ impl StoreOpaque {
         self.call_depth = depth;
     }
 
+    pub(crate) fn call_depth_limit(&self) -> Option<u64> {
+        self.call_depth
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.vm().deadline()
     }
@@ -492,6 +499,7 @@ impl StoreOpaque {
             return Err(Error::internal("instances of a store are not numbered in order"));
         }
         self.modules.push(module.clone());
+        tier::instance_made(self, instance, module);
         Ok(())
     }
 
@@ -506,6 +514,7 @@ impl StoreOpaque {
             return Ok(*func);
         }
         let raw = self.vm_mut().alloc_host_func(def.host_func());
+        tier::host_made(self, raw);
         // SAFETY: just made in this store.
         let func = unsafe { Func::from_raw(self.id, raw) };
         self.host_funcs.insert(key, (def.clone(), func));

@@ -192,6 +192,8 @@ pub struct VmFuncRef {
     pub host: *const HostFunc,
     /// How machine code enters it; null where no machine code runs.
     pub native: NativeEntry,
+    /// What everybody else enters its machine code through, if it has some.
+    pub trampoline: *const u8,
 }
 
 impl NativeEntry {
@@ -427,7 +429,7 @@ impl VmCtx {
 }
 
 const _: () = {
-    assert!(size_of::<VmFuncRef>() == 40);
+    assert!(size_of::<VmFuncRef>() == 48);
     assert!(size_of::<VmGlobalDef>() == 16);
     assert!(size_of::<VmRef>() == 4);
     assert!(std::mem::offset_of!(VmCtx, store) == 8);

@@ -9,7 +9,7 @@
 
 use palisade_core::TrapCode;
 use palisade_vm::layout::{Cell, VmCtx, VmRef};
-use palisade_vm::native::{self, Entered};
+use palisade_vm::native::{self, Continuation, Entered};
 
 use crate::LoopEntry;
 use crate::code::{InterpModule, Signature, Ty};
@@ -77,11 +77,12 @@ unsafe fn call(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
         if header.read() == module.halt_code() as u64 {
             // Nothing of this activation is left: whoever entered it goes on with the function.
             let window = (*ctx).ref_fp;
-            let count = (signature.param_cells + signature.ref_params) as usize;
-            let mut cells = vec![0; count];
+            let params = signature.param_cells + signature.ref_params;
+            let results = signature.result_cells + signature.ref_results;
+            let mut cells = vec![0; params.max(results) as usize];
             signature.gather(&signature.params, fp, window, &mut cells);
             let func = palisade_vm::builtins::ref_func(vm, module.func_idx(o.defined as u32).0);
-            (*(*ctx).store).set_continuation(func, cells);
+            (*(*ctx).store).continuation = Continuation { func, cells };
             return CONTINUE;
         }
         let leave = Leave {

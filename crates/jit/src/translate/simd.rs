@@ -92,7 +92,7 @@ impl Translator<'_, '_> {
     }
 
     /// A vector whose bits are known.
-    fn constant(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
+    fn vector_constant(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
         let constant = self.b.func.dfg.constants.insert(bytes.to_vec().into());
         self.b.ins().vconst(ty, constant)
     }
@@ -103,7 +103,7 @@ impl Translator<'_, '_> {
         use Operator as O;
         match op {
             O::V128Const { value } => {
-                let value = self.constant(I8X16, *value.bytes());
+                let value = self.vector_constant(I8X16, *value.bytes());
                 self.push_lanes(value)
             }
             O::V128Not => self.lanes1(I8X16, |i, x| i.bnot(x)),

@@ -6,7 +6,7 @@
 use palisade_core::{TrapCode, ValType};
 use palisade_vm::StoreInner;
 use palisade_vm::layout::{Cell, VmFuncRef};
-use palisade_vm::native::{self, Entered};
+use palisade_vm::native::{self, Continuation, Entered};
 
 /// Calls a function with the arguments in `cells`, in signature order; its results replace them.
 ///
@@ -48,7 +48,8 @@ pub(crate) unsafe fn finish(store: *mut StoreInner, cells: *mut Cell) -> Result<
     // which are those of the function that it stands for.
     unsafe {
         loop {
-            let mut next = (*store).take_continuation();
+            let none = Continuation { func: std::ptr::null_mut(), cells: Vec::new() };
+            let mut next = std::mem::replace(&mut (*store).continuation, none);
             if next.func.is_null() {
                 return Err(TrapCode::Internal);
             }

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use drive::drive;
 pub(crate) use module::NativeModule;
-pub(crate) use publish::{activate, may_run_native};
+pub(crate) use publish::{StoreTier, host_made, instance_made};
 pub use queue::CompileStats;
 
 /// Which engine runs guests.
@@ -71,7 +71,7 @@ impl Tuning {
 /// What an engine has that makes machine code.
 pub(crate) struct Tier {
     pub(crate) registry: Arc<CodeRegistry>,
-    compiler: Compiler,
+    compiler: Arc<Compiler>,
     /// The compiler for instances that have a memory without its full reservation.
     explicit: OnceLock<std::result::Result<Compiler, CompileError>>,
     stubs: Stubs,
@@ -100,7 +100,7 @@ impl Tier {
                 let registry = CodeRegistry::new().map_err(|error| {
                     Error::msg(format!("there is no address space for machine code: {error}"))
                 })?;
-                Ok((compiler, registry))
+                Ok((Arc::new(compiler), registry))
             });
         let (compiler, registry) = match made {
             Ok(made) => made,
@@ -108,7 +108,7 @@ impl Tier {
             Err(error) => return Err(error),
         };
         Ok(Some(Arc::new(Self {
-            stubs: Stubs::new(),
+            stubs: Stubs::new(compiler.clone(), registry.clone()),
             queue: queue::Queue::new(config.tuning.threads),
             registry,
             compiler,

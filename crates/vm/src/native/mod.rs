@@ -29,6 +29,7 @@ mod calls;
 #[path = "x86_64/mod.rs"]
 mod arch;
 
+pub use activate::TypeStubs;
 pub use builtins::{Builtin, HeapCode, builtin_table};
 pub use entry::{Continuation, EngineHooks, Entered, NativeConfig, Segment, enter};
 pub use registry::{CodeObject, CodeRegistry};

@@ -92,7 +92,7 @@ impl Translator<'_, '_> {
     ) -> Result<bool> {
         let x = self.pop_lanes(F64X2)?;
         let wide = truncate(self.b.ins(), x);
-        let zero = self.constant(I64X2, [0; 16]);
+        let zero = self.vector_constant(I64X2, [0; 16]);
         let result = narrow(self.b.ins(), wide, zero);
         self.push_lanes(result)
     }
