@@ -11,6 +11,7 @@ use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 
 use super::{FuncKinds, Kind, Operand, Result, Translator, invalid};
 use crate::error::CompileError;
+use crate::mutation::Mutation;
 
 /// The most targets of a `br_table` that are compiled.
 const MAX_TABLE_TARGETS: u64 = 65_520;
@@ -66,7 +67,13 @@ impl Translator<'_, '_> {
     pub(super) fn control(&mut self, op: &Operator<'_>) -> Result<bool> {
         match op {
             Operator::Nop => {}
-            Operator::Unreachable => self.trap(TrapCode::Unreachable),
+            Operator::Unreachable => {
+                if self.mutated(Mutation::TrapPlaceWrong) {
+                    let place = cranelift_codegen::ir::SourceLoc::new(self.offset - 1);
+                    self.b.set_srcloc(place);
+                }
+                self.trap(TrapCode::Unreachable);
+            }
             Operator::Block { blockty } => {
                 self.begin(*blockty, None)?;
             }
@@ -195,7 +202,9 @@ impl Translator<'_, '_> {
             self.stack.push(Operand { value, kind });
         }
         self.push_frame(Construct::Loop(header), kinds, next, None)?;
-        self.poll();
+        if !self.mutated(Mutation::LoopPollDropped) {
+            self.poll();
+        }
         Ok(())
     }
 
@@ -384,6 +393,10 @@ impl Translator<'_, '_> {
             .chain(entries)
             .map(|(block, args)| self.b.func.dfg.block_call(block, &args))
             .collect();
+        let mut calls = calls;
+        if self.mutated(Mutation::BranchTableOff) {
+            calls.rotate_right(1);
+        }
         let [default, entries @ ..] = &calls[..] else { return invalid("an empty `br_table`") };
         let table = self.b.create_jump_table(JumpTableData::new(*default, entries));
         self.b.ins().br_table(index, table);
