@@ -363,6 +363,8 @@ impl Translator<'_, '_> {
                 self.unreachable_operator(&op)?;
             }
             if palisade_module::fuel::ends_block(&op) {
+                // A guest that runs dry stops at the first operator that it could not pay.
+                self.b.set_srcloc(SourceLoc::new(reader.original_position() as u32));
                 self.charge()?;
             }
         }
