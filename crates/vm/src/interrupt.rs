@@ -124,6 +124,18 @@ impl InterruptHandle {
         }
     }
 
+    /// Opens the region that machine code reads from, if no request is pending: somebody else had closed it.
+    pub(crate) fn reopen_polls(&self) {
+        let _guard = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.inner.interrupts.reason.load(Relaxed) == 0
+            && let Some(poll) = &self.inner.poll
+        {
+            // It has just been closed, so that there is nothing that could be missing.
+            let opened = poll.open();
+            debug_assert!(opened.is_ok(), "{opened:?}");
+        }
+    }
+
     /// What is asked for, if anything is.
     pub fn pending(&self) -> Option<TrapCode> {
         self.inner.interrupts.pending()

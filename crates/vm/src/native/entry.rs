@@ -114,8 +114,8 @@ impl StoreInner {
         let stack = stack.map_err(VmError::system("the machine stack", bytes as u64))?;
         // SAFETY: the context is owned by the store, on its own thread.
         let state = unsafe { &mut (*self.ctx_ptr()).native };
-        (state.stack_guard, state.stack_low, state.stack_high) =
-            (stack.guard(), stack.low(), stack.high());
+        (state.stack_guard, state.stack_reserve) = (stack.guard(), stack.reserve());
+        (state.stack_low, state.stack_high) = (stack.low(), stack.high());
         self.native.stack = Some(stack);
         Ok(())
     }
@@ -193,6 +193,10 @@ pub unsafe fn enter(
         let current = traps::enter(ctx);
         let status = arch::enter(ctx, trampoline, code, callee, cells, top);
         traps::leave(current);
+        if (*state).reserve_open != 0 {
+            traps::close_reserve(&mut *state);
+            (*store).interrupt.reopen_polls();
+        }
         let result = match status {
             0 => Ok(Entered::Done),
             CONTINUE => Ok(Entered::Continue),

@@ -61,8 +61,14 @@ pub(crate) fn install(judge: Judge) -> io::Result<()> {
                 ours.sa_sigaction = on_signal as *const () as usize;
                 ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
                 libc::sigemptyset(&mut ours.sa_mask);
-                libc::sigaction(signal, std::ptr::null(), previous.get().cast()) != 0
-                    || libc::sigaction(signal, &ours, std::ptr::null_mut()) != 0
+                // First, so that ours finds something in any case; then what was there at the very moment.
+                let mut last: libc::sigaction = std::mem::zeroed();
+                let failed = libc::sigaction(signal, std::ptr::null(), previous.get().cast()) != 0
+                    || libc::sigaction(signal, &ours, &mut last) != 0;
+                if !failed {
+                    previous.get().cast::<libc::sigaction>().write(last);
+                }
+                failed
             };
             if failed {
                 return Err(io::Error::last_os_error().raw_os_error().unwrap_or(0));

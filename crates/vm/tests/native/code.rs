@@ -48,18 +48,20 @@ pub(crate) enum Func {
     Catch,
     /// Keeps `n` as a reference while it makes a structure of the type in the global table; gives it back.
     Keep,
-    /// Calls the function before it by a chain of frames: runs down `n` frames, then `ud2`.
+    /// Calls itself until there are `n` frames, then `ud2`.
     Deep,
     /// As `Runaway`, with frames of a page.
     RunawayLarge,
-    /// Fills the stack up to its last words by calls, then calls a built-in.
+    /// Divides 1 by `n`.
     Division,
     /// Loops for ever, and looks for nothing.
     Deaf,
+    /// Calls `memory.grow` by 0, then itself, for ever: the stack ends in a wrapper sooner or later.
+    Wrapped,
 }
 
 /// How many there are.
-const COUNT: u32 = 19;
+const COUNT: u32 = 20;
 
 impl Func {
     pub(crate) fn start(self) -> u32 {
@@ -229,10 +231,11 @@ unsafe extern "sysv64" fn blob() {
         "sub rsp, 16",
         "mov [rsp + 4], esi",
         "mov rax, [rdi + {builtins}]",
+        "mov rax, [rax + {struct_new}]",
         "mov esi, [rdi + {types}]",
         "mov edx, 16",
-        "call [rax + {struct_new}]",
-        ".org 77b + 14 * 64 + 48, 0x90",
+        ".org 77b + 14 * 64 + 46, 0x90",
+        "call rax",
         "mov eax, [rsp + 4]",
         "leave",
         "ret",
@@ -269,6 +272,19 @@ unsafe extern "sysv64" fn blob() {
         "push rbp",
         "mov rbp, rsp",
         "jmp 77b + 18 * 64 + 4",
+        // Wrapped
+        ".org 77b + 19 * 64",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rdi",
+        "push rdi",
+        "xor edx, edx",
+        "xor esi, esi",
+        "mov rax, [rdi + {builtins}]",
+        "call [rax + {grow}]",
+        "mov rdi, [rsp]",
+        "call 77b + 19 * 64",
+        "ud2",
         ".org 77b + {len}",
         memory0 = const offset_of!(VmCtx, memory0),
         base = const offset_of!(VmMemoryDef, base),
@@ -350,5 +366,5 @@ pub(crate) fn tables(module: &Arc<ModuleInfo>, offsets: &Arc<VmOffsets>) -> Tabl
     }
 }
 
-/// Where the call in `Keep` returns to: after `push`, `mov`, `sub`, and what loads the arguments.
-pub(crate) const KEEP_RET: u32 = 31;
+/// Where the call in `Keep` returns to.
+pub(crate) const KEEP_RET: u32 = 48;
