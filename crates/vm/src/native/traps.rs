@@ -76,7 +76,7 @@ fn on_fault(fault: &Fault) -> bool {
         Verdict::Again => {}
         Verdict::Trap(code) => {
             note(state, &registers);
-            registers.leave(ctx, code.into());
+            registers.leave(ctx, state.host_sp as usize, code.into());
         }
     }
     true

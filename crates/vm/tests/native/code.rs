@@ -28,7 +28,7 @@ pub(crate) enum Func {
     Unrecorded,
     /// Stores a byte to memory 0 at `n`, at byte 16, without looking.
     Store,
-    /// Calls itself for ever.
+    /// Calls itself for ever, with a poll at byte 16.
     Runaway,
     /// Loops for ever, with a poll at byte 16.
     Spin,
@@ -128,6 +128,9 @@ unsafe extern "sysv64" fn blob() {
         ".org 77b + 5 * 64",
         "push rbp",
         "mov rbp, rsp",
+        "mov rax, [rdi + {poll}]",
+        ".org 77b + 5 * 64 + 16, 0x90",
+        "mov ecx, [rax]",
         "call 77b + 5 * 64",
         "pop rbp",
         "ret",
@@ -278,6 +281,9 @@ unsafe extern "sysv64" fn blob() {
         "mov rbp, rsp",
         "push rdi",
         "push rdi",
+        "mov rax, [rdi + {poll}]",
+        ".org 77b + 19 * 64 + 16, 0x90",
+        "mov ecx, [rax + 8]",
         "xor edx, edx",
         "xor esi, esi",
         "mov rax, [rdi + {builtins}]",
@@ -354,9 +360,11 @@ pub(crate) fn tables(module: &Arc<ModuleInfo>, offsets: &Arc<VmOffsets>) -> Tabl
         traps: vec![
             (F::Unreachable.start() + 16, TrapCode::Unreachable as u8),
             (F::Store.start() + 16, TrapCode::MemoryOutOfBounds as u8),
+            (F::Runaway.start() + 16, POLL),
             (F::Spin.start() + 16, POLL),
             (F::Deep.start() + 32, TrapCode::Unreachable as u8),
             (F::Division.start() + 16, TrapCode::IntegerDivideByZero as u8),
+            (F::Wrapped.start() + 16, POLL),
         ],
         srclocs: vec![(F::Unreachable.start() + 16, 77)],
         calls: vec![call(F::Catch, 11, 16, 0..2)],

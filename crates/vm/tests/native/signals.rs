@@ -55,9 +55,9 @@ fn t1_faults_that_are_not_the_guests_end_the_process() {
     // SAFETY: the definition is the store's.
     let base = unsafe { (*base).base } as u64;
     match &*case {
-        "unrecorded" => drop(machine.enter(Func::Unrecorded, 0)),
-        "foreign address" => drop(machine.enter(Func::Store, 8u64.wrapping_sub(base))),
-        "host" => drop(machine.enter(Func::CallImport, 0)),
+        "unrecorded" => _ = machine.enter(Func::Unrecorded, 0),
+        "foreign address" => _ = machine.enter(Func::Store, 8u64.wrapping_sub(base)),
+        "host" => _ = machine.enter(Func::CallImport, 0),
         "thread" => {
             let thread = std::thread::spawn(fault);
             let _ = machine.enter(Func::Deaf, 0);
@@ -79,7 +79,8 @@ fn t1_faults_that_are_not_the_guests_end_the_process() {
             let theirs = other.world.store.memory_def(palisade_vm::MemoryId(0)).expect("a memory");
             // SAFETY: as above.
             let theirs = unsafe { (*theirs).base } as u64;
-            drop(machine.enter(Func::Store, (theirs + (1 << 20)).wrapping_sub(base)));
+            let there = (theirs + (1 << 20)).wrapping_sub(base);
+            let _ = machine.enter(Func::Store, there);
         }
     }
     panic!("a fault was hidden");
