@@ -77,8 +77,8 @@ fn both_widths(body: &str, expected: &[u64]) {
     }
 }
 
-/// A copy of a local right before a branch, forwards and backwards, on zero and on others, where what is
-/// tested is what was copied, what was copied to, or neither.
+/// A copy of a local right before a branch, forwards and backwards, that is taken on zero (`if`) and on others
+/// (`br_if`), where what is tested is what was copied, what was copied to, or neither.
 #[test]
 fn c8_a_copy_and_a_branch() {
     for tested in ["$a", "$b", "$c"] {
@@ -89,19 +89,21 @@ fn c8_a_copy_and_a_branch() {
                     _ => c,
                 };
                 let taken = (after(tested) != 0) == invert.is_empty();
-                let text = format!(
-                    "(module (func (export \"f\") (param $a i32) (param $b i32) (param $c i32)
-                        (result i32 i32)
-                        block $out
-                            local.get $a local.set $b
-                            local.get {tested} {invert}
-                            br_if $out
-                            i32.const 1 local.get $b return
-                        end
-                        i32.const 2 local.get $b))"
-                );
+                let test = format!("local.get $a local.set $b local.get {tested} {invert}");
                 let args = [a, b, c].map(|value| Val::I32(value as i32));
-                check(&text, &args, &[if taken { 2 } else { 1 }, a.into()]);
+                for body in [
+                    format!(
+                        "block $out {test} br_if $out i32.const 1 local.get $b return end
+                         i32.const 2"
+                    ),
+                    format!("{test} if (result i32) i32.const 2 else i32.const 1 end"),
+                ] {
+                    let text = format!(
+                        "(module (func (export \"f\") (param $a i32) (param $b i32) (param $c i32)
+                            (result i32 i32) {body} local.get $b))"
+                    );
+                    check(&text, &args, &[if taken { 2 } else { 1 }, a.into()]);
+                }
             }
         }
     }

@@ -387,6 +387,16 @@ fn m7_ranges_of_arrays() {
             invoke(&mut store, instance, name, &args)
         };
         let fits = |at: u32, len: u32, size: u64| u64::from(at) + u64::from(len) <= size;
+        // After each operator, for the next one may write to the same range.
+        let look = |run: &mut dyn FnMut(&str, &[u32]) -> Outcome,
+                    bytes: &[u64],
+                    refs: &[u64],
+                    what: (&str, u32, u32, u32)| {
+            for i in 0..16u32 {
+                assert_eq!(run("byte", &[i]), Ok(vec![bytes[i as usize]]), "{what:?}");
+                assert_eq!(run("ref", &[i]), Ok(vec![refs[i as usize]]), "{what:?}");
+            }
+        };
         for &to in &ends {
             for &from in &ends {
                 for &len in &ends {
@@ -402,6 +412,7 @@ fn m7_ranges_of_arrays() {
                     } else {
                         assert_eq!(copied, Err(TrapCode::ArrayOutOfBounds), "{to} {from} {len}");
                     }
+                    look(&mut run, &bytes, &refs, ("copy", to, from, len));
                     let filled = run("fill", &[to, from, len]);
                     if fits(to, len, 16) {
                         assert_eq!(filled, Ok(vec![]));
@@ -410,6 +421,7 @@ fn m7_ranges_of_arrays() {
                     } else {
                         assert_eq!(filled, Err(TrapCode::ArrayOutOfBounds), "{to} {len}");
                     }
+                    look(&mut run, &bytes, &refs, ("fill", to, from, len));
                     let data = run("data", &[to, from, len]);
                     match (fits(to, len, 16), fits(from, len, 8)) {
                         (false, _) => assert_eq!(data, Err(TrapCode::ArrayOutOfBounds)),
@@ -419,6 +431,7 @@ fn m7_ranges_of_arrays() {
                             (0..l).for_each(|i| bytes[t + i] = (0x10 + f + i) as u64);
                         }
                     }
+                    look(&mut run, &bytes, &refs, ("data", to, from, len));
                     let elem = run("elem", &[to, from, len]);
                     match (fits(to, len, 16), fits(from, len, 3)) {
                         (false, _) => assert_eq!(elem, Err(TrapCode::ArrayOutOfBounds)),
@@ -428,18 +441,7 @@ fn m7_ranges_of_arrays() {
                             (0..l).for_each(|i| refs[t + i] = (70 + f + i) as u64);
                         }
                     }
-                    for i in 0..16u32 {
-                        assert_eq!(
-                            run("byte", &[i]),
-                            Ok(vec![bytes[i as usize]]),
-                            "{to} {from} {len}"
-                        );
-                        assert_eq!(
-                            run("ref", &[i]),
-                            Ok(vec![refs[i as usize]]),
-                            "{to} {from} {len}"
-                        );
-                    }
+                    look(&mut run, &bytes, &refs, ("elem", to, from, len));
                     assert_eq!(
                         run("null_copy", &[to, from, len]),
                         Err(TrapCode::NullArrayReference)

@@ -32,9 +32,25 @@ Examples:
 /// Which engine runs the guest.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub(crate) enum Engine {
-    /// The interpreter.
+    /// The interpreter first; what runs often goes on as machine code
     #[default]
-    Interpreter,
+    Auto,
+    /// The interpreter alone
+    #[value(alias = "interpreter")]
+    Interp,
+    /// Machine code alone: everything is compiled before it runs
+    Jit,
+}
+
+impl Engine {
+    /// What the library calls it.
+    pub(crate) fn strategy(self) -> palisade::Strategy {
+        match self {
+            Self::Auto => palisade::Strategy::Auto,
+            Self::Interp => palisade::Strategy::Interpreter,
+            Self::Jit => palisade::Strategy::Compiled,
+        }
+    }
 }
 
 /// How a run works, in short.
@@ -65,6 +81,14 @@ pub(crate) struct Run {
     /// The engine that runs the guest
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t, help_heading = "What to run")]
     pub(crate) engine: Engine,
+
+    /// Let the compiler check its own work, each function it makes; on with --sandbox
+    #[arg(long, help_heading = "What to run")]
+    pub(crate) paranoid: bool,
+
+    /// Make machine code for the oldest supported processors (SSE4.1), not for this one
+    #[arg(long, help_heading = "What to run")]
+    pub(crate) baseline_cpu: bool,
 
     /// Instantiate FILE and offer its exports to the next modules as NAME (repeatable, in order)
     #[arg(long, value_name = "NAME=FILE", help_heading = "What to run")]

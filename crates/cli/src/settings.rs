@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use palisade::{Config, Engine};
+use palisade::{Config, Engine, Strategy};
 use palisade_core::{LimitKind, Limits};
 use palisade_wasi::Caps;
 
-use crate::args::{Bounds, Grants, Proposals, Run};
+use crate::args::{self, Bounds, Grants, Proposals, Run};
 use crate::escape;
 use crate::failure::Failure;
 use crate::quantity::{self, Bound};
@@ -23,6 +23,12 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// Proposals that are switched.
     pub(crate) switches: Switches,
+    /// What runs the guest.
+    pub(crate) engine: args::Engine,
+    /// Whether the compiler checks its own work.
+    pub(crate) paranoid: bool,
+    /// Whether machine code is for the oldest supported processors.
+    pub(crate) baseline_cpu: bool,
     /// Units of fuel; `None` does not meter.
     pub(crate) fuel: Option<u64>,
     /// From the start of the guest, and the same again for loading.
@@ -52,6 +58,9 @@ impl Settings {
             capabilities: Caps::DEFAULT,
             limits: Limits::default(),
             switches: Switches::default(),
+            engine: args::Engine::Auto,
+            paranoid: false,
+            baseline_cpu: false,
             fuel: None,
             timeout: None,
             memory: None,
@@ -71,6 +80,9 @@ impl Settings {
             capabilities: Caps::empty(),
             limits: Limits::strict(),
             switches: Switches::default(),
+            engine: args::Engine::Auto,
+            paranoid: true,
+            baseline_cpu: false,
             fuel: Some(1_000_000_000),
             timeout: Some(Duration::from_secs(60)),
             memory: Some(256 << 20),
@@ -91,6 +103,9 @@ impl Settings {
         settings.bound(&run.bounds);
         set_limits(&mut settings.limits, &run.decoding.limit)?;
         settings.switches = Switches::of(&run.decoding.proposals)?;
+        settings.engine = run.engine;
+        settings.paranoid |= run.paranoid;
+        settings.baseline_cpu = run.baseline_cpu;
         if settings.stack < MIN_STACK {
             return Err(Failure::usage(format!(
                 "--max-stack {}: the smallest stack is {}",
@@ -226,7 +241,7 @@ impl Switches {
                 .wasm_proposal(name, *enable)
                 .map_err(|error| Failure::usage(format!("--wasm: {error}")))?;
         }
-        match Engine::new(config) {
+        match Engine::new(config.clone().strategy(Strategy::Interpreter)) {
             Err(error) if !self.0.is_empty() => Err(Failure::usage(format!("--wasm: {error}"))),
             _ => Ok(()),
         }
@@ -236,7 +251,6 @@ impl Switches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args;
     use std::ffi::OsString;
 
     fn settings(line: &str) -> Result<Settings, Failure> {

@@ -10,7 +10,7 @@ use crate::code::{Glue, InterpModule, code_word};
 use crate::ops::call::{HEADER_CELLS, code_of, signature_of, trap_code};
 use crate::ops::control::{BR_TEST, BranchOps, HALT};
 use crate::state::{Next, Op, State, handler, run};
-use crate::trace;
+use crate::trace::{self, Frame};
 use crate::unwind::unwind;
 
 /// Calls a function with the arguments in `cells`, in signature order; its results replace them.
@@ -147,9 +147,12 @@ unsafe fn enter(
         }
         if status != 0 {
             let code = trap_code(status as u32);
-            let trace = &mut (*(*ctx).store).trace;
-            trace::frames((*ctx).exit_ip, (*ctx).exit_fp, (*ctx).exit_vmctx, trace);
+            trace::frames(Frame::left(ctx), &mut (*(*ctx).store).trace);
             return Err(code);
+        }
+        if !(*(*ctx).store).continuation.func.is_null() {
+            // Another function gives the results, in place of this one.
+            return Ok(());
         }
         let count = signature.result_cells as usize + signature.ref_results as usize;
         let results = std::slice::from_raw_parts_mut(cells, count);

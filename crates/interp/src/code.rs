@@ -19,6 +19,7 @@ use crate::gc_type::GcType;
 use crate::handlers::Handlers;
 use crate::ops::call::{BRIDGE, HEADER_CELLS};
 use crate::ops::control::HALT;
+use crate::ops::native::ENTER_NATIVE;
 use crate::ops::stub::TRANSLATE;
 use crate::state::Handler;
 use crate::val::Reg;
@@ -209,12 +210,32 @@ pub(crate) struct FuncCode {
     pub(crate) handlers: Option<Box<Handlers>>,
     /// The slot of the frame's header.
     pub(crate) header: u32,
+    /// Where locals stand, then for each loop that is counted the values below it on the operand stack.
+    pub(crate) loops: Option<Box<Loops>>,
+}
+
+/// Where the values stand that a function has at the heads of its loops.
+#[derive(Debug, Default)]
+pub(crate) struct Loops {
+    /// The locals, parameters first: what each is, and its slot.
+    pub(crate) locals: Box<[(Ty, u32)]>,
+    /// The values on the operand stack at the head of each loop, the lowest first.
+    pub(crate) stacks: Vec<Box<[(Ty, u32)]>>,
+}
+
+impl Loops {
+    fn bytes(&self) -> usize {
+        let stacks: usize = self.stacks.iter().map(|stack| size_of_val(&**stack) + 16).sum();
+        size_of_val(&*self.locals) + stacks
+    }
 }
 
 /// Words before the first instruction.
 pub(crate) const PREFIX_WORDS: usize = 2;
 /// Words of a stub: prefix, handler, index.
 const STUB_WORDS: usize = 4;
+/// Words of what leads to machine code: prefix, handler, index, trampoline, code.
+const NATIVE_STUB_WORDS: usize = 6;
 
 impl FuncCode {
     pub(crate) fn entry(&self) -> *const u8 {
@@ -225,7 +246,8 @@ impl FuncCode {
     fn bytes(&self) -> u64 {
         let handlers = self.handlers.as_ref().map_or(0, |handlers| handlers.bytes());
         let code = size_of_val(&*self.words) + size_of_val(&*self.marks);
-        (size_of::<Self>() + code + handlers) as u64
+        let loops = self.loops.as_ref().map_or(0, |loops| loops.bytes());
+        (size_of::<Self>() + code + handlers + loops) as u64
     }
 }
 
@@ -248,13 +270,17 @@ pub struct InterpModule {
     /// A stub for each defined function.
     stubs: Box<[u64]>,
     code: Box<[OnceLock<Box<FuncCode>>]>,
+    /// For functions with machine code, what leads there.
+    native_stubs: Box<[OnceLock<Box<[u64; NATIVE_STUB_WORDS]>>]>,
+    /// Defined functions by the address of what leads to their machine code.
+    by_native_stub: Mutex<BTreeMap<usize, u32>>,
     /// Defined functions by the address of their code.
     by_address: Mutex<BTreeMap<usize, u32>>,
     /// Bytes of code made so far.
     code_bytes: AtomicU64,
 }
 
-// SAFETY: the addresses in `stubs` and in code words point into this module's own immutable
+// SAFETY: the addresses in stubs and in code words point into this module's own immutable
 // allocations, or to functions; nothing in them is bound to a thread.
 unsafe impl Send for InterpModule {}
 // SAFETY: as above; what changes is behind locks and `OnceLock`s.
@@ -314,6 +340,8 @@ impl InterpModule {
             gc_types,
             stubs: stubs.into(),
             code: (0..defined).map(|_| OnceLock::new()).collect(),
+            native_stubs: (0..defined).map(|_| OnceLock::new()).collect(),
+            by_native_stub: Mutex::default(),
             by_address: Mutex::default(),
             code_bytes: AtomicU64::new(0),
         })
@@ -325,6 +353,53 @@ impl InterpModule {
         self.stubs
             .get(defined as usize * STUB_WORDS + PREFIX_WORDS..)
             .map_or(std::ptr::null(), |words| words.as_ptr().cast())
+    }
+
+    /// Where the interpreter enters a function that has machine code at `code`, to be called through
+    /// `trampoline`. The first call for a function decides.
+    pub fn native_stub(&self, defined: u32, trampoline: *const u8, code: *const u8) -> *const u8 {
+        let Some(place) = self.native_stubs.get(defined as usize) else { return std::ptr::null() };
+        let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize);
+        let known = id.and_then(|id| self.by_type.get(id)).and_then(Option::as_ref);
+        let Some(signature) = known else { return std::ptr::null() };
+        let cells = signature.param_cells.max(signature.result_cells) + HEADER_CELLS;
+        let stub = place.get_or_init(|| {
+            let handler = code_word(ENTER_NATIVE, self.tail_calls);
+            let (trampoline, code) = (trampoline as u64, code as u64);
+            let frame = u64::from(cells) * 8;
+            Box::new([Arc::as_ptr(signature) as u64, frame, handler, defined.into(), trampoline, code])
+        });
+        let entry = stub.as_ptr().wrapping_add(PREFIX_WORDS).cast::<u8>();
+        let mut stubs = self.by_native_stub.lock().unwrap_or_else(PoisonError::into_inner);
+        stubs.insert(entry as usize, defined);
+        entry
+    }
+
+    /// The function, and the slot of the header in its frame, if an address is of what leads to machine code. Such a frame is none of Wasm: the machine code has its own.
+    pub(crate) fn native_stub_at(&self, ip: usize) -> Option<(u32, u32)> {
+        let stubs = self.by_native_stub.lock().unwrap_or_else(PoisonError::into_inner);
+        let (&start, &defined) = stubs.range(..=ip).next_back()?;
+        if ip - start >= (NATIVE_STUB_WORDS - PREFIX_WORDS) * 8 {
+            return None;
+        }
+        let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize)?;
+        Some((defined, self.signature_of(*id)?.param_cells))
+    }
+
+    /// What is noted of the loops of a translated function.
+    pub(crate) fn loops(&self, defined: u32) -> Option<&Loops> {
+        self.code.get(defined as usize)?.get()?.loops.as_deref()
+    }
+
+    /// The code that ends an activation.
+    pub(crate) fn halt_code(&self) -> *const u8 {
+        Glue::get(self.tail_calls).halt_code()
+    }
+
+    /// What leads to the machine code of a function, if there is some.
+    pub(crate) fn native_stub_of(&self, defined: u32) -> Option<*const u8> {
+        let stub = self.native_stubs.get(defined as usize)?.get()?;
+        Some(stub.as_ptr().wrapping_add(PREFIX_WORDS).cast())
     }
 
     /// The module that a context's instance belongs to.
@@ -437,6 +512,9 @@ impl InterpModule {
             let header = self.signature(*id)?.param_cells;
             let offset = self.info.bodies.get(defined as usize)?.range.start as u32;
             return Some(Place { defined, header, offset, is_frame: true });
+        }
+        if let Some((defined, header)) = self.native_stub_at(ip) {
+            return Some(Place { defined, header, offset: 0, is_frame: false });
         }
         let (code, defined, within) = self.code_at(ip)?;
         let mark = code.marks.partition_point(|&(at, _)| at <= within);

@@ -20,6 +20,10 @@ mod translate;
 mod unwind;
 mod val;
 
+use palisade_core::TrapCode;
+use palisade_vm::StoreInner;
+use palisade_vm::layout::{Cell, VmCtx};
+
 pub use activation::{call, tail_calls_work};
 pub use code::InterpModule;
 
@@ -52,4 +56,53 @@ pub struct InterpConfig {
     pub fuel: bool,
     /// How instructions are dispatched.
     pub dispatch: Dispatch,
+    /// How machine code is called; nothing has any without it.
+    pub native: Option<NativeConfig>,
+    /// What happens with functions that are called often; nothing is counted without it.
+    pub tier: Option<TierConfig>,
+}
+
+/// How machine code is called.
+#[derive(Copy, Clone, Debug)]
+pub struct NativeConfig {
+    /// Whether it counts its calls against the limit itself.
+    pub counts_depth: bool,
+    /// Goes on with what the store's continuation asks for, and puts its results into cells.
+    ///
+    /// # Safety
+    ///
+    /// There is one, and the cells have room for its results.
+    pub finish: unsafe fn(*mut StoreInner, *mut Cell) -> Result<(), TrapCode>,
+}
+
+/// Who is told of functions that are called often, and when.
+#[derive(Copy, Clone, Debug)]
+pub struct TierConfig {
+    /// How many entries and turns of loops, together, make a function hot.
+    pub threshold: u32,
+    /// After how many more it is asked about again.
+    pub again: u32,
+    /// Told of a hot function (the context, its index among the defined ones); says where the interpreter
+    /// enters its machine code, or null if there is none yet.
+    ///
+    /// # Safety
+    ///
+    /// The context is live, and nobody holds its store.
+    pub entered: unsafe fn(*mut VmCtx, u32) -> *const u8,
+    /// Told of a hot function at the head of a loop (the offset of its `loop` in the module); says how
+    /// machine code is entered there, or nothing if there is none yet.
+    ///
+    /// # Safety
+    ///
+    /// As above.
+    pub looped: unsafe fn(*mut VmCtx, u32, u32) -> Option<LoopEntry>,
+}
+
+/// How machine code is entered at the head of a loop.
+#[derive(Copy, Clone, Debug)]
+pub struct LoopEntry {
+    /// What takes the values from a buffer (locals, then the operand stack) and puts the results there.
+    pub trampoline: *const u8,
+    /// The code.
+    pub code: *const u8,
 }

@@ -9,28 +9,23 @@
 //! [`TrapCode::UncaughtException`]; no other trap is ever caught. The work is proportional to frames
 //! and clauses looked at, is paid for in fuel, and can be interrupted.
 
-use std::sync::atomic::Ordering;
-
 use palisade_core::TrapCode;
 use palisade_vm::builtins::gc;
 use palisade_vm::gc::layout::FieldKind;
-use palisade_vm::layout::{Cell, VmCtx, VmRef, VmStoreCtx};
+use palisade_vm::layout::{Interrupts, VmCtx, VmRef, VmStoreCtx};
 
-use crate::code::{Glue, InterpModule};
+use crate::code::InterpModule;
 use crate::handlers::{Clause, NONE};
-use crate::ops::call::trap_code;
 use crate::state::State;
+use crate::trace::Frame;
 
 /// Frames and clauses between two looks at whether the guest is to be stopped.
 const POLL_INTERVAL: u64 = 1024;
 
-/// A frame, while frames are walked.
+/// A frame, and what calls inside of it have changed.
 #[derive(Copy, Clone)]
-struct Frame {
-    /// An address inside of the instruction that is being executed.
-    ip: *const u8,
-    fp: *mut Cell,
-    vm: *mut VmCtx,
+struct Place {
+    frame: Frame,
     /// Where its window of references begins.
     window: *mut VmRef,
     /// How many calls there are inside of it.
@@ -54,17 +49,17 @@ pub(crate) unsafe fn unwind(ctx: *mut VmStoreCtx) -> Result<Option<State>, TrapC
     let found = unsafe { search(ctx, &mut work)? };
     // SAFETY: nothing refers into the store here.
     unsafe { (*(*ctx).store).pay(work)? };
-    let Some((frame, clause, pad)) = found else { return Ok(None) };
+    let Some((place, clause, pad)) = found else { return Ok(None) };
     // SAFETY: the frame is one of the activation, and the clause one of its function.
     unsafe {
-        deliver(ctx, frame, clause)?;
-        (*ctx).depth_left += frame.depth;
-        (*ctx).ref_fp = frame.window;
+        deliver(ctx, place, clause)?;
+        (*ctx).depth_left += place.depth;
+        (*ctx).ref_fp = place.window;
         (*ctx).pending_exn = VmRef::NULL;
         // What the host had to say about it.
         (*(*ctx).store).pending_error = None;
         (*(*ctx).store).trace.clear();
-        let mut state = State::without_accumulators(pad, frame.fp, frame.vm);
+        let mut state = State::without_accumulators(pad, place.frame.fp, place.frame.vm);
         state.reload_memory();
         Ok(Some(state))
     }
@@ -74,17 +69,12 @@ pub(crate) unsafe fn unwind(ctx: *mut VmStoreCtx) -> Result<Option<State>, TrapC
 unsafe fn search(
     ctx: *mut VmStoreCtx,
     work: &mut u64,
-) -> Result<Option<(Frame, Clause, *const u8)>, TrapCode> {
+) -> Result<Option<(Place, Clause, *const u8)>, TrapCode> {
     // SAFETY: as for `unwind`. `vm` is the context of a live instance at every step.
     unsafe {
-        let mut frame = Frame {
-            ip: (*ctx).exit_ip,
-            fp: (*ctx).exit_fp,
-            vm: (*ctx).exit_vmctx,
-            window: (*ctx).ref_fp,
-            depth: 0,
-        };
-        let interrupts = (*frame.vm).interrupts;
+        let mut frame = Frame::left(ctx);
+        let (mut window, mut depth) = ((*ctx).ref_fp, 0);
+        let interrupts = &*(*frame.vm).interrupts;
         let tag = gc::exn_tag(frame.vm, (*ctx).pending_exn);
         loop {
             let module = InterpModule::of(frame.vm).ok_or(TrapCode::Internal)?;
@@ -92,17 +82,19 @@ unsafe fn search(
                 // What leads to another engine is no frame of Wasm: it catches nothing, and costs nothing.
                 let place = module.locate(frame.ip as usize).filter(|place| !place.is_frame);
                 let header = place.ok_or(TrapCode::Internal)?.header;
-                match caller(frame, module.tail_calls(), header) {
+                match frame.caller(module, header) {
                     Some(outer) => frame = outer,
                     None => return Ok(None),
                 }
+                // Its call was counted all the same.
+                depth += 1;
                 continue;
             };
             let mut left = false;
             step(work, interrupts)?;
             if let Some(handlers) = &code.handlers {
                 if let Some(site) = handlers.site(at) {
-                    frame.window = frame.window.sub(site.pushed as usize);
+                    window = window.sub(site.pushed as usize);
                     left = site.tail;
                 }
                 for clause in handlers.clauses_at(at).take_while(|_| !left) {
@@ -110,69 +102,39 @@ unsafe fn search(
                     let identity = |tag| VmCtx::pointer::<()>(frame.vm, module.tag_offset(tag));
                     if clause.tag == NONE || identity(clause.tag).cast_const() == tag {
                         let pad = code.entry().add(clause.pad as usize);
-                        return Ok(Some((frame, *clause, pad)));
+                        return Ok(Some((Place { frame, window, depth }, *clause, pad)));
                     }
                 }
             }
-            match caller(frame, module.tail_calls(), code.header) {
+            match frame.caller(module, code.header) {
                 Some(outer) => frame = outer,
                 None => return Ok(None),
             }
+            depth += 1;
         }
     }
-}
-
-/// The frame that called a frame; `None` at the end of the activation.
-unsafe fn caller(mut frame: Frame, tail_calls: bool, header: u32) -> Option<Frame> {
-    let glue = Glue::get(tail_calls);
-    // SAFETY: each frame has its header where its code says; a header that returns to a bridge names
-    // it as the caller's frame.
-    unsafe {
-        let header = frame.fp.add(header as usize);
-        let (mut ret, mut fp) = (header.read(), header.add(1).read() as *mut Cell);
-        if ret == glue.bridge_code() as u64 {
-            let bridge = fp;
-            ret = bridge.read();
-            fp = bridge.add(1).read() as *mut Cell;
-            frame.vm = bridge.add(2).read() as *mut VmCtx;
-        }
-        if ret == glue.halt_code() as u64 {
-            return None;
-        }
-        // The call stands right before the address that it returns to.
-        (frame.ip, frame.fp) = ((ret - 1) as *const u8, fp);
-        frame.depth += 1;
-    }
-    Some(frame)
 }
 
 /// Counts a step, and looks at whether the guest is to be stopped now and then.
-unsafe fn step(
-    work: &mut u64,
-    interrupts: *const palisade_vm::layout::Interrupts,
-) -> Result<(), TrapCode> {
+fn step(work: &mut u64, interrupts: &Interrupts) -> Result<(), TrapCode> {
     if work.is_multiple_of(POLL_INTERVAL) {
-        // SAFETY: the interrupts live as long as the store.
-        let reason = unsafe { (*interrupts).reason.load(Ordering::Relaxed) };
-        if reason != 0 {
-            return Err(trap_code(reason));
-        }
+        interrupts.poll()?;
     }
     *work += 1;
     Ok(())
 }
 
 /// Writes what a clause asks for to where its label expects it.
-unsafe fn deliver(ctx: *mut VmStoreCtx, frame: Frame, clause: Clause) -> Result<(), TrapCode> {
+unsafe fn deliver(ctx: *mut VmStoreCtx, place: Place, clause: Clause) -> Result<(), TrapCode> {
     // SAFETY: the frame and its window were checked, when they were entered, to hold all slots that the function
     // uses, the label's among them. The exception has the clause's tag, so its fields are those of the
     // tag's layout.
     unsafe {
         let (exn, store) = ((*ctx).pending_exn, (*ctx).store);
-        let mut cells = frame.fp.add(clause.cell as usize);
-        let mut window = frame.window.add(clause.reference as usize);
+        let mut cells = place.frame.fp.add(clause.cell as usize);
+        let mut window = place.window.add(clause.reference as usize);
         if clause.tag != NONE {
-            let module = InterpModule::of(frame.vm).ok_or(TrapCode::Internal)?;
+            let module = InterpModule::of(place.frame.vm).ok_or(TrapCode::Internal)?;
             let layout = module.exception(clause.tag).ok_or(TrapCode::Internal)?;
             for &field in &layout.fields {
                 let [low, high] = (*store).gc_read(exn, field.offset.into(), field.kind);

@@ -54,7 +54,7 @@ pub(crate) fn poll(cancel: Option<&AtomicU32>) -> Result<(), DecodeError> {
 }
 
 fn decode(
-    mut bytes: ModuleBytes,
+    bytes: ModuleBytes,
     limits: &Limits,
     features: WasmFeatures,
     types: &Arc<TypeRegistry>,
@@ -62,10 +62,22 @@ fn decode(
 ) -> Result<ModuleInfo, DecodeError> {
     poll(cancel)?;
     check_size(&bytes, limits)?;
-    if !text::is_binary(&bytes) {
-        bytes = text::to_binary(&bytes, limits)?.into();
-        check_size(&bytes, limits)?;
+    if text::is_binary(&bytes) {
+        return decode_binary(bytes, limits, features, types, cancel);
     }
+    let binary: ModuleBytes = text::to_binary(&bytes, limits)?.into();
+    check_size(&binary, limits)?;
+    decode_binary(binary.clone(), limits, features, types, cancel)
+        .map_err(|error| error.in_text(|offset| text::position(&bytes, &binary, offset)))
+}
+
+fn decode_binary(
+    bytes: ModuleBytes,
+    limits: &Limits,
+    features: WasmFeatures,
+    types: &Arc<TypeRegistry>,
+    cancel: Option<&AtomicU32>,
+) -> Result<ModuleInfo, DecodeError> {
     if text::is_component(&bytes) {
         return Err(text::component());
     }

@@ -24,6 +24,14 @@ struct Inner {
     offset: Option<u64>,
     message: String,
     missing: Option<&'static Proposal>,
+    text: Option<InText>,
+}
+
+/// The module was given in the text format.
+#[derive(Copy, Clone, Debug)]
+struct InText {
+    /// Line and column of what the error is about, where they are known.
+    position: Option<(u32, u32)>,
 }
 
 /// The sort of a [`DecodeError`].
@@ -74,7 +82,8 @@ impl DecodeError {
         offset: Option<u64>,
         message: impl Into<String>,
     ) -> Self {
-        Self { inner: Box::new(Inner { kind, offset, message: message.into(), missing: None }) }
+        let message = message.into();
+        Self { inner: Box::new(Inner { kind, offset, message, missing: None, text: None }) }
     }
 
     pub(crate) fn malformed(offset: u64, message: impl Into<String>) -> Self {
@@ -131,6 +140,12 @@ impl DecodeError {
         Self::new(DecodeErrorKind::Cancelled { reason }, None, "stopped while loading the module")
     }
 
+    /// The error of a module in the text format, where `position` finds lines and columns of offsets.
+    pub(crate) fn in_text(mut self, position: impl FnOnce(u64) -> Option<(u32, u32)>) -> Self {
+        self.inner.text = Some(InText { position: self.inner.offset.and_then(position) });
+        self
+    }
+
     /// The sort of error.
     pub fn kind(&self) -> DecodeErrorKind {
         self.inner.kind
@@ -139,6 +154,15 @@ impl DecodeError {
     /// The offset, in bytes from the start of the binary module, if the error has a place in it.
     pub fn offset(&self) -> Option<u64> {
         self.inner.offset
+    }
+
+    /// Line and column, both counted from 1, if the module was given in the text format and the error has a place
+    /// in it: of what does not parse, or of the operator that is not valid.
+    pub fn text_position(&self) -> Option<(u32, u32)> {
+        match self.inner.kind {
+            DecodeErrorKind::Text { line, column } => Some((line, column)),
+            _ => self.inner.text?.position,
+        }
     }
 
     /// What is wrong; without the place, where the kind's own words do not need it.
@@ -166,9 +190,15 @@ impl DecodeError {
             | DecodeErrorKind::NotWasm
             | DecodeErrorKind::Cancelled { .. } => return message.clone(),
         };
-        match self.inner.offset {
-            Some(offset) => format!("{head} at offset {offset:#x}: {message}"),
-            None => format!("{head}: {message}"),
+        let Some(offset) = self.inner.offset else { return format!("{head}: {message}") };
+        match self.inner.text {
+            None => format!("{head} at offset {offset:#x}: {message}"),
+            Some(InText { position: Some((line, column)) }) => {
+                format!("{head} at line {line}, column {column} (offset {offset:#x}): {message}")
+            }
+            Some(InText { position: None }) => {
+                format!("{head} at offset {offset:#x} of its binary form: {message}")
+            }
         }
     }
 }

@@ -84,21 +84,88 @@ fn encode(_text: &str) -> Result<Vec<u8>, DecodeError> {
     Err(not_wasm("the text format, which this build does not read"))
 }
 
-#[cfg(feature = "wat")]
-fn encode(text: &str) -> Result<Vec<u8>, DecodeError> {
-    use wast::parser::{self, ParseBuffer};
+/// Where in a text the operator stands that is at an offset of the binary made of it.
+#[cfg(not(feature = "wat"))]
+pub(crate) fn position(_text: &[u8], _binary: &[u8], _offset: u64) -> Option<(u32, u32)> {
+    None
+}
 
-    let at = |error: &wast::Error| {
-        let (line, column) = error.span().linecol_in(text);
-        let place = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
-        let message = crate::error::escape_message(&error.message());
-        let kind = DecodeErrorKind::Text { line: place(line), column: place(column) };
-        DecodeError::new(kind, None, message)
-    };
-    let buffer = ParseBuffer::new(text).map_err(|e| at(&e))?;
-    let mut wat = parser::parse::<wast::Wat<'_>>(&buffer).map_err(|e| at(&e))?;
-    if matches!(wat, wast::Wat::Component(_)) {
-        return Err(component());
+#[cfg(feature = "wat")]
+use from_text::encode;
+#[cfg(feature = "wat")]
+pub(crate) use from_text::position;
+
+#[cfg(feature = "wat")]
+mod from_text {
+    //! The text format itself. Positions in it are looked for when there is an error to be reported, by
+    //! reading the text once more: most texts have none, and keeping them would cost all of those.
+
+    use wasmparser::{FunctionBody, Parser, Payload};
+    use wast::core::{Func, FuncKind, ModuleField, ModuleKind};
+    use wast::parser::{self, ParseBuffer};
+    use wast::token::Span;
+
+    use super::component;
+    use crate::error::{DecodeError, DecodeErrorKind};
+
+    /// Line and column, counted from 1.
+    fn place(text: &str, span: Span) -> (u32, u32) {
+        let (line, column) = span.linecol_in(text);
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
+        (number(line), number(column))
     }
-    wat.encode().map_err(|e| at(&e))
+
+    pub(super) fn encode(text: &str) -> Result<Vec<u8>, DecodeError> {
+        let at = |error: &wast::Error| {
+            let (line, column) = place(text, error.span());
+            let message = crate::error::escape_message(&error.message());
+            DecodeError::new(DecodeErrorKind::Text { line, column }, None, message)
+        };
+        let buffer = ParseBuffer::new(text).map_err(|e| at(&e))?;
+        let mut wat = parser::parse::<wast::Wat<'_>>(&buffer).map_err(|e| at(&e))?;
+        if matches!(wat, wast::Wat::Component(_)) {
+            return Err(component());
+        }
+        wat.encode().map_err(|e| at(&e))
+    }
+
+    /// Where in a text the operator stands that is at an offset of the binary made of it. `None` for
+    /// offsets outside of functions.
+    pub(crate) fn position(text: &[u8], binary: &[u8], offset: u64) -> Option<(u32, u32)> {
+        let (func, operator) = operator_at(binary, offset)?;
+        let text = std::str::from_utf8(text).ok()?;
+        let mut buffer = ParseBuffer::new(text).ok()?;
+        buffer.track_instr_spans(true);
+        let wast::Wat::Module(mut module) = parser::parse(&buffer).ok()? else { return None };
+        // Makes fields of their own of what is written in short.
+        module.encode().ok()?;
+        let ModuleKind::Text(fields) = &module.kind else { return None };
+        let mut funcs = fields.iter().filter_map(|field| match field {
+            ModuleField::Func(Func { span, kind: FuncKind::Inline { expression, .. }, .. }) => {
+                Some((span, expression))
+            }
+            _ => None,
+        });
+        let (span, expression) = funcs.nth(func)?;
+        // The last `end` is not written: it stands for the function.
+        let operators = expression.instr_spans.as_ref()?;
+        Some(place(text, *operators.get(operator).unwrap_or(span)))
+    }
+
+    /// Which operator of which function, among those with bodies, stands at an offset or behind it.
+    fn operator_at(binary: &[u8], offset: u64) -> Option<(usize, usize)> {
+        let bodies = Parser::new(0).parse_all(binary).filter_map(|payload| match payload {
+            Ok(Payload::CodeSectionEntry(body)) => Some(body),
+            _ => None,
+        });
+        let holds = |body: &FunctionBody<'_>| body.range().contains(&offset);
+        let (func, body) = bodies.enumerate().find(|(_, body)| holds(body))?;
+        let mut reader = body.get_operators_reader().ok()?;
+        let mut operator = 0;
+        while !reader.eof() && reader.original_position() < offset {
+            reader.read().ok()?;
+            operator += 1;
+        }
+        Some((func, operator))
+    }
 }

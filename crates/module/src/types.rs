@@ -206,6 +206,22 @@ impl TypeRegistry {
         matches!(self.read().get(id).map(|ty| &ty.composite), Some(CompositeType::Func(_)))
     }
 
+    /// Whether a type is the one that [`Self::register_func`] makes of the same parameters and results.
+    pub fn is_plain_func(&self, id: TypeId) -> bool {
+        let state = self.read();
+        let (Some(ty), Some(group)) = (state.get(id), state.group_of.get(id.0 as usize)) else {
+            return false;
+        };
+        let Some(Some(group)) = state.groups.get(*group as usize) else { return false };
+        match &*group.shape {
+            // A member that mentions itself is not what it resolves to.
+            [
+                Member { is_final: true, supertype: None, composite: own @ CompositeType::Func(_) },
+            ] => *own == ty.composite,
+            _ => false,
+        }
+    }
+
     /// Whether each value of the defined type `sub` has type `sup`.
     pub fn is_subtype(&self, sub: TypeId, sup: TypeId) -> bool {
         sub == sup || self.read().is_subtype(sub, sup)

@@ -50,6 +50,28 @@ fn equal_functions_share_an_id() {
 }
 
 #[test]
+fn plain_functions_are_those_that_are_registered_by_themselves() {
+    let registry = TypeRegistry::new();
+    let (plain, _keep) = registry.register_func(func(&[ValType::I32])).unwrap();
+    let (mentions, _keep) =
+        registry.register_func(func(&[val(HeapType::Concrete(plain))])).unwrap();
+    assert!(registry.is_plain_func(plain) && registry.is_plain_func(mentions));
+    let composite = |ty: ValType| CompositeType::Func(Arc::new(func(&[ty])));
+    let member = Member { is_final: true, supertype: None, composite: composite(ValType::I32) };
+    let open = Member { is_final: false, ..member.clone() };
+    let (open, _keep) = register(&registry, vec![vec![open]]);
+    let sub = Member { supertype: Some(open[0]), ..member.clone() };
+    let own = composite(val(HeapType::Concrete(in_group(0))));
+    let own = Member { composite: own, ..member.clone() };
+    let groups = vec![vec![sub], vec![own], vec![member.clone(), member.clone()]];
+    let (others, _keep) = register(&registry, groups);
+    let (structure, _keep) = register(&registry, vec![vec![structure(None, &[])]]);
+    for id in [open, others, structure, vec![TypeId(999)]].concat() {
+        assert!(!registry.is_plain_func(id), "{id:?}");
+    }
+}
+
+#[test]
 fn recursive_groups_are_equal_by_shape() {
     let registry = TypeRegistry::new();
     let list = || vec![structure(None, &[ValType::I32, val(HeapType::Concrete(in_group(0)))])];

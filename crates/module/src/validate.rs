@@ -104,8 +104,8 @@ impl Bodies<'_> {
 
     /// Whether a type of the module makes operators take or give many operands.
     fn has_wide_types(&self) -> bool {
-        let types = (0..).map_while(|index| self.resources.sub_type_at(index));
-        types.into_iter().any(|ty| match &ty.composite_type.inner {
+        let mut types = (0..).map_while(|index| self.resources.sub_type_at(index));
+        types.any(|ty| match &ty.composite_type.inner {
             CompositeInnerType::Func(func) => func.params().len() + func.results().len() > WIDE,
             CompositeInnerType::Struct(fields) => fields.fields.len() > WIDE,
             CompositeInnerType::Array(_) | CompositeInnerType::Cont(_) => false,
@@ -194,10 +194,7 @@ impl Bodies<'_> {
             if let Some(all_checks) = all_checks {
                 checks += operands_of(validator, &reader);
                 if checks > CHECKS_AT_ONCE {
-                    let all =
-                        all_checks.fetch_add(checks, Ordering::Relaxed).saturating_add(checks);
-                    self.limit(LimitKind::OperandChecks, offset, all)?;
-                    checks = 0;
+                    self.count_checks(all_checks, offset, std::mem::take(&mut checks))?;
                 }
             }
             if data.get(reader.current_position()) == Some(&BR_TABLE) {
@@ -216,7 +213,7 @@ impl Bodies<'_> {
             }
         }
         if let Some(all_checks) = all_checks {
-            all_checks.fetch_add(checks, Ordering::Relaxed);
+            self.count_checks(all_checks, reader.original_position(), checks)?;
         }
         reader.finish_expression(&validator.visitor(reader.original_position())).map_err(malformed)
     }
@@ -251,6 +248,12 @@ impl Bodies<'_> {
         *reader = table;
         let mut reader = BinaryReader::new_features(&short, offset, self.features);
         visit(validator, &mut reader, offset)
+    }
+
+    /// Adds to the operands of the whole module.
+    fn count_checks(&self, all: &AtomicU64, offset: u64, checks: u64) -> Result<(), DecodeError> {
+        let all = all.fetch_add(checks, Ordering::Relaxed).saturating_add(checks);
+        self.limit(LimitKind::OperandChecks, offset, all)
     }
 
     fn limit(&self, kind: LimitKind, offset: u64, found: u64) -> Result<(), DecodeError> {

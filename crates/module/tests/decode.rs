@@ -346,6 +346,38 @@ fn text_errors_have_a_line_and_a_column() {
     let error = text("(module\n  (func\n    i32.bogus))").expect_err("no such operator");
     assert_eq!(error.kind(), DecodeErrorKind::Text { line: 3, column: 5 });
     assert!(error.to_string().starts_with("line 3, column 5: "), "{error}");
+    // What parses and is not valid, too: in whatever function and form the operator stands.
+    for (wrong, line, column) in [
+        ("(module\n  (func (result i32)\n    i64.const 1\n    i32.eqz))", 4, 5),
+        (
+            "(module\n  (func (result i32)\n    (i32.add\n      (i32.const 1)\n (i64.const 2))))",
+            3,
+            6,
+        ),
+        (
+            "(module (func (import \"a\" \"b\"))\n (func $f (export \"f\") nop)\n\
+             (func (block (loop\n br_if 0))))",
+            4,
+            2,
+        ),
+        // A result that is missing at the end is the function's matter.
+        ("(module (func)\n\n    (func (result i32) nop))", 3, 6),
+    ] {
+        let error = text(wrong).expect_err(wrong);
+        assert_eq!(error.kind(), DecodeErrorKind::Invalid);
+        assert!(error.offset().is_some());
+        assert_eq!(error.text_position(), Some((line, column)), "{wrong}: {error}");
+        let head = format!("invalid module at line {line}, column {column} (offset 0x");
+        assert!(error.to_string().starts_with(&head), "{error}");
+    }
+    let outside = text("(module (global i32 (i64.const 1)))").expect_err("another type");
+    assert_eq!(outside.text_position(), None);
+    assert!(outside.to_string().contains(" of its binary form: "), "{outside}");
+    let mut limits = Limits::default();
+    limits.nesting = 1;
+    let nested = "(module (func (block\n  (block))))".as_bytes().to_vec();
+    let error = decode_with(nested, &limits).expect_err("too deep");
+    assert_eq!(error.text_position(), Some((2, 4)), "{error}");
     let info = text(";; first\n (; second ;) (module (func (export \"f\")))").expect("valid");
     assert_eq!(info.exports.len(), 1);
     // Nesting is no way to the end of the host's stack.

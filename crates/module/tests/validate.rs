@@ -557,3 +557,21 @@ fn v3_types_in_bulk() {
     // Forwards, out of the group.
     invalid(module(&[list(1, &[&[0x5f, 1, 0x63, 1, 0], &[0x5f, 0]])]));
 }
+
+/// Bodies that are small each count together.
+#[test]
+fn v4_operands_of_small_functions_add_up() {
+    let wat = |funcs: usize| {
+        let results = "i32 ".repeat(100);
+        let block = "(drop (block (result i32) (call $f) (unreachable)))".repeat(10);
+        let func = format!("(func {block})");
+        format!("(module (func $f (result {results}) unreachable) {})", func.repeat(funcs))
+    };
+    let mut limits = Limits::default();
+    limits.operand_checks = 20_000;
+    let decode = |funcs| decode_with(wat(funcs).into_bytes(), &limits);
+    assert!(decode(15).is_ok());
+    let (kind, found, limit) = common::limit(decode(25));
+    assert_eq!((kind, limit), (LimitKind::OperandChecks, 20_000));
+    assert!(found < 22_000, "{found}");
+}

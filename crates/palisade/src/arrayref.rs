@@ -6,11 +6,11 @@ use palisade_vm::gc::layout::{ELEMENTS, FieldKind, ObjectLayout, array_bytes};
 use palisade_vm::layout::{Cell, VmRef};
 
 use crate::context::{AsContext, AsContextMut, StoreContextMut};
+use crate::defined_type::DefinedType;
 use crate::error::{Error, Result};
 use crate::gc_types::ArrayType;
 use crate::handle::handles;
 use crate::store::{StoreId, StoreOpaque};
-use crate::types::DefinedType;
 use crate::val::Val;
 
 handles! {

@@ -5,12 +5,14 @@
 
 use palisade_core::Limits;
 use palisade_interp::Dispatch;
+use palisade_jit::{Bounds, GUARDED_REACH, Options};
 use palisade_module::error::escape_name;
 use palisade_module::features::{self, PROPOSALS, Proposal};
 use palisade_module::wasmparser::WasmFeatures;
 use palisade_vm::MemoryReservation;
 
 use crate::error::{Error, Result};
+use crate::tier::{Strategy, Tuning};
 
 /// How an engine decodes, validates and runs modules.
 #[derive(Clone, Debug)]
@@ -28,6 +30,13 @@ pub struct Config {
     pub(crate) memory_guard_before: Option<u64>,
     pub(crate) memory_growable: Option<u64>,
     pub(crate) gc_stress: bool,
+    pub(crate) strategy: Strategy,
+    pub(crate) tuning: Tuning,
+    pub(crate) paranoid: Option<bool>,
+    pub(crate) baseline: bool,
+    pub(crate) canonical_nans: bool,
+    pub(crate) polls: bool,
+    pub(crate) spectre: bool,
 }
 
 impl Default for Config {
@@ -116,6 +125,13 @@ impl Config {
             memory_guard_before: None,
             memory_growable: None,
             gc_stress: false,
+            strategy: Strategy::Auto,
+            tuning: Tuning::default(),
+            paranoid: None,
+            baseline: false,
+            canonical_nans: false,
+            polls: true,
+            spectre: true,
         }
     }
 
@@ -227,6 +243,64 @@ impl Config {
     pub fn gc_stress(&mut self, enable: bool) -> &mut Self {
         self.gc_stress = enable;
         self
+    }
+
+    /// Which engine runs guests: the interpreter with machine code for what is hot by default.
+    pub fn strategy(&mut self, strategy: Strategy) -> &mut Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// The numbers that say when functions are compiled. They change speed, and no meaning.
+    pub fn tuning(&mut self, tuning: Tuning) -> &mut Self {
+        self.tuning = tuning;
+        self
+    }
+
+    /// Whether the compiler checks its own work: the verifier of its intermediate form, and the checker of
+    /// its register allocation. Costs compile time. On by default in builds with debug assertions.
+    pub fn paranoid(&mut self, enable: bool) -> &mut Self {
+        self.paranoid = Some(enable);
+        self
+    }
+
+    /// Whether machine code uses nothing but the instructions of the oldest supported processors (SSE4.1), as
+    /// opposed to all that this one has. Off by default.
+    pub fn baseline_cpu(&mut self, enable: bool) -> &mut Self {
+        self.baseline = enable;
+        self
+    }
+
+    /// Whether indices are masked after their check, so that a processor that speculates past it reads nothing
+    /// of interest. On by default.
+    pub fn index_masking(&mut self, enable: bool) -> &mut Self {
+        self.spectre = enable;
+        self
+    }
+
+    /// Without polls, machine code cannot be interrupted, which breaks a promise: only benchmarks that measure what
+    /// polls cost may do without.
+    #[doc(hidden)]
+    pub fn without_polls_for_benchmarks(&mut self) -> &mut Self {
+        self.polls = false;
+        self
+    }
+
+    /// How machine code is made.
+    pub(crate) fn jit_options(&self) -> Options {
+        let reservation = self.memory_reservation();
+        let guarded = (4 << 30) + reservation.after >= GUARDED_REACH;
+        let defaults = Options::default();
+        Options {
+            fuel: self.consume_fuel,
+            depth: self.call_depth.is_some(),
+            bounds: if guarded { Bounds::Guard } else { Bounds::Explicit },
+            polls: self.polls,
+            canonical_nans: self.canonical_nans,
+            spectre: self.spectre,
+            paranoid: self.paranoid.unwrap_or(defaults.paranoid),
+            baseline: self.baseline,
+        }
     }
 
     /// Whether modules may have shared memories.

@@ -1,4 +1,4 @@
-//! [`Engine`]: what modules and stores of one configuration share, which is types and nothing else.
+//! [`Engine`]: what modules and stores of one configuration share: types, and what makes machine code.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use palisade_module::TypeRegistry;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::tier::{CompileStats, Strategy, Tier};
 
 /// A configuration and the canonical types of all modules made under it. Cloning it is cheap and
 /// gives the same engine; objects of different engines never mix.
@@ -19,6 +20,7 @@ pub struct Engine {
 struct Inner {
     config: Config,
     types: Arc<TypeRegistry>,
+    tier: Option<Arc<Tier>>,
 }
 
 impl Engine {
@@ -38,11 +40,12 @@ impl Engine {
                  optimised build without debug assertions",
             ));
         }
-        Ok(Self::with_config(config.clone()))
+        Self::with_config(config.clone())
     }
 
-    fn with_config(config: Config) -> Self {
-        Self { inner: Arc::new(Inner { config, types: TypeRegistry::new() }) }
+    fn with_config(config: Config) -> Result<Self> {
+        let tier = Tier::new(&config)?;
+        Ok(Self { inner: Arc::new(Inner { config, types: TypeRegistry::new(), tier }) })
     }
 
     /// The configuration that it was made with.
@@ -70,13 +73,44 @@ impl Engine {
     }
 
     pub(crate) fn interp_config(&self) -> InterpConfig {
-        InterpConfig { fuel: self.inner.config.consume_fuel, dispatch: self.inner.config.dispatch }
+        let config = InterpConfig {
+            fuel: self.inner.config.consume_fuel,
+            dispatch: self.inner.config.dispatch,
+            ..InterpConfig::default()
+        };
+        match &self.inner.tier {
+            Some(tier) => tier.interp_config(config),
+            None => config,
+        }
+    }
+
+    /// What makes machine code; `None` where the interpreter runs everything.
+    pub(crate) fn tier(&self) -> Option<&Arc<Tier>> {
+        self.inner.tier.as_ref()
+    }
+
+    /// Which engine runs guests: what the configuration asks for, or [`Strategy::Interpreter`] where
+    /// this machine cannot have machine code.
+    pub fn strategy(&self) -> Strategy {
+        if self.inner.tier.is_some() { self.inner.config.strategy } else { Strategy::Interpreter }
+    }
+
+    /// What compiling to machine code has done so far.
+    pub fn compile_stats(&self) -> CompileStats {
+        self.inner.tier.as_ref().map(|tier| tier.stats()).unwrap_or_default()
     }
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self::with_config(Config::new())
+        let interpreter = || Self {
+            inner: Arc::new(Inner {
+                config: Config::new(),
+                types: TypeRegistry::new(),
+                tier: None,
+            }),
+        };
+        Self::with_config(Config::new()).unwrap_or_else(|_| interpreter())
     }
 }
 

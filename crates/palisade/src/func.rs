@@ -11,11 +11,12 @@ use palisade_vm::layout::{Cell, VmFuncRef};
 use crate::caller::Caller;
 use crate::context::{AsContext, AsContextMut};
 use crate::error::{Error, Result};
+use crate::func_type::{FuncType, core_of_id};
 use crate::host::{HostDef, IntoFunc};
 use crate::store::{StoreId, StoreOpaque};
 use crate::trap::{FrameInfo, WasmBacktrace};
+use crate::tier::drive;
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
-use crate::types::FuncType;
 use crate::val::{Val, cells_of, cells_of_all};
 
 /// A function of a store. A handle: copying it copies no function.
@@ -33,7 +34,7 @@ unsafe impl Sync for Func {}
 
 impl Func {
     /// Makes a host function of a closure that takes and returns WebAssembly values, with or without
-    /// a [`Caller`] in front. See [`IntoFunc`].
+    /// a [`Caller`] in front. See [`IntoFunc`]. Its type is a [`FuncType::new`].
     ///
     /// # Errors
     ///
@@ -47,7 +48,8 @@ impl Func {
         store.opaque_mut().host_func(&def.into_inner())
     }
 
-    /// Makes a host function of a type that is only known while running.
+    /// Makes a host function of a type that is only known while running. For an import whose type is open,
+    /// has a supertype or belongs to a recursive group, give the import's own type.
     ///
     /// The closure gets its arguments, and a slice to put its results into; a result of the wrong
     /// type ends the guest with an error.
@@ -135,11 +137,7 @@ impl Func {
         let mut store = store.as_context_mut();
         let opaque = store.opaque();
         let id = self.canonical_type(opaque)?;
-        let ty = opaque
-            .engine
-            .types()
-            .func_type(id)
-            .ok_or_else(|| Error::internal("a function whose type is no function type"))?;
+        let ty = core_of_id(&opaque.engine, id)?;
         check_counts(&ty, params.len(), results.len())?;
         let mut buffer = CellBuffer::new(cells_of_all(&ty.params).max(cells_of_all(&ty.results)));
         write_values(opaque, &ty.params, params, buffer.cells(), "argument")?;
@@ -252,7 +250,7 @@ pub(crate) unsafe fn invoke(
     let vm = unsafe { (*store).vm_ptr() };
     // SAFETY: the caller's contract is that of `call`.
     let outcome = catch_unwind(AssertUnwindSafe(|| unsafe {
-        palisade_interp::call(vm.as_ptr(), func, cells)
+        drive(vm.as_ptr(), func, cells)
     }));
     match outcome {
         Ok(Ok(())) => Ok(()),

@@ -4,15 +4,15 @@
 //! has the same structure, supertypes and finality, if it stands by itself there (or in a group of its own).
 
 use std::fmt;
-use std::sync::Arc;
 
-use palisade_core::{LimitKind, TypeId};
+use palisade_core::TypeId;
 use palisade_module as module;
 use palisade_module::{CompositeType, SubType};
 
+use crate::defined_type::{DefinedType, Finality, define};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::types::{DefinedType, HeapType, Mutability, ValType};
+use crate::types::{HeapType, Mutability, ValType, debug_is_display};
 
 /// The most fields of a structure, as modules have it.
 const MOST_FIELDS: usize = 10_000;
@@ -120,15 +120,6 @@ impl FieldType {
     }
 }
 
-/// Whether a type may have subtypes.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Finality {
-    /// It may not.
-    Final,
-    /// It may.
-    NonFinal,
-}
-
 /// The type of structures.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct StructType(DefinedType);
@@ -147,16 +138,12 @@ macro_rules! defined {
 
             /// Whether it may have subtypes.
             pub fn finality(&self) -> Finality {
-                match self.0.sub_type() {
-                    Some(ty) if !ty.is_final => Finality::NonFinal,
-                    _ => Finality::Final,
-                }
+                self.0.finality()
             }
 
             /// The supertype that it names.
             pub fn supertype(&self) -> Option<Self> {
-                let id = self.0.sub_type()?.supertype?;
-                Some(Self(DefinedType::new(self.engine(), id)))
+                self.0.supertype().map(Self)
             }
 
             /// Whether it is the other type or one of its subtypes.
@@ -332,33 +319,6 @@ fn check_field(
     )))
 }
 
-/// Registers a type that matches its supertype.
-fn define(
-    engine: &Engine,
-    finality: Finality,
-    supertype: Option<&DefinedType>,
-    composite: CompositeType,
-) -> Result<DefinedType> {
-    let mut id = None;
-    if let Some(above) = supertype {
-        id = Some(above.id_for(engine)?);
-        let ty = above.sub_type().ok_or_else(|| Error::internal("a type that is not alive"))?;
-        if ty.is_final {
-            return Err(Error::type_mismatch(format!("{above} is final: it has no subtypes")));
-        }
-        let most = engine.config().limits.get(LimitKind::SubtypeDepth);
-        if ty.display.len() as u64 > most {
-            let message = format!("a type has at most {most} supertypes above it");
-            return Err(Error::type_mismatch(message));
-        }
-    }
-    let (id, registered) = engine
-        .types()
-        .register(finality == Finality::Final, id, composite)
-        .map_err(|error| Error::msg(format!("cannot register a type: {error}")))?;
-    Ok(DefinedType::registered(engine, id, Arc::new(registered)))
-}
-
 impl fmt::Display for StorageType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -376,16 +336,6 @@ impl fmt::Display for FieldType {
             Mutability::Var => write!(f, "(mut {})", self.element),
         }
     }
-}
-
-macro_rules! debug_is_display {
-    ($($name:ident),*) => {$(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-    )*};
 }
 
 debug_is_display!(StorageType, FieldType, StructType, ArrayType);

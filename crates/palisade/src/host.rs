@@ -21,9 +21,10 @@ use crate::context::StoreContextMut;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::func::{panic_message, read_values, write_values};
+use crate::func_type::{FuncType, core_of_id};
 use crate::store::StoreBox;
 use crate::typed::{WasmParams, WasmResults, WasmTy, for_each_arity};
-use crate::types::{FuncType, ValType};
+use crate::types::ValType;
 use crate::val::{Val, cells_of_all};
 
 /// A host function that belongs to no store yet. Made for stores whose data is one certain `T`,
@@ -72,25 +73,14 @@ impl HostDef {
         code: HostCode,
         closure: Arc<dyn Any + Send + Sync>,
     ) -> Result<Self> {
-        let inner = ty.to_core(engine)?;
-        for (what, count) in [("parameters", inner.params.len()), ("results", inner.results.len())]
-        {
-            if count > 1000 {
-                return Err(Error::type_mismatch(format!(
-                    "a function has at most 1000 {what}, found {count}"
-                )));
-            }
-        }
+        let (type_id, registered) = ty.register(engine)?;
+        let inner = core_of_id(engine, type_id)?;
         let is_ref = |ty: &core::ValType| {
             ty.class(|id| engine.types().is_func(id)) == core::types::ValClass::Ref
         };
         let has_refs = inner.params.iter().chain(&inner.results).any(is_ref);
         let param_cells = cells_of_all(&inner.params) as u32;
         let result_cells = cells_of_all(&inner.results) as u32;
-        let (type_id, registered) = engine
-            .types()
-            .register_func(inner)
-            .map_err(|error| Error::msg(format!("cannot register a type: {error}")))?;
         Ok(Self {
             engine: engine.clone(),
             type_id,

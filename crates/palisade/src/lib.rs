@@ -42,11 +42,13 @@ mod arrayref;
 mod caller;
 mod config;
 mod context;
+mod defined_type;
 mod engine;
 mod error;
 mod exception;
 mod externals;
 mod func;
+mod func_type;
 mod gc_types;
 mod global;
 mod handle;
@@ -62,6 +64,7 @@ mod store;
 mod structref;
 mod table;
 mod tag;
+mod tier;
 mod trap;
 mod typed;
 mod types;
@@ -71,12 +74,14 @@ pub use arrayref::{ArrayRef, ArrayRefPre};
 pub use caller::Caller;
 pub use config::Config;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+pub use defined_type::{DefinedType, Finality};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, LinkError, Result};
 pub use exception::Exception;
 pub use externals::{Export, Extern};
 pub use func::Func;
-pub use gc_types::{ArrayType, FieldType, Finality, StorageType, StructType};
+pub use func_type::FuncType;
+pub use gc_types::{ArrayType, FieldType, StorageType, StructType};
 pub use global::Global;
 pub use handle::{GcRef, OwnedRooted, RootScope};
 pub use host::{IntoFunc, WasmRet};
@@ -94,14 +99,14 @@ pub use palisade_vm::WaitResult;
 pub use refs::{AnyRef, EqRef, ExnRef, ExternRef, I31, Ref};
 pub use shared_memory::SharedMemory;
 pub use store::{GcStats, InterruptHandle, Refusal, Resource, Store};
+pub use tier::{CompileStats, Strategy, Tuning};
 pub use structref::{StructRef, StructRefPre};
 pub use table::Table;
 pub use tag::Tag;
 pub use trap::{FrameInfo, Trap, WasmBacktrace};
 pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{
-    DefinedType, ExternType, FuncType, GlobalType, HeapType, MemoryType, Mutability, RefType,
-    TableType, TagType, ValType,
+    ExternType, GlobalType, HeapType, MemoryType, Mutability, RefType, TableType, TagType, ValType,
 };
 pub use val::{V128, Val};
 

@@ -13,10 +13,11 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, LinkError, Result};
 use crate::externals::Extern;
 use crate::func::Func;
+use crate::func_type::FuncType;
 use crate::host::{HostDef, IntoFunc};
 use crate::instance::{Definition, Instance, InstancePre, describe_import};
 use crate::module::Module;
-use crate::types::{ExternType, FuncType};
+use crate::types::ExternType;
 use crate::val::Val;
 
 /// Names, and what guests get when they import them.

@@ -13,6 +13,7 @@ use palisade_vm::layout::VmOffsets;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::tier::{NativeModule, Strategy};
 use crate::types::ExternType;
 
 /// A validated module. Cloning it is cheap; it may be used by any number of stores and threads.
@@ -26,6 +27,7 @@ struct Inner {
     info: Arc<ModuleInfo>,
     offsets: Arc<VmOffsets>,
     code: Arc<InterpModule>,
+    native: Option<Arc<NativeModule>>,
 }
 
 /// An import of a module.
@@ -155,7 +157,16 @@ impl Module {
             engine.types().clone(),
             engine.interp_config(),
         );
-        Ok(Self { inner: Arc::new(Inner { engine: engine.clone(), info, offsets, code }) })
+        let native = engine.tier().map(|tier| {
+            let types = engine.types().clone();
+            NativeModule::new(tier.clone(), info.clone(), offsets.clone(), types)
+        });
+        if let Some(native) = native.as_ref().filter(|_| engine.strategy() == Strategy::Compiled) {
+            native.compile_all().map_err(|error| {
+                Error::msg(format!("the module cannot be compiled to machine code: {error}"))
+            })?;
+        }
+        Ok(Self { inner: Arc::new(Inner { engine: engine.clone(), info, offsets, code, native }) })
     }
 
     /// The engine that it was made with.
@@ -221,6 +232,10 @@ impl Module {
 
     pub(crate) fn offsets(&self) -> &Arc<VmOffsets> {
         &self.inner.offsets
+    }
+
+    pub(crate) fn native(&self) -> Option<&Arc<NativeModule>> {
+        self.inner.native.as_ref()
     }
 
     pub(crate) fn code(&self) -> &Arc<InterpModule> {

@@ -16,17 +16,19 @@ use std::time::{Duration, Instant};
 use palisade_core::{TrapCode, TypeId};
 use palisade_vm::gc::HeapTypeInfo;
 use palisade_vm::layout::{Cell, VmCtx, VmRef, VmStoreCtx};
+use palisade_vm::native::{EngineHooks, NativeConfig};
 use palisade_vm::sys::host_stack;
 pub use palisade_vm::{GcStats, InterruptHandle, Refusal, Resource};
 use palisade_vm::{InstanceId, ResourceLimiter, StoreConfig, StoreInner, VmError};
 
+use crate::defined_type::DefinedType;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::func::Func;
 use crate::host::HostDef;
 use crate::limits::DataLimiter;
 use crate::module::Module;
-use crate::types::DefinedType;
+use crate::tier::{self, StoreTier};
 
 /// The number of a store. No two stores of one process have the same.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -69,6 +71,7 @@ pub struct StoreOpaque {
     heap_types: HashMap<TypeId, DefinedType>,
     /// How many calls may nest.
     call_depth: Option<u64>,
+    pub(crate) tier: StoreTier,
     /// What the fuel was set to last, and what had been used up until then.
     fuel_set: u64,
     fuel_before: u64,
@@ -338,7 +341,10 @@ impl StoreOpaque {
                 fuel_enabled: config.consume_fuel,
                 memory_reservation: config.memory_reservation(),
                 gc_stress: config.gc_stress,
-                native: None,
+                native: engine.tier().map(|tier| NativeConfig {
+                    registry: tier.registry.clone(),
+                    hooks: EngineHooks { call: tier::drive },
+                }),
             },
         )
         .map_err(vm_error)?;
@@ -355,6 +361,7 @@ impl StoreOpaque {
             host_funcs: HashMap::new(),
             heap_types: HashMap::new(),
             call_depth: None,
+            tier: StoreTier::default(),
             fuel_set: 0,
             fuel_before: 0,
         };
@@ -469,6 +476,10 @@ impl StoreOpaque {
         self.call_depth = depth;
     }
 
+    pub(crate) fn call_depth_limit(&self) -> Option<u64> {
+        self.call_depth
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.vm().deadline()
     }
@@ -492,6 +503,7 @@ impl StoreOpaque {
             return Err(Error::internal("instances of a store are not numbered in order"));
         }
         self.modules.push(module.clone());
+        tier::instance_made(self, instance, module);
         Ok(())
     }
 
@@ -506,6 +518,7 @@ impl StoreOpaque {
             return Ok(*func);
         }
         let raw = self.vm_mut().alloc_host_func(def.host_func());
+        tier::host_made(self, raw);
         // SAFETY: just made in this store.
         let func = unsafe { Func::from_raw(self.id, raw) };
         self.host_funcs.insert(key, (def.clone(), func));

@@ -10,11 +10,11 @@ use palisade_vm::gc::layout::{FieldLayout, ObjectLayout};
 use palisade_vm::layout::{Cell, VmRef};
 
 use crate::context::{AsContext, AsContextMut, StoreContextMut};
+use crate::defined_type::DefinedType;
 use crate::error::{Error, Result};
 use crate::gc_types::StructType;
 use crate::handle::handles;
 use crate::store::{StoreId, StoreOpaque};
-use crate::types::DefinedType;
 use crate::val::Val;
 
 handles! {

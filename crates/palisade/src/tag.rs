@@ -4,8 +4,9 @@ use palisade_vm::TagId;
 
 use crate::context::{AsContext, AsContextMut};
 use crate::error::{Error, Result};
+use crate::func_type::FuncType;
 use crate::store::{StoreId, StoreOpaque, vm_error};
-use crate::types::{FuncType, TagType};
+use crate::types::TagType;
 
 /// A tag. A handle; two tags are the same only if they were made at once.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -29,12 +30,7 @@ impl Tag {
                 "the type of a tag has no results; found {ty}"
             )));
         }
-        let core = ty.func_type().to_core(&opaque.engine)?;
-        let (type_id, registered) = opaque
-            .engine
-            .types()
-            .register_func(core)
-            .map_err(|error| Error::msg(format!("cannot register a type: {error}")))?;
+        let (type_id, registered) = ty.func_type().register(&opaque.engine)?;
         opaque.keep_alive(registered);
         let id = opaque.vm_mut().alloc_tag(type_id).map_err(vm_error)?;
         Ok(Self { store: opaque.id, id })

@@ -9,11 +9,12 @@ use crate::arrayref::ArrayRef;
 use crate::context::AsContextMut;
 use crate::error::{Error, Result};
 use crate::func::{self, Func};
+use crate::func_type::FuncType;
 use crate::handle::{self, GcRef, Handle};
 use crate::refs::{AnyRef, EqRef, ExnRef, ExternRef, I31};
 use crate::store::StoreOpaque;
 use crate::structref::StructRef;
-use crate::types::{FuncType, HeapType, RefType, ValType};
+use crate::types::{HeapType, RefType, ValType};
 use crate::val::V128;
 
 /// The most values of one tuple, times the most cells of one value.

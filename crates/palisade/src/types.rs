@@ -5,16 +5,30 @@
 //! meet; [`ValType::to_core`] and its like are the only doors, and they check.
 
 use std::fmt;
-use std::sync::Arc;
 
 use palisade_core as core;
 use palisade_core::TypeId;
 use palisade_module as module;
-use palisade_module::{CompositeType, RegisteredTypes, SubType};
 
+use crate::defined_type::DefinedType;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::gc_types::{ArrayType, StructType};
+use crate::func_type::FuncType;
+
+/// Types are shown to programmers as they are to everybody.
+macro_rules! debug_is_display {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+
+pub(crate) use debug_is_display;
+
+debug_is_display!(ValType, RefType, HeapType, GlobalType, TableType, MemoryType, TagType);
 
 /// The type of a value.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -70,118 +84,6 @@ pub enum HeapType {
     NoExn,
     /// A type that a module defines.
     Concrete(DefinedType),
-}
-
-/// A type that a module defines, canonical within its engine: equal exactly if it is the same type
-/// of the same engine.
-#[derive(Clone)]
-pub struct DefinedType {
-    engine: Engine,
-    id: TypeId,
-    /// Keeps the number from being given to another type.
-    _registered: Option<Arc<RegisteredTypes>>,
-}
-
-impl PartialEq for DefinedType {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id && self.engine.same(&other.engine)
-    }
-}
-
-impl Eq for DefinedType {}
-
-impl std::hash::Hash for DefinedType {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-    }
-}
-
-impl DefinedType {
-    /// The type of an id that is alive.
-    pub(crate) fn new(engine: &Engine, id: TypeId) -> Self {
-        let _registered = engine.types().hold(id).map(Arc::new);
-        Self { engine: engine.clone(), id, _registered }
-    }
-
-    /// A type that was just registered.
-    pub(crate) fn registered(
-        engine: &Engine,
-        id: TypeId,
-        registered: Arc<RegisteredTypes>,
-    ) -> Self {
-        Self { engine: engine.clone(), id, _registered: Some(registered) }
-    }
-
-    /// The engine that it belongs to.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    /// The function type that it is, if it is one.
-    pub fn func_type(&self) -> Option<FuncType> {
-        let ty = self.engine.types().func_type(self.id)?;
-        Some(FuncType::from_core(&self.engine, &ty))
-    }
-
-    /// The structure type that it is, if it is one.
-    pub fn struct_type(&self) -> Option<StructType> {
-        StructType::of_defined(self.clone())
-    }
-
-    /// The array type that it is, if it is one.
-    pub fn array_type(&self) -> Option<ArrayType> {
-        ArrayType::of_defined(self.clone())
-    }
-
-    /// Whether it is this type or one of its subtypes.
-    pub fn is_subtype_of(&self, other: &Self) -> bool {
-        self.engine.same(&other.engine) && self.engine.types().is_subtype(self.id, other.id)
-    }
-
-    pub(crate) fn sub_type(&self) -> Option<Arc<SubType>> {
-        self.engine.types().get(self.id)
-    }
-
-    pub(crate) fn id_for(&self, engine: &Engine) -> Result<TypeId> {
-        if self.engine.same(engine) { Ok(self.id) } else { Err(Error::wrong_engine("type")) }
-    }
-}
-
-impl fmt::Display for DefinedType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(ty) = self.engine.types().get(self.id) else { return f.write_str("type") };
-        match &ty.composite {
-            CompositeType::Func(func) => write!(f, "(func {func})"),
-            CompositeType::Struct(fields) => {
-                f.write_str("(struct")?;
-                // Without the types that it mentions: they may mention this one.
-                for field in fields.iter().take(SHOWN_FIELDS) {
-                    f.write_str(" ")?;
-                    show_field(f, *field)?;
-                }
-                f.write_str(if fields.len() > SHOWN_FIELDS { " …)" } else { ")" })
-            }
-            CompositeType::Array(field) => {
-                f.write_str("(array ")?;
-                show_field(f, *field)?;
-                f.write_str(")")
-            }
-        }
-    }
-}
-
-/// How many fields of a structure are shown.
-const SHOWN_FIELDS: usize = 8;
-
-fn show_field(f: &mut fmt::Formatter<'_>, field: module::FieldType) -> fmt::Result {
-    let (open, close) = if field.mutable { ("(mut ", ")") } else { ("", "") };
-    f.write_str(open)?;
-    match field.storage {
-        module::StorageType::I8 => f.write_str("i8")?,
-        module::StorageType::I16 => f.write_str("i16")?,
-        module::StorageType::Val(ty) => write!(f, "{ty}")?,
-    }
-    f.write_str(close)
 }
 
 impl ValType {
@@ -307,8 +209,8 @@ impl HeapType {
     pub fn matches(&self, other: &Self) -> bool {
         let engine = match (self, other) {
             (Self::Concrete(a), Self::Concrete(b)) => return a.is_subtype_of(b),
-            (Self::Concrete(a), _) => &a.engine,
-            (_, Self::Concrete(b)) => &b.engine,
+            (Self::Concrete(a), _) => a.engine(),
+            (_, Self::Concrete(b)) => b.engine(),
             (a, b) if a == b => return true,
             (a, b) => return plain_heap_matches(a, b),
         };
@@ -352,55 +254,6 @@ fn plain_heap_matches(a: &HeapType, b: &HeapType) -> bool {
         (I31 | Struct | Array | None, Eq) => true,
         (None, I31 | Struct | Array) => true,
         _ => false,
-    }
-}
-
-/// The type of a function.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct FuncType {
-    params: Box<[ValType]>,
-    results: Box<[ValType]>,
-}
-
-impl FuncType {
-    /// Makes a function type.
-    pub fn new(
-        params: impl IntoIterator<Item = ValType>,
-        results: impl IntoIterator<Item = ValType>,
-    ) -> Self {
-        Self { params: params.into_iter().collect(), results: results.into_iter().collect() }
-    }
-
-    /// The types of the parameters, in order.
-    pub fn params(&self) -> &[ValType] {
-        &self.params
-    }
-
-    /// The types of the results, in order.
-    pub fn results(&self) -> &[ValType] {
-        &self.results
-    }
-
-    pub(crate) fn to_core(&self, engine: &Engine) -> Result<core::FuncType> {
-        let list = |types: &[ValType]| -> Result<Box<[core::ValType]>> {
-            types.iter().map(|ty| ty.to_core(engine)).collect()
-        };
-        Ok(core::FuncType { params: list(&self.params)?, results: list(&self.results)? })
-    }
-
-    pub(crate) fn from_core(engine: &Engine, ty: &core::FuncType) -> Self {
-        let list = |types: &[core::ValType]| {
-            types.iter().map(|&ty| ValType::from_core(engine, ty)).collect()
-        };
-        Self { params: list(&ty.params), results: list(&ty.results) }
-    }
-
-    pub(crate) fn of_id(engine: &Engine, id: TypeId) -> Result<Self> {
-        let ty = engine
-            .types()
-            .func_type(id)
-            .ok_or_else(|| Error::internal("a function whose type is no function type"))?;
-        Ok(Self::from_core(engine, &ty))
     }
 }
 
@@ -687,21 +540,6 @@ impl fmt::Display for HeapType {
     }
 }
 
-impl fmt::Display for FuncType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |f: &mut fmt::Formatter<'_>, types: &[ValType]| {
-            f.write_str("[")?;
-            for (i, ty) in types.iter().enumerate() {
-                write!(f, "{}{ty}", if i > 0 { " " } else { "" })?;
-            }
-            f.write_str("]")
-        };
-        list(f, &self.params)?;
-        f.write_str(" -> ")?;
-        list(f, &self.results)
-    }
-}
-
 impl fmt::Display for GlobalType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.mutability {
@@ -754,25 +592,3 @@ impl fmt::Display for TagType {
         self.func.fmt(f)
     }
 }
-
-macro_rules! debug_is_display {
-    ($($name:ident),*) => {$(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-    )*};
-}
-
-debug_is_display!(
-    ValType,
-    RefType,
-    HeapType,
-    DefinedType,
-    FuncType,
-    GlobalType,
-    TableType,
-    MemoryType,
-    TagType
-);

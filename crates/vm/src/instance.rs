@@ -105,7 +105,9 @@ impl Instance {
             if (*reference).vmctx.is_null() {
                 let host = std::ptr::null();
                 let native = self.native_entry(defined_index);
-                reference.write(VmFuncRef { type_id, defined_index, vmctx, host, native });
+                let trampoline = std::ptr::null();
+                let made = VmFuncRef { type_id, defined_index, vmctx, host, native, trampoline };
+                reference.write(made);
             }
             reference
         }

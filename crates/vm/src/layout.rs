@@ -85,6 +85,10 @@ pub struct VmStoreCtx {
     /// The offset up to which objects may be placed without further ado; below `heap_next` where every
     /// allocation is to take the slow way.
     pub heap_end: usize,
+    /// What tests of references look into, by type ([`crate::gc::display`]); moves when a row is filled.
+    pub displays: *const crate::gc::display::Row,
+    /// How many rows there are.
+    pub displays_len: usize,
     /// The exception that is under way, while an engine or a host function says
     /// [`palisade_core::TrapCode::UncaughtException`].
     pub pending_exn: VmRef,
@@ -111,6 +115,8 @@ pub struct VmStoreCtx {
 #[repr(C)]
 #[derive(Debug)]
 pub struct NativeState {
+    /// The addresses of the built-ins, as in every [`VmCtx`]: for stubs of host functions, which have none.
+    pub builtins: *const usize,
     /// The stack pointer of the host's stack at the innermost entry: host code runs below it.
     pub host_sp: *mut u8,
     /// The frame pointer of where machine code was left: of a built-in's wrapper, or of the function
@@ -194,6 +200,8 @@ pub struct VmFuncRef {
     pub host: *const HostFunc,
     /// How machine code enters it; null where no machine code runs.
     pub native: NativeEntry,
+    /// What everybody else enters its machine code through, if it has some.
+    pub trampoline: *const u8,
 }
 
 impl NativeEntry {
@@ -204,6 +212,7 @@ impl NativeEntry {
 impl NativeState {
     /// Nothing was entered yet.
     pub const NEW: Self = Self {
+        builtins: std::ptr::null(),
         host_sp: std::ptr::null_mut(),
         exit_fp: std::ptr::null_mut(),
         exit_pc: 0,
@@ -316,6 +325,9 @@ pub struct VmOffsets {
     pub tags: u32,
     /// `[TypeId; types]`: the canonical type of each type index
     pub type_ids: u32,
+    /// `[u32; defined functions]`: how often function i was entered or its loops turned, as far as an engine
+    /// counts
+    pub counters: u32,
     /// `[NativeEntry; defined functions]`: how machine code enters function i
     pub native: u32,
     /// `[VmFuncRef; functions]`: made on first use (`type_id` 0 and null pointers until then)
@@ -343,6 +355,7 @@ impl VmOffsets {
             globals: array(module.globals.len(), PTR)?,
             tags: array(module.tags.len(), PTR)?,
             type_ids: array(module.types.len(), size_of::<TypeId>())?,
+            counters: array(module.bodies.len(), size_of::<u32>())?,
             native: array(module.bodies.len(), size_of::<NativeEntry>())?,
             func_refs: array(module.funcs.len(), size_of::<VmFuncRef>())?,
             size: array(0, 1)?,
@@ -352,6 +365,11 @@ impl VmOffsets {
     /// The offset of a defined function's code address.
     pub fn code(&self, defined: u32) -> u32 {
         self.code + defined * 8
+    }
+
+    /// The offset of a defined function's counter.
+    pub fn counter(&self, defined: u32) -> u32 {
+        self.counters + defined * size_of::<u32>() as u32
     }
 
     /// The offset of a defined function's [`NativeEntry`].
@@ -421,7 +439,7 @@ impl VmCtx {
 }
 
 const _: () = {
-    assert!(size_of::<VmFuncRef>() == 40);
+    assert!(size_of::<VmFuncRef>() == 48);
     assert!(size_of::<VmGlobalDef>() == 16);
     assert!(size_of::<VmRef>() == 4);
     assert!(std::mem::offset_of!(VmCtx, store) == 8);

@@ -41,6 +41,7 @@ mod init;
 mod instantiate;
 mod objects;
 mod owned;
+mod panics;
 mod parking;
 mod stack;
 mod table;

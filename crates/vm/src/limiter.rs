@@ -4,9 +4,8 @@
 //! store's [`crate::Ledger`] have agreed, and before anything is changed. A limiter that panics
 //! ends the guest and poisons the store, and not the process.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use crate::error::{BoxError, VmError};
+use crate::panics;
 use crate::store::StoreInner;
 
 /// Decides whether memories and tables may grow, and how many objects a store may hold.
@@ -71,20 +70,12 @@ impl StoreInner {
     ) -> Result<R, VmError> {
         // Out of the store while it runs: it is the embedder's code.
         let Some(mut limiter) = self.limiter.take() else { return Ok(otherwise) };
-        let answer = catch_unwind(AssertUnwindSafe(|| question(&mut *limiter)));
+        let answer = panics::catch(|| question(&mut *limiter));
+        self.limiter = Some(limiter);
         match answer {
-            Ok(answer) => {
-                self.limiter = Some(limiter);
-                answer.map_err(VmError::Limiter)
-            }
-            Err(panic) => {
+            Ok(answer) => answer.map_err(VmError::Limiter),
+            Err(text) => {
                 self.poisoned = true;
-                self.limiter = Some(limiter);
-                let text = panic
-                    .downcast_ref::<&str>()
-                    .map(|s| (*s).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "no message".to_owned());
                 Err(VmError::Limiter(Box::new(LimiterPanicked(text))))
             }
         }

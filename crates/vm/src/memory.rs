@@ -344,6 +344,18 @@ impl Memory {
         Ok(Self::Own { ty, maximum: sizes.maximum, space, def: Owned::new(def) })
     }
 
+    /// How many bytes of address space from the first byte on are the memory's own; 0 if it may move.
+    pub(crate) fn reach(&self) -> u64 {
+        let space = match self {
+            Self::Own { space, .. } => space,
+            Self::Shared(shared) => &shared.space,
+        };
+        match space {
+            Space::Reserved { region, before, .. } => (region.len() - before) as u64,
+            Space::Movable { .. } => 0,
+        }
+    }
+
     /// What engines see of it.
     pub(crate) fn def(&self) -> *mut VmMemoryDef {
         match self {

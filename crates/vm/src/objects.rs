@@ -147,6 +147,7 @@ impl StoreInner {
             vmctx: std::ptr::null_mut(),
             host: func.as_ptr(),
             native: crate::layout::NativeEntry::NONE,
+            trampoline: std::ptr::null(),
         });
         let at = reference.as_ptr();
         self.func_ranges.insert(at as usize, at as usize + size_of::<VmFuncRef>());

@@ -171,6 +171,8 @@ impl StoreInner {
             heap_base: std::ptr::NonNull::<u64>::dangling().as_ptr().cast(),
             heap_next: 0,
             heap_end: 0,
+            displays: std::ptr::NonNull::dangling().as_ptr(),
+            displays_len: 0,
             pending_exn: crate::layout::VmRef::NULL,
             stack_top: stack.values(),
             stack_end: stack.values_end(),
@@ -179,7 +181,10 @@ impl StoreInner {
             exit_vmctx: std::ptr::null_mut(),
             host_stack_limit: 0,
             store: std::ptr::null_mut(),
-            native: crate::layout::NativeState::NEW,
+            native: crate::layout::NativeState {
+                builtins: crate::native::builtin_table(),
+                ..crate::layout::NativeState::NEW
+            },
         });
         let empty_memory = Owned::new(VmMemoryDef {
             base: std::ptr::NonNull::<u64>::dangling().as_ptr().cast(),

@@ -291,10 +291,33 @@ fn m3_what_the_host_asks_for_in_vain_is_given_back() {
     }
 }
 
+/// Throws something that panics when it is dropped, as does what that throws.
+struct Throws;
+
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if let Some(left) = self.0.checked_sub(1) {
+            std::panic::panic_any(Self(left));
+        }
+    }
+}
+
+impl ResourceLimiter for Throws {
+    fn memory_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> Result<bool, BoxError> {
+        std::panic::panic_any(Bomb(2))
+    }
+
+    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> Result<bool, BoxError> {
+        std::panic::panic_any(Bomb(2))
+    }
+}
+
 #[test]
 fn m2_a_limiter_that_fails_or_panics_ends_the_guest_and_not_the_process() {
     let mut world = World::new();
-    let guest = world.instance("(module (memory 1))");
+    let guest = world.instance("(module (memory 1) (table 0 funcref))");
     world.store.set_limiter(Some(Box::new(Told { fail: true, ..Told::default() })));
     assert_eq!(guest.memory_grow(1), Err(TrapCode::Internal));
     let error = world.store.pending_error.take().expect("the limiter's error");
@@ -305,6 +328,11 @@ fn m2_a_limiter_that_fails_or_panics_ends_the_guest_and_not_the_process() {
     let error = world.store.pending_error.take().expect("the limiter's panic");
     assert!(error.to_string().contains("told to"), "{error}");
     assert!(world.store.poisoned);
+    // Nor does what was thrown, when it is dropped.
+    world.store.set_limiter(Some(Box::new(Throws)));
+    assert_eq!(guest.table_grow(0, 1), Err(TrapCode::Internal));
+    let error = world.store.pending_error.take().expect("the limiter's panic");
+    assert!(error.to_string().contains("no message"), "{error}");
     assert_eq!(world.bytes(guest).len(), PAGE);
     assert_eq!(world.store.ledger().in_use(Resource::MemoryBytes), PAGE as u64);
 }

@@ -12,6 +12,7 @@ use rustix::fs::{CWD, FileType as HostType, Mode, OFlags, fstat, openat};
 use rustix::net::sockopt;
 
 use crate::audit::{AuditEvent, AuditHook};
+use crate::calls::clock::ProcessorTime;
 use crate::ctx::{Clocks, Grant, Identities};
 use crate::descriptor::{Descriptor, Dir, Object, Socket, Table};
 use crate::path::{ancestors, identity};
@@ -307,6 +308,7 @@ impl WasiCtxBuilder {
             },
             clocks: Clocks {
                 start: Instant::now(),
+                processor: ProcessorTime::start(),
                 granularity: u64::try_from(self.granularity.as_nanos()).unwrap_or(u64::MAX),
             },
             overlaps,

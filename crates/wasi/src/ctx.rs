@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Stat;
 
 use crate::audit::AuditHook;
+use crate::calls::clock::ProcessorTime;
 use crate::descriptor::Table;
 use crate::path::{Identity, Root, identity};
 use crate::types::{Filestat, timestamp};
@@ -140,6 +141,7 @@ pub(crate) struct Clocks {
     /// When the context was made; the monotonic clock counts from a second before it, so that the host's uptime
     /// does not show, and it is never 0.
     pub(crate) start: Instant,
+    pub(crate) processor: ProcessorTime,
     /// Times are rounded down to a multiple of this, in nanoseconds.
     pub(crate) granularity: u64,
 }

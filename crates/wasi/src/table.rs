@@ -183,9 +183,9 @@ functions! {
     EnvironSizesGet environ_sizes_get(count_out: u32, size_out: u32) -> errno, ENV, [] [], false,
         "denied: as environ_get";
     ClockResGet clock_res_get(id: u32, out: u32) -> errno, CLOCK, [] [], false,
-        "denied: 1 s; clocks of processor time are NOTSUP";
+        "denied: 1 s";
     ClockTimeGet clock_time_get(id: u32, precision: u64, out: u32) -> errno, CLOCK, [] [], false,
-        "denied: every clock stands still; clocks of processor time are NOTSUP";
+        "denied: every clock stands still; processor time is that of the guest's thread since start";
     FdAdvise fd_advise(fd: u32, offset: u64, len: u64, advice: u32) -> errno, READ_OR_WRITE,
         [FD_ADVISE] [], false, "";
     FdAllocate fd_allocate(fd: u32, offset: u64, len: u64) -> errno, WRITE, [FD_ALLOCATE] [], false,
@@ -246,10 +246,10 @@ functions! {
     PathUnlinkFile path_unlink_file(fd: u32, path: u32, path_len: u32) -> errno, PATH,
         [PATH_UNLINK_FILE] [], false, "not in a read-only directory";
     PollOneoff poll_oneoff(subscriptions: u32, events: u32, count: u32, out: u32) -> errno, POLL,
-        [POLL_FD_READWRITE] [], true, "clocks need none; at most 4,096 subscriptions, 1 unit of fuel each";
+        [POLL_FD_READWRITE] [], true, "clocks need none, those of processor time cannot be waited for; at most 4,096 subscriptions, 1 unit of fuel each";
     ProcExit proc_exit(status: u32) -> never, NOTHING, [] [], false, "always ends the guest";
     ProcRaise proc_raise(signal: u32) -> errno, PROC, [] [], false,
-        "ends the guest with 128 + signal; nothing is sent to the host's process";
+        "ends the guest with 128 + signal, nothing is sent to the host's process; signals that stop are NOTSUP, for nobody could continue the guest";
     SchedYield sched_yield() -> errno, NOTHING, [] [], false, "";
     RandomGet random_get(buf: u32, buf_len: u32) -> errno, RANDOM, [] [], true, "at most 64 MiB a call";
     SockAccept sock_accept(fd: u32, flags: u32, out: u32) -> errno, NOTHING, [SOCK_ACCEPT] [], true,

@@ -59,7 +59,7 @@ fn clocks_run_or_stand_still() {
     assert!((1..1_000_000_000).contains(&g.u64_at(OUT)));
     // Denied: no error, no time.
     let (mut g, log) = audited(quiet().caps(Caps::empty()));
-    for id in [0, 1] {
+    for id in 0..4 {
         assert_eq!(time(&mut g, id), time(&mut g, id));
         assert_ne!(time(&mut g, id), 0);
         assert_eq!(g.call("clock_res_get", &[id, OUT]), OK);
@@ -76,6 +76,59 @@ fn clocks_run_or_stand_still() {
     assert_eq!(time(&mut g, 1) % 100_000_000, 0);
     assert_eq!(g.call("clock_res_get", &[0, OUT]), OK);
     assert_eq!(g.u64_at(OUT), 100_000_000);
+}
+
+/// Processor time passes when the guest's thread works, does not when it sleeps or another thread works, and never goes
+/// back, whatever threads the guest is moved to.
+#[test]
+fn processor_time_is_that_of_the_guests_thread() {
+    fn time(g: &mut Guest, id: u64) -> u64 {
+        assert_eq!(g.call("clock_time_get", &[id, 0, OUT]), OK);
+        g.u64_at(OUT)
+    }
+    /// Spends at least so much of this thread's processor time, by its own clock.
+    fn work(nanos: i64) {
+        use rustix::time::{ClockId::ThreadCPUTime, clock_gettime};
+        let now = || {
+            let time = clock_gettime(ThreadCPUTime);
+            time.tv_sec * 1_000_000_000 + time.tv_nsec
+        };
+        let start = now();
+        while now() - start < nanos {
+            std::hint::spin_loop();
+        }
+    }
+    const WORK: i64 = 50_000_000;
+    // What was spent before the context was made does not count.
+    work(WORK);
+    let mut g = Guest::new(quiet());
+    for id in [2, 3] {
+        let before = time(&mut g, id);
+        work(WORK);
+        let after = time(&mut g, id);
+        assert!(after - before >= WORK as u64);
+        // Nor what others spend meanwhile: theirs is told from the guest's by asking both clocks.
+        let busy = std::thread::spawn(|| work(10 * WORK));
+        busy.join().expect("it works");
+        assert!(time(&mut g, id) - after < 10 * WORK as u64);
+        assert_eq!(g.call("clock_res_get", &[id, OUT]), OK);
+        assert!((1..1_000_000_000).contains(&g.u64_at(OUT)));
+    }
+    // On another thread, it goes on from where it was.
+    let here = time(&mut g, 2);
+    let (there, g) = std::thread::spawn(move || {
+        work(WORK);
+        let mut g = g;
+        let first = time(&mut g, 2);
+        work(WORK);
+        ((first, time(&mut g, 2)), g)
+    })
+    .join()
+    .expect("it works");
+    assert_eq!(there.0, here, "the thread's own past is not the guest's");
+    assert!(there.1 - there.0 >= WORK as u64);
+    let mut g = g;
+    assert!(time(&mut g, 2) >= there.1);
 }
 
 #[test]

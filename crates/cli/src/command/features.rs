@@ -32,6 +32,7 @@ struct Found {
 impl Found {
     fn look(switches: &Switches) -> Result<Self, Failure> {
         let mut config = Config::new();
+        config.strategy(palisade::Strategy::Interpreter);
         switches.apply(&mut config)?;
         let engine = outcome::engine(&config)?;
         let uname = rustix::system::uname();

@@ -97,6 +97,9 @@ fn engine(settings: &Settings, stats: bool) -> Result<Engine, Failure> {
         .consume_fuel(settings.fuel.is_some() || stats)
         .limits(settings.limits.clone())
         .call_depth(settings.call_depth)
+        .strategy(settings.engine.strategy())
+        .paranoid(settings.paranoid)
+        .baseline_cpu(settings.baseline_cpu)
         .max_wasm_stack(usize::try_from(settings.stack).unwrap_or(usize::MAX));
     outcome::engine(&config)
 }
@@ -333,6 +336,17 @@ impl Session<'_> {
             line("fuel", fuel.to_string());
         }
         line("peak memory", show_bytes(self.store.resource_peak(Resource::MemoryBytes)));
+        let compiled = self.store.engine().compile_stats();
+        line(
+            "machine code",
+            format!(
+                "{} functions, {}; refused {}, failed {}",
+                compiled.compiled,
+                show_bytes(compiled.code_bytes),
+                compiled.refused,
+                compiled.failed
+            ),
+        );
         if let Some(ctx) = self.store.data().ctx() {
             line("output", show_bytes(ctx.output_bytes()));
         }

@@ -41,6 +41,7 @@ impl Look {
         let signals = Signals::install()?;
         signals.limit_loading(looking.timeout.and_then(|bound| bound.limit()))?;
         let mut config = Config::new();
+        config.strategy(palisade::Strategy::Interpreter);
         config.limits(limits.clone());
         Switches::of(&looking.proposals)?.apply(&mut config)?;
         Ok(Self { engine: outcome::engine(&config)?, limits, _signals: signals })

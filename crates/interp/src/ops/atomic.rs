@@ -11,11 +11,10 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence};
 
 use palisade_core::TrapCode;
 use palisade_vm::builtins;
-use palisade_vm::layout::{Cell, VmCtx, VmMemoryDef};
+use palisade_vm::layout::{VmCtx, VmMemoryDef};
 
 use crate::ops::arith::{D, Dest, DestPair, R, put};
-use crate::ops::call::trap_code;
-use crate::ops::slow::note_exit;
+use crate::ops::slow::{number, works};
 use crate::state::{Handler, Next, Op, State, handler};
 
 /// Operands of an atomic operation.
@@ -219,56 +218,29 @@ impl Op for Fence {
 /// `atomic.fence`.
 pub(crate) static FENCE: Handler = handler::<Fence>();
 
-macro_rules! parking_ops {
-    ($( $(#[$doc:meta])* $name:ident, $constant:ident, |$s:ident, $o:ident, $index:ident|
-        $body:expr; )*) => {$(
-        struct $name;
-        impl $name {
-            /// The work, in a frame of its own: the trap code in the upper half, or the result.
-            #[inline(never)]
-            unsafe fn work(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
-                // SAFETY: the instruction was emitted with `AtomicOps`, whose slots belong to the
-                // frame and whose memory is one of the instance's module.
-                unsafe {
-                    let $s = State::without_accumulators(ip, fp, vm);
-                    note_exit(&$s);
-                    let $o = $s.operands::<AtomicOps>();
-                    let cell = $s.cell($o.a);
-                    let $index = if $o.wide != 0 { cell } else { u64::from(cell as u32) };
-                    match $body {
-                        Ok(result) => result,
-                        Err(code) => (code as u64) << 32,
-                    }
-                }
-            }
-        }
-        impl Op for $name {
-            #[inline(always)]
-            unsafe fn exec(s: State) -> Next {
-                // SAFETY: as in `work`.
-                unsafe {
-                    let status = Self::work(s.ip, s.fp, s.vm);
-                    if status >> 32 != 0 {
-                        return Next::Trap(s, trap_code((status >> 32) as u32));
-                    }
-                    s.set_cell(s.operands::<AtomicOps>().d, status);
-                }
-                s.after::<AtomicOps>()
-            }
-        }
-        $(#[$doc])*
-        pub(crate) static $constant: Handler = handler::<$name>();
-    )*};
+works! {
+    /// `memory.atomic.notify`: wakes up to `x`.
+    Notify, NOTIFY, AtomicOps, |s, o| {
+        let (index, count) = (number(&s, o.a, o.wide != 0), s.cell(o.x) as u32);
+        let woken = builtins::memory_atomic_notify(s.vm, o.memory, index, o.offset, count)?;
+        s.set_cell(o.d, woken);
+        Ok(())
+    }
+    /// `memory.atomic.wait32`: as long as there is `x`, for `y` nanoseconds.
+    Wait32, WAIT32, AtomicOps, |s, o| { wait(&s, o, false) }
+    /// `memory.atomic.wait64`.
+    Wait64, WAIT64, AtomicOps, |s, o| { wait(&s, o, true) }
 }
 
-parking_ops! {
-    /// `memory.atomic.notify`: wakes up to `x`.
-    Notify, NOTIFY, |s, o, index|
-        builtins::memory_atomic_notify(s.vm, o.memory, index, o.offset, s.cell(o.x) as u32);
-    /// `memory.atomic.wait32`: as long as there is `x`, for `y` nanoseconds.
-    Wait32, WAIT32, |s, o, index| builtins::memory_atomic_wait(
-        s.vm, o.memory, false, index, o.offset, s.cell(o.x), s.cell(o.y) as i64);
-    /// `memory.atomic.wait64`.
-    Wait64, WAIT64, |s, o, index| builtins::memory_atomic_wait(
-        s.vm, o.memory, true, index, o.offset, s.cell(o.x), s.cell(o.y) as i64);
+/// `wide` says whether the value has 64 bits.
+unsafe fn wait(s: &State, o: AtomicOps, wide: bool) -> Result<(), TrapCode> {
+    // SAFETY: the slots belong to the frame, and the memory is one of the instance's module.
+    unsafe {
+        let (expected, timeout) = (s.cell(o.x), s.cell(o.y) as i64);
+        let (memory, index, offset) = (o.memory, number(s, o.a, o.wide != 0), o.offset);
+        let result =
+            builtins::memory_atomic_wait(s.vm, memory, wide, index, offset, expected, timeout)?;
+        s.set_cell(o.d, result);
+    }
+    Ok(())
 }

@@ -373,7 +373,7 @@ unsafe fn call_any(
 
 /// Sets all accumulators to the meaning of one cell.
 #[inline(always)]
-fn set_accumulators(s: &mut State, cell: Cell) {
+pub(crate) fn set_accumulators(s: &mut State, cell: Cell) {
     s.acc = cell;
     s.f32a = f32::from_cell(cell);
     s.f64a = f64::from_cell(cell);

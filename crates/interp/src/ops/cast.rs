@@ -116,11 +116,44 @@ impl QuickIdx {
     }
 }
 
+/// A family of references that the runtime can be asked about.
+trait Family {
+    /// The answer for the reference in slot `a`.
+    unsafe fn ask(s: &State, o: &RefOps) -> bool;
+}
+
+/// References of the window.
+struct Objects;
+impl Family for Objects {
+    #[inline(always)]
+    unsafe fn ask(s: &State, o: &RefOps) -> bool {
+        // SAFETY: the slot belongs to the window, whose references are valid.
+        unsafe { ask(s.ip, s.vm, get(s, o.a)) }
+    }
+}
+
+/// References to functions, in cells.
+struct Functions;
+impl Family for Functions {
+    #[inline(always)]
+    unsafe fn ask(s: &State, o: &RefOps) -> bool {
+        // SAFETY: the slot belongs to the frame and holds a reference to a function, or null.
+        unsafe { ask_func(s.ip, s.vm, s.cell(o.a) as *const VmFuncRef) }
+    }
+}
+
 /// Asks the runtime about a reference. In a frame of its own, so that handlers let no address escape.
 #[inline(never)]
 unsafe fn ask(ip: *const u8, vm: *mut VmCtx, r: VmRef) -> bool {
     // SAFETY: the instruction was emitted with `RefOps`; the reference is valid.
     unsafe { gc::ref_is(vm, r, (*ip.cast::<RefOps>()).target) }
+}
+
+/// [`ask`] about a reference to a function.
+#[inline(never)]
+unsafe fn ask_func(ip: *const u8, vm: *mut VmCtx, func: *const VmFuncRef) -> bool {
+    // SAFETY: the instruction was emitted with `RefOps`; the reference is null or one of the store.
+    unsafe { gc::func_is(vm, func, (*ip.cast::<RefOps>()).target) }
 }
 
 struct Cast<Q>(PhantomData<Q>);
@@ -133,19 +166,19 @@ impl<Q: Quick> Op for Cast<Q> {
             match Q::is(&s, get(&s, o.a), &o) {
                 Some(true) => s.after::<RefOps>(),
                 Some(false) => Next::Trap(s, TrapCode::CastFailure),
-                None => Next::Jump(s, const { cold_handler::<AskCast>() }),
+                None => Next::Jump(s, const { cold_handler::<AskCast<Objects>>() }),
             }
         }
     }
 }
 
-struct AskCast;
-impl Op for AskCast {
+struct AskCast<F>(PhantomData<F>);
+impl<F: Family> Op for AskCast<F> {
     #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: as for `Cast`.
         unsafe {
-            if !ask(s.ip, s.vm, get(&s, s.operands::<RefOps>().a)) {
+            if !F::ask(&s, &s.operands()) {
                 return Next::Trap(s, TrapCode::CastFailure);
             }
         }
@@ -162,20 +195,20 @@ impl<Q: Quick, T: Dest> Op for Test<Q, T> {
             let o = s.operands::<RefOps>();
             match Q::is(&s, get(&s, o.a), &o) {
                 Some(is) => put::<bool, T>(&mut s, is),
-                None => return Next::Jump(s, const { cold_handler::<AskTest<T>>() }),
+                None => return Next::Jump(s, const { cold_handler::<AskTest<Objects, T>>() }),
             }
         }
         s.after::<RefOps>()
     }
 }
 
-struct AskTest<T>(PhantomData<T>);
-impl<T: Dest> Op for AskTest<T> {
+struct AskTest<F, T>(PhantomData<(F, T)>);
+impl<F: Family, T: Dest> Op for AskTest<F, T> {
     #[inline(always)]
     unsafe fn exec(mut s: State) -> Next {
         // SAFETY: as for `Cast`.
         unsafe {
-            let is = ask(s.ip, s.vm, get(&s, s.operands::<RefOps>().a));
+            let is = F::ask(&s, &s.operands());
             put::<bool, T>(&mut s, is);
         }
         s.after::<RefOps>()
@@ -192,20 +225,20 @@ impl<Q: Quick, const SENSE: bool, const BACK: bool> Op for Branch<Q, SENSE, BACK
             match Q::is(&s, get(&s, o.a), &o) {
                 Some(is) if is == SENSE => jump::<BACK>(s, o.first),
                 Some(_) => s.after::<RefOps>(),
-                None => Next::Jump(s, const { cold_handler::<AskBranch<SENSE, BACK>>() }),
+                None => Next::Jump(s, const { cold_handler::<AskBranch<Objects, SENSE, BACK>>() }),
             }
         }
     }
 }
 
-struct AskBranch<const SENSE: bool, const BACK: bool>;
-impl<const SENSE: bool, const BACK: bool> Op for AskBranch<SENSE, BACK> {
+struct AskBranch<F, const SENSE: bool, const BACK: bool>(PhantomData<F>);
+impl<F: Family, const SENSE: bool, const BACK: bool> Op for AskBranch<F, SENSE, BACK> {
     #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: as for `Branch`.
         unsafe {
             let o = s.operands::<RefOps>();
-            if ask(s.ip, s.vm, get(&s, o.a)) == SENSE {
+            if F::ask(&s, &o) == SENSE {
                 return jump::<BACK>(s, o.first);
             }
         }
@@ -213,65 +246,18 @@ impl<const SENSE: bool, const BACK: bool> Op for AskBranch<SENSE, BACK> {
     }
 }
 
-/// Asks the runtime about a reference to a function.
-#[inline(never)]
-unsafe fn ask_func(ip: *const u8, vm: *mut VmCtx, func: *const VmFuncRef) -> bool {
-    // SAFETY: the instruction was emitted with `RefOps`; the reference is null or one of the store.
-    unsafe { gc::func_is(vm, func, (*ip.cast::<RefOps>()).target) }
-}
-
-struct CastFunc;
-impl Op for CastFunc {
-    #[inline(always)]
-    unsafe fn exec(s: State) -> Next {
-        // SAFETY: the instruction was emitted with `RefOps`, whose slot belongs to the frame and
-        // holds a reference to a function.
-        unsafe {
-            let func = s.cell(s.operands::<RefOps>().a) as *const VmFuncRef;
-            if !ask_func(s.ip, s.vm, func) {
-                return Next::Trap(s, TrapCode::CastFailure);
-            }
-        }
-        s.after::<RefOps>()
-    }
-}
 /// Traps unless the reference to a function in cell `a` passes.
-pub(crate) static CAST_FUNC: Handler = handler::<CastFunc>();
-
-struct TestFunc<T>(PhantomData<T>);
-impl<T: Dest> Op for TestFunc<T> {
-    #[inline(always)]
-    unsafe fn exec(mut s: State) -> Next {
-        // SAFETY: as for `CastFunc`.
-        unsafe {
-            let func = s.cell(s.operands::<RefOps>().a) as *const VmFuncRef;
-            let is = ask_func(s.ip, s.vm, func);
-            put::<bool, T>(&mut s, is);
-        }
-        s.after::<RefOps>()
-    }
-}
+pub(crate) static CAST_FUNC: Handler = handler::<AskCast<Functions>>();
 /// Whether the reference to a function in cell `a` passes.
-pub(crate) static TEST_FUNC: DestPair = [handler::<TestFunc<R>>(), handler::<TestFunc<D>>()];
-
-struct BranchFunc<const SENSE: bool, const BACK: bool>;
-impl<const SENSE: bool, const BACK: bool> Op for BranchFunc<SENSE, BACK> {
-    #[inline(always)]
-    unsafe fn exec(s: State) -> Next {
-        // SAFETY: as for `CastFunc`; the offset leads into the same code.
-        unsafe {
-            let o = s.operands::<RefOps>();
-            if ask_func(s.ip, s.vm, s.cell(o.a) as *const VmFuncRef) == SENSE {
-                return jump::<BACK>(s, o.first);
-            }
-        }
-        s.after::<RefOps>()
-    }
-}
+pub(crate) static TEST_FUNC: DestPair =
+    [handler::<AskTest<Functions, R>>(), handler::<AskTest<Functions, D>>()];
 /// By whether to branch if the reference to a function in cell `a` passes, and direction.
 pub(crate) static BRANCH_FUNC: [[Handler; 2]; 2] = [
-    [handler::<BranchFunc<false, false>>(), handler::<BranchFunc<false, true>>()],
-    [handler::<BranchFunc<true, false>>(), handler::<BranchFunc<true, true>>()],
+    [
+        handler::<AskBranch<Functions, false, false>>(),
+        handler::<AskBranch<Functions, false, true>>(),
+    ],
+    [handler::<AskBranch<Functions, true, false>>(), handler::<AskBranch<Functions, true, true>>()],
 ];
 
 /// Operands of a branch on two references.

@@ -3,12 +3,13 @@
 
 use palisade_core::TrapCode;
 use palisade_vm::builtins::gc;
-use palisade_vm::gc::layout::FieldKind;
 use palisade_vm::layout::{Cell, VmCtx};
 
 use crate::code::InterpModule;
 use crate::ops::arith::Slots;
 use crate::ops::call::trap_code;
+use crate::ops::gc::init_fields;
+use crate::ops::refs::get;
 use crate::ops::slow::note_exit;
 use crate::state::{Handler, Next, Op, State, handler};
 
@@ -57,35 +58,15 @@ unsafe fn make(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> Result<(), TrapC
     // SAFETY: as for `throw`. The references are read after the allocation, which may move what they lead to
     // and changes them in the window.
     unsafe {
-        note_exit(&State::without_accumulators(ip, fp, vm));
-        let o = ip.cast::<ThrowOps>().read();
+        let s = State::without_accumulators(ip, fp, vm);
+        note_exit(&s);
+        let o = s.operands::<ThrowOps>();
         let module = InterpModule::of(vm).ok_or(TrapCode::Internal)?;
         let layout = module.exception(o.tag).ok_or(TrapCode::Internal)?;
         let identity = VmCtx::pointer::<()>(vm, module.tag_offset(o.tag));
         let exn = gc::exn_new(vm, identity, layout.size, o.live)?;
-        let ctx = (*vm).store;
-        let store = (*ctx).store;
-        let mut cells = fp.add(o.base as usize);
-        let mut window = (*ctx).ref_fp.add(o.refs as usize);
-        for &field in &layout.fields {
-            let mut value = [0; 2];
-            match field.kind {
-                FieldKind::Ref => {
-                    value[0] = window.read().0.into();
-                    window = window.add(1);
-                }
-                FieldKind::B16 => {
-                    value = [cells.read(), cells.add(1).read()];
-                    cells = cells.add(2);
-                }
-                _ => {
-                    value[0] = cells.read();
-                    cells = cells.add(1);
-                }
-            }
-            (*store).gc_write(exn, field.offset.into(), field.kind, value)?;
-        }
-        (*ctx).pending_exn = exn;
+        init_fields(&s, exn, layout, o.base, o.refs)?;
+        (*(*vm).store).pending_exn = exn;
     }
     Ok(())
 }
@@ -96,12 +77,11 @@ impl Op for ThrowRef {
     unsafe fn exec(s: State) -> Next {
         // SAFETY: the instruction was emitted with `Slots`; the slot belongs to the window.
         unsafe {
-            let ctx = (*s.vm).store;
-            let exn = (*ctx).ref_fp.add(s.operands::<Slots>().a as usize).read();
+            let exn = get(&s, s.operands::<Slots>().a);
             if exn.is_null() {
                 return Next::Trap(s, TrapCode::NullExceptionReference);
             }
-            (*ctx).pending_exn = exn;
+            (*(*s.vm).store).pending_exn = exn;
         }
         Next::Trap(s, TrapCode::UncaughtException)
     }

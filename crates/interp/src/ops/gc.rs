@@ -7,14 +7,14 @@
 
 use palisade_core::{TrapCode, TypeId};
 use palisade_vm::builtins::gc;
-use palisade_vm::gc::layout::{ELEMENTS, FieldKind, FieldLayout, ObjectLayout};
+use palisade_vm::gc::layout::{ELEMENTS, FieldKind, FieldLayout, ObjectLayout, StructLayout};
 use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmRef};
 
 use crate::gc_type::GcType;
 use crate::ops::call::trap_code;
 use crate::ops::fields::object;
 use crate::ops::refs::{get, set, window};
-use crate::ops::slow::note_exit;
+use crate::ops::slow::{note_exit, works};
 use crate::state::{Handler, Next, Op, State, cold_handler, handler};
 
 /// Operands of an instruction that makes a structure, or an array, from a run of cells and a run of references.
@@ -181,6 +181,26 @@ fn at_start(kind: FieldKind, slot: u16) -> FieldInit {
     FieldInit { slot, offset: 0, from: InitFrom::slot(kind), imm: 0 }
 }
 
+/// Sets all fields of an object from a run of cells and a run of references.
+pub(super) unsafe fn init_fields(
+    s: &State,
+    made: VmRef,
+    layout: &StructLayout,
+    mut cell: u16,
+    mut reference: u16,
+) -> Result<(), TrapCode> {
+    // SAFETY: the object has this layout, and values of its fields' types stand in the slots.
+    unsafe {
+        let object = object(s, made);
+        for &FieldLayout { offset, kind } in &layout.fields {
+            let next = if kind == FieldKind::Ref { &mut reference } else { &mut cell };
+            init_any(s, object.add(offset as usize), at_start(kind, *next))?;
+            *next += if kind == FieldKind::B16 { 2 } else { 1 };
+        }
+    }
+    Ok(())
+}
+
 /// A structure of few fields, none of them a function, in the next free place.
 struct StructNew;
 impl Op for StructNew {
@@ -259,48 +279,6 @@ impl Op for StructNewSlow {
 /// A structure of few fields: [`SmallNewOps`].
 pub(crate) const STRUCT_NEW_SLOW: Handler = cold_handler::<StructNewSlow>();
 
-macro_rules! works {
-    ($( $(#[$doc:meta])* $name:ident, $constant:ident, $ops:ty, |$s:ident, $o:ident| $body:block )*) => {$(
-        struct $name;
-        impl $name {
-            unsafe fn attempt($s: State) -> Result<(), TrapCode> {
-                // SAFETY: the instruction was emitted with these operands, whose slots belong to the
-                // frame and to the window, and whose types and segments are those of the instance's module.
-                unsafe {
-                    note_exit(&$s);
-                    let $o = $s.operands::<$ops>();
-                    $body
-                }
-            }
-
-            /// The work, in a frame of its own. Returns 0 or the number of a trap code.
-            #[inline(never)]
-            unsafe fn work(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
-                // SAFETY: as in `attempt`.
-                match unsafe { Self::attempt(State::without_accumulators(ip, fp, vm)) } {
-                    Ok(()) => 0,
-                    Err(code) => code as u64,
-                }
-            }
-        }
-        impl Op for $name {
-            #[inline(always)]
-            unsafe fn exec(s: State) -> Next {
-                // SAFETY: as in `work`.
-                unsafe {
-                    let status = Self::work(s.ip, s.fp, s.vm);
-                    if status != 0 {
-                        return Next::Trap(s, trap_code(status as u32));
-                    }
-                }
-                s.after::<$ops>()
-            }
-        }
-        $(#[$doc])*
-        pub(crate) static $constant: Handler = handler::<$name>();
-    )*};
-}
-
 /// An operand that is a number.
 unsafe fn number(s: &State, slot: u16) -> u32 {
     // SAFETY: the slot belongs to the frame.
@@ -328,13 +306,7 @@ works! {
         let ty = &*o.ty;
         let ObjectLayout::Struct(layout) = &ty.layout else { return Err(TrapCode::Internal) };
         let made = gc::struct_new(s.vm, ty.id, layout.size, u32::from(o.live))?;
-        let object = object(&s, made);
-        let (mut cell, mut reference) = (o.cells, o.refs);
-        for &FieldLayout { offset, kind } in &layout.fields {
-            let next = if kind == FieldKind::Ref { &mut reference } else { &mut cell };
-            init_any(&s, object.add(offset as usize), at_start(kind, *next))?;
-            *next += if kind == FieldKind::B16 { 2 } else { 1 };
-        }
+        init_fields(&s, made, layout, o.cells, o.refs)?;
         set(&s, o.d, made);
         Ok(())
     }

@@ -9,6 +9,7 @@ pub(crate) mod exceptions;
 pub(crate) mod fields;
 pub(crate) mod gc;
 pub(crate) mod memory;
+pub(crate) mod native;
 pub(crate) mod refs;
 pub(crate) mod simd;
 pub(crate) mod slow;

@@ -6,6 +6,7 @@
 //! local whose address escapes, and could not end in a sibling call any more: so each of these
 //! operations does its work in a function of its own that takes and returns nothing but scalars.
 
+use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 
 use palisade_core::{TrapCode, num};
@@ -35,56 +36,108 @@ pub(crate) struct SlowOps {
 }
 
 /// An operand that is an index or a length.
-unsafe fn number(s: &State, slot: u16, wide: bool) -> u64 {
+pub(crate) unsafe fn number(s: &State, slot: u16, wide: bool) -> u64 {
     // SAFETY: the slot belongs to the frame.
     let cell = unsafe { s.cell(slot) };
     if wide { cell } else { u64::from(cell as u32) }
 }
 
+/// Work that an operation does in a frame of its own.
+pub(crate) trait Work {
+    /// The operands, all of which are read from the state's instruction.
+    type Ops;
+    /// Whether memory 0 may have another place or length then.
+    const RELOADS: bool;
+    /// # Safety
+    ///
+    /// As for [`Op::exec`], but for accumulators and memory 0, which `s` does not have.
+    unsafe fn attempt(s: State) -> Result<(), TrapCode>;
+}
+
+/// An operation that does such work, and traps or goes on.
+pub(crate) struct Slow<W>(PhantomData<W>);
+
+/// The work, in a frame of its own. Returns 0 or the number of a trap code.
+#[inline(never)]
+unsafe fn work<W: Work>(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
+    let s = State::without_accumulators(ip, fp, vm);
+    // SAFETY: passed on to the caller.
+    let done = unsafe {
+        note_exit(&s);
+        W::attempt(s)
+    };
+    match done {
+        Ok(()) => 0,
+        Err(code) => code as u64,
+    }
+}
+
+impl<W: Work> Op for Slow<W> {
+    #[inline(always)]
+    unsafe fn exec(mut s: State) -> Next {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            let status = work::<W>(s.ip, s.fp, s.vm);
+            if status != 0 {
+                return Next::Trap(s, trap_code(status as u32));
+            }
+            if W::RELOADS {
+                s.reload_memory();
+            }
+        }
+        s.after::<W::Ops>()
+    }
+}
+
+/// Operations that leave memory 0 where it is.
+macro_rules! works {
+    ($( $(#[$doc:meta])* $name:ident, $constant:ident, $ops:ty, |$s:ident, $o:ident| $body:block )*) => {$(
+        struct $name;
+        impl $crate::ops::slow::Work for $name {
+            type Ops = $ops;
+            const RELOADS: bool = false;
+            unsafe fn attempt($s: State) -> Result<(), TrapCode> {
+                // SAFETY: the instruction was emitted with these operands, whose slots belong to the
+                // frame and to the window, and whose types, segments and memories are those of the
+                // instance's module.
+                unsafe {
+                    let $o = $s.operands::<$ops>();
+                    $body
+                }
+            }
+        }
+        $(#[$doc])*
+        pub(crate) static $constant: Handler = handler::<$crate::ops::slow::Slow<$name>>();
+    )*};
+}
+pub(crate) use works;
+
 macro_rules! slow_ops {
     ($( $(#[$doc:meta])* $name:ident, $constant:ident,
         |$s:ident, $o:ident, $x:ident, $y:ident, $z:ident| $body:expr; )*) => {$(
         struct $name;
-        impl $name {
-            /// The work, in a frame of its own. Returns 0 or the number of a trap code.
-            #[inline(never)]
-            unsafe fn work(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) -> u64 {
+        impl Work for $name {
+            type Ops = SlowOps;
+            const RELOADS: bool = true;
+            unsafe fn attempt($s: State) -> Result<(), TrapCode> {
                 // SAFETY: the instruction was emitted with `SlowOps`, whose slots belong to the
                 // frame and whose indices are those of the instance's module.
                 unsafe {
-                    let $s = State::without_accumulators(ip, fp, vm);
-                    note_exit(&$s);
                     let $o = $s.operands::<SlowOps>();
                     let $x = number(&$s, $o.x, $o.wide & 1 != 0);
                     let $y = number(&$s, $o.y, $o.wide & 2 != 0);
                     let $z = number(&$s, $o.z, $o.wide & 4 != 0);
                     let _ = ($x, $y, $z);
                     let result: Result<Option<u64>, TrapCode> = $body;
-                    match result {
-                        Ok(Some(value)) => $s.set_cell($o.d, value),
-                        Ok(None) => {}
-                        Err(code) => return code as u64,
+                    if let Some(value) = result? {
+                        $s.set_cell($o.d, value);
                     }
-                    0
                 }
-            }
-        }
-        impl Op for $name {
-            #[inline(always)]
-            unsafe fn exec(mut s: State) -> Next {
-                // SAFETY: as in `work`.
-                unsafe {
-                    let status = Self::work(s.ip, s.fp, s.vm);
-                    if status != 0 {
-                        return Next::Trap(s, trap_code(status as u32));
-                    }
-                    s.reload_memory();
-                }
-                s.after::<SlowOps>()
+                Ok(())
             }
         }
         $(#[$doc])*
-        pub(crate) static $constant: Handler = handler::<$name>();
+        pub(crate) static $constant: Handler = handler::<Slow<$name>>();
     )*};
 }
 

@@ -215,6 +215,7 @@ impl Translator<'_> {
         self.settle_all()?;
         self.bind();
         let at = self.emitter.here();
+        self.count_loop();
         self.push_frame(Kind::Loop(at), ty)
     }
 

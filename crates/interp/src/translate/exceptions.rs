@@ -48,7 +48,6 @@ impl<'m> Translator<'m> {
         self.settle_all()?;
         // Instructions of the body must not become part of older ones, which stand outside.
         self.forget_newest();
-        self.stack.vec = None;
         let parent = self.tries.last().map_or(NONE, |outer| outer.scope);
         let scope = self.handlers.scopes.len() as u32;
         let edges = self.handlers.edges();

@@ -24,15 +24,6 @@ use crate::translate::values::Source;
 use crate::translate::{Result, Translator, invalid};
 use crate::val::Reg;
 
-/// The newest instruction that made a reference, if it can still put it elsewhere.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct MadeRef {
-    at: At,
-    end: At,
-    /// The slot that its result goes to.
-    slot: u32,
-}
-
 /// The newest instruction, if it found out something about references that a branch can ask for itself.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Asked {
@@ -262,24 +253,8 @@ impl<'m> Translator<'m> {
         let index = self.push(Ty::Ref, Loc::Slot)?;
         let d = self.entry_slot(index);
         let at = self.emit(handler, operands(d));
-        self.made_ref(at, d);
+        self.note_made(at, Ty::Ref, d);
         Ok(())
-    }
-
-    /// Notes that the instruction at `at`, the newest one, makes the reference on top of the stack.
-    fn made_ref(&mut self, at: At, d: u16) {
-        self.made = Some(MadeRef { at, end: self.emitter.here(), slot: u32::from(d) });
-    }
-
-    /// Lets the newest instruction put the reference in `from` into a local instead, if it made it.
-    pub(super) fn redirect_ref(&mut self, from: u32, local: u32) -> bool {
-        let here = self.emitter.here();
-        let Some(made) = self.made.filter(|made| made.end == here && made.slot == from) else {
-            return false;
-        };
-        self.emitter.patch(made.at, 8, local as u16);
-        self.made = None;
-        true
     }
 
     /// A structure from its fields: few of them are taken from wherever they are, many are put side by side.
@@ -305,7 +280,7 @@ impl<'m> Translator<'m> {
         for init in inits.into_iter().rev() {
             self.emitter.push(init);
         }
-        self.made_ref(at, d);
+        self.note_made(at, Ty::Ref, d);
         Ok(())
     }
 

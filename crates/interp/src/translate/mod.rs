@@ -27,18 +27,19 @@ use palisade_core::TrapCode;
 use palisade_module::fuel::BlockCosts;
 use palisade_module::wasmparser::{self, BinaryReader, FunctionBody, Operator};
 
-use crate::code::{FuncCode, InterpModule, Signature, Ty};
+use crate::code::{FuncCode, InterpModule, Loops, Signature, Ty};
 use crate::handlers::Handlers;
 use crate::ops::arith::{BinIdx, FormIdx, Slots};
 use crate::ops::call::HEADER_CELLS;
 use crate::ops::control::{FUEL, NumberOps, ZERO, ZERO_FIXED};
+use crate::ops::native::{COUNT_ENTRY, COUNT_LOOP, TierOps};
 use crate::ops::refs;
-use crate::state::Handler;
+use crate::state::{Handler, VecHandler};
 
 use control::Frame;
 use emit::{At, Emitter};
 use exceptions::Try;
-use gc::{Asked, MadeRef};
+use gc::Asked;
 use stack::Stack;
 
 /// Why a translation stopped.
@@ -114,6 +115,18 @@ struct Copied {
     from: u16,
 }
 
+/// An instruction that made a reference or a vector, and can still put it elsewhere.
+#[derive(Copy, Clone)]
+struct Made {
+    at: At,
+    end: At,
+    ty: Ty,
+    /// The slot that its result goes to.
+    slot: u32,
+    /// The operation that a sum with the result becomes, and the two factors.
+    product: Option<(VecHandler, u16, u16)>,
+}
+
 struct Local {
     ty: Ty,
     slot: u32,
@@ -135,15 +148,18 @@ struct Translator<'m> {
     last: [Option<Last>; 3],
     /// The newest instruction, if it is a copy that may be taken back.
     copied: Option<Copied>,
-    /// The newest instruction that made a reference.
-    made: Option<MadeRef>,
+    /// The newest instruction, if it made a reference or a vector.
+    made: Option<Made>,
     /// The newest instruction, if it asked about references.
     asked: Option<Asked>,
     with_refs: bool,
+    defined: u32,
     /// Where the window of references is entered.
     enter: Option<At>,
     /// The offset of the operator at hand in the module.
     offset: u32,
+    /// What is noted of loops, where they are counted.
+    loops: Option<Loops>,
     costs: BlockCosts,
     /// Where the charge for the current block stands.
     charge: Option<At>,
@@ -184,6 +200,8 @@ impl<'m> Translator<'m> {
             with_refs,
             enter: None,
             offset: range.start as u32,
+            loops: None,
+            defined,
             costs: BlockCosts::new(0),
             charge: None,
         };
@@ -251,6 +269,7 @@ impl<'m> Translator<'m> {
         debug_assert_eq!(params, signature.param_cells);
         self.costs = BlockCosts::new(declared);
         self.frames.push(Frame::function(&self.stack, &signature.results));
+        self.count_entry();
         if self.module.config().fuel {
             self.begin_charge();
         }
@@ -279,7 +298,29 @@ impl<'m> Translator<'m> {
             marks: marks.into_boxed_slice(),
             handlers: self.handlers.finish(),
             header: self.signature.param_cells,
+            loops: self.loops.map(Box::new),
         })
+    }
+
+    /// Lets entries of the function be counted, where that is wanted.
+    fn count_entry(&mut self) {
+        let Some(tier) = self.module.config().tier else { return };
+        let locals = self.locals.iter().map(|local| (local.ty, local.slot)).collect();
+        self.loops = Some(Loops { locals, stacks: Vec::new() });
+        let counter = self.module.offsets().counter(self.defined);
+        let (limit, defined) = (tier.threshold, self.defined);
+        self.emit_marked(COUNT_ENTRY, TierOps { handler: 0, counter, limit, defined, which: 0, offset: 0, header: 0 });
+    }
+
+    /// Lets the turns of a loop be counted, where that is wanted. All values are in their slots.
+    fn count_loop(&mut self) {
+        let (Some(tier), Some(loops)) = (self.module.config().tier, &mut self.loops) else { return };
+        let which = loops.stacks.len() as u32;
+        loops.stacks.push(self.stack.entries.iter().map(|entry| (entry.ty, entry.slot)).collect());
+        let counter = self.module.offsets().counter(self.defined);
+        let (limit, defined) = (tier.threshold, self.defined);
+        let header = self.signature.param_cells;
+        self.emit_marked(COUNT_LOOP, TierOps { handler: 0, counter, limit, defined, which, offset: self.offset, header });
     }
 
     /// Translates one operator.

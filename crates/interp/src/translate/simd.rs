@@ -9,7 +9,7 @@ use palisade_module::wasmparser::{MemArg, Operator};
 use crate::code::Ty;
 use crate::ops::arith::{DestPair, Slots};
 use crate::ops::control::{GlobalOps, SelectOps};
-use crate::ops::memory::{MemOps, MemOpsWide};
+use crate::ops::memory::{FarOps, MemOps, MemOpsWide};
 use crate::ops::simd as ops;
 use crate::ops::simd::lanes::{self, ShuffleOps, VecConstOps};
 use crate::ops::simd::memory::{self, Far, LaneOps, LanePlace, VecLoadIdx as L};
@@ -20,17 +20,6 @@ use crate::translate::stack::{Loc, Stack};
 use crate::translate::values::Source;
 use crate::translate::{Result, Translator, invalid};
 use crate::val::Reg;
-
-/// The newest instruction that made a vector.
-#[derive(Copy, Clone)]
-pub(super) struct MadeVec {
-    at: At,
-    end: At,
-    /// The slot that its result goes to.
-    slot: u32,
-    /// The operation that a sum with the result becomes, and the two factors.
-    product: Option<(VecHandler, u16, u16)>,
-}
 
 impl Stack {
     /// Notes that a vector was written to two slots of the value part.
@@ -52,7 +41,7 @@ impl Translator<'_> {
                 return self.make_vec(handler, |d| Slots { handler: 0, d, a: x, b: y, c });
             }
             self.make_vec(handler, |d| Slots { handler: 0, d, a, b, c: 0 })?;
-            if let Some(made) = &mut self.stack.vec {
+            if let Some(made) = &mut self.made {
                 made.product = ops::product_sum(op).map(|handler| (handler, a, b));
             }
             return Ok(());
@@ -139,12 +128,6 @@ impl Translator<'_> {
         Ok(d)
     }
 
-    /// Notes that the instruction at `at`, the newest one, makes the vector on top of the stack.
-    fn made_vec(&mut self, at: At, d: u16) {
-        let (end, slot) = (self.emitter.here(), u32::from(d));
-        self.stack.vec = Some(MadeVec { at, end, slot, product: None });
-    }
-
     /// Emits an instruction that makes a vector; what it works on was popped before.
     fn make_vec(&mut self, handler: VecHandler, operands: impl FnOnce(u16) -> Slots) -> Result<()> {
         self.emit_vec(handler.pick(), operands)
@@ -157,7 +140,7 @@ impl Translator<'_> {
     ) -> Result<()> {
         let d = self.push_vec()?;
         let at = self.emit(handler, operands(d));
-        self.made_vec(at, d);
+        self.note_made(at, Ty::V128, d);
         Ok(())
     }
 
@@ -174,7 +157,7 @@ impl Translator<'_> {
     /// Takes back the newest instruction if it made one of two summands as a product: both are rounded,
     /// so that the result is the same. Returns the operation for all of it, the factors, and the other summand.
     fn product(&mut self, a: u16, b: u16) -> Option<(VecHandler, u16, u16, u16)> {
-        let made = self.stack.vec.filter(|made| made.end == self.emitter.here())?;
+        let made = self.made.filter(|made| made.end == self.emitter.here())?;
         let (handler, x, y) = made.product?;
         let slot = made.slot as u16;
         let other = match (a == slot, b == slot) {
@@ -183,20 +166,8 @@ impl Translator<'_> {
             _ => return None,
         };
         self.emitter.truncate(made.at);
-        self.stack.vec = None;
+        self.made = None;
         Some((handler, x, y, other))
-    }
-
-    /// Lets the newest instruction put the vector in `from` into a local instead, if it made it.
-    pub(super) fn redirect_vec(&mut self, from: u32, local: u32) -> bool {
-        let here = self.emitter.here();
-        let Some(made) = self.stack.vec.filter(|made| made.end == here && made.slot == from) else {
-            return false;
-        };
-        self.emitter.patch(made.at, 8, local as u16);
-        self.stack.wrote_vec(local);
-        self.stack.vec = None;
-        true
     }
 
     /// Emits an instruction on the vector on top of the stack that gives a scalar.
@@ -213,7 +184,6 @@ impl Translator<'_> {
     }
 
     fn vec_const(&mut self, value: V128) -> Result<()> {
-        let value = value.u64x2();
         self.emit_vec(lanes::CONST, |d| VecConstOps { handler: 0, d, pad: [0; 3], value })
     }
 
@@ -296,23 +266,18 @@ impl Translator<'_> {
         let (entry, pending) = self.pop()?;
         if !self.is_near(memarg)? {
             let a = self.in_slot(entry, pending);
-            let d = self.push_vec()?;
-            let (operands, far) = self.far(memarg, d, a)?;
-            let at = self.emit_marked(kind.far(far.memory64), operands);
-            self.made_vec(at, d);
-            return Ok(());
+            let (operands, far) = self.far(memarg, 0, a)?;
+            return self.make_vec_marked(kind.far(far.memory64), |d| FarOps { d, ..operands });
         }
         let Address { form, a, b, shift, imm, offset } =
             self.address(entry, pending, memarg.offset);
-        let d = self.push_vec()?;
         let handler = kind.handler(form);
-        let at = if form.wide() {
-            self.emit_marked(handler, MemOpsWide { handler: 0, d, a, offset, b, shift, imm })
+        if form.wide() {
+            let operands = |d| MemOpsWide { handler: 0, d, a, offset, b, shift, imm };
+            self.make_vec_marked(handler, operands)
         } else {
-            self.emit_marked(handler, MemOps { handler: 0, d, a, offset })
-        };
-        self.made_vec(at, d);
-        Ok(())
+            self.make_vec_marked(handler, |d| MemOps { handler: 0, d, a, offset })
+        }
     }
 
     fn store_vec(&mut self, memarg: &MemArg) -> Result<()> {
@@ -362,7 +327,7 @@ impl Translator<'_> {
         let d = self.push_vec()?;
         let place = LanePlace { vector, byte: u16::from(lane) << size, pad: 0 };
         let at = self.access_lane(handlers, memarg, (d, a), place)?;
-        self.made_vec(at, d);
+        self.note_made(at, Ty::V128, d);
         Ok(())
     }
 

@@ -6,7 +6,6 @@
 
 use crate::code::Ty;
 use crate::translate::emit::At;
-use crate::translate::simd::MadeVec;
 use crate::val::Reg;
 
 /// Where a value is.
@@ -68,8 +67,6 @@ pub(super) struct Stack {
     /// All entries below this one are in their canonical slots.
     pub(super) settled: usize,
     pub(super) regs: [RegState; 3],
-    /// The newest instruction that made a vector, if no label stands behind it.
-    pub(super) vec: Option<MadeVec>,
     /// How many entries are in each local, by slot: value part, reference part.
     pub(super) uses: [Vec<u32>; 2],
 }
@@ -143,7 +140,6 @@ impl Stack {
     /// Notes that the accumulators' contents are not known any more. Nothing may be pending.
     pub(super) fn forget(&mut self) {
         self.regs = [RegState::default(); 3];
-        self.vec = None;
     }
 
     /// Notes that many slots were written: no accumulator is known to hold the same as any.

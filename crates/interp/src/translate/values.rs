@@ -12,7 +12,7 @@ use crate::ops::refs;
 use crate::translate::control::BlockTy;
 use crate::translate::emit::At;
 use crate::translate::stack::{Entry, Loc, Pending};
-use crate::translate::{Copied, MAX_FRAME_CELLS, Result, Stop, Translator, invalid};
+use crate::translate::{Copied, MAX_FRAME_CELLS, Made, Result, Stop, Translator, invalid};
 use crate::val::Reg;
 
 /// Where an instruction takes an operand from.
@@ -313,8 +313,7 @@ impl<'m> Translator<'m> {
             pending = self.preserve_local(pending)?;
         }
         match entry.loc {
-            Loc::Slot if ty == Ty::V128 && !preserved && self.redirect_vec(entry.slot, to) => {}
-            Loc::Slot if ty == Ty::Ref && !preserved && self.redirect_ref(entry.slot, to) => {}
+            Loc::Slot if !preserved && self.redirect(ty, entry.slot, to) => {}
             Loc::Const(bits) => self.put_const_of(ty, to, bits),
             Loc::Slot => self.copy_to_local(ty, to, entry.slot)?,
             Loc::Local(from) => self.copy_to_local(ty, to, from)?,
@@ -335,6 +334,27 @@ impl<'m> Translator<'m> {
             }
         }
         Ok(())
+    }
+
+    /// Notes that the instruction at `at`, the newest one, makes the reference or the vector on top of the stack,
+    /// in slot `d`.
+    pub(super) fn note_made(&mut self, at: At, ty: Ty, d: u16) {
+        let end = self.emitter.here();
+        self.made = Some(Made { at, end, ty, slot: u32::from(d), product: None });
+    }
+
+    /// Lets the newest instruction put the value in `from` into a local instead, if it made it.
+    fn redirect(&mut self, ty: Ty, from: u32, local: u32) -> bool {
+        let here = self.emitter.here();
+        let made = self.made.filter(|made| made.end == here && (made.ty, made.slot) == (ty, from));
+        let Some(made) = made else { return false };
+        let short = self.slot(local);
+        self.emitter.patch(made.at, 8, short);
+        if ty == Ty::V128 {
+            self.stack.wrote_vec(local);
+        }
+        self.made = None;
+        true
     }
 
     /// Copies a value to a local, and to the accumulator if that has nothing of use: what was set is

@@ -5,13 +5,13 @@
 //! when the collection is over; its drop code is the host's, which may panic.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use palisade_core::TrapCode;
 
 use super::layout::{ALIGN, EXTERN};
 use crate::layout::VmRef;
 use crate::ledger::Resource;
+use crate::panics;
 use crate::store::StoreInner;
 
 /// A value of the host.
@@ -67,24 +67,9 @@ impl Externs {
 impl Drop for Externs {
     fn drop(&mut self) {
         for value in self.places.drain(..).filter_map(|place| place.value) {
-            let _ = drop_value(value);
+            let _ = panics::catch(|| drop(value));
         }
     }
-}
-
-/// Drops a value of the host. An error, in words, if that panics.
-fn drop_value(value: HostValue) -> Result<(), String> {
-    let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) else { return Ok(()) };
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    // What was thrown may panic when it is dropped, and so may what that throws.
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(panic);
-    }
-    Err(text)
 }
 
 /// A panic of a host value's drop code, as an error.
@@ -154,7 +139,7 @@ impl StoreInner {
     pub(super) fn drop_values(&mut self, values: Vec<HostValue>) -> Result<(), TrapCode> {
         let mut result = Ok(());
         for value in values {
-            let Err(text) = drop_value(value) else { continue };
+            let Err(text) = panics::catch(|| drop(value)) else { continue };
             self.poisoned = true;
             result = Err(TrapCode::Internal);
             if self.pending_error.is_none() {

@@ -2,8 +2,10 @@
 //!
 //! A guest without the capability sees clocks that stand still, not an error, since some language runtimes die of
 //! one at start. The monotonic clock counts from the making of the context, so that it does not tell the host's uptime.
-//! Clocks of processor time are not supported.
+//! Both clocks of processor time say what the guest's thread has spent since the making of the context: a guest
+//! has one thread, and what others of the host's process do is not its business.
 
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Answer, Call};
@@ -15,6 +17,8 @@ use crate::{Caps, Errno};
 pub(super) enum Clock {
     Realtime,
     Monotonic,
+    /// Of the process or of the thread.
+    Processor,
 }
 
 impl Clock {
@@ -22,10 +26,43 @@ impl Clock {
         match id {
             0 => Ok(Clock::Realtime),
             1 => Ok(Clock::Monotonic),
-            2 | 3 => Err(Errno::NOTSUP),
+            2 | 3 => Ok(Clock::Processor),
             _ => Err(Errno::INVAL),
         }
     }
+}
+
+/// The processor time of the threads that a guest runs on, one after the other.
+pub(crate) struct ProcessorTime {
+    thread: ThreadId,
+    /// What that thread had spent when it was last looked at.
+    seen: u64,
+    /// What the guest has been told of.
+    total: u64,
+}
+
+impl ProcessorTime {
+    /// Begins on this thread.
+    pub(crate) fn start() -> Self {
+        Self { thread: thread::current().id(), seen: thread_time(), total: 0 }
+    }
+
+    /// Nanoseconds so far. What a thread spent before it was seen here for the first time does not count, nor what
+    /// was spent on one between the last look at it and the change to another: it never goes back.
+    fn now(&mut self) -> u64 {
+        let (thread, seen) = (thread::current().id(), thread_time());
+        if thread == self.thread {
+            self.total = self.total.saturating_add(seen.saturating_sub(self.seen));
+        }
+        (self.thread, self.seen) = (thread, seen);
+        self.total
+    }
+}
+
+/// What the host's thread has spent since it began.
+fn thread_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    timestamp(time.tv_sec, u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Where a clock that is denied stands: the first second of 2000, and one second after start.
@@ -41,6 +78,7 @@ impl Call<'_> {
             let host = rustix::time::clock_getres(match clock {
                 Clock::Realtime => rustix::time::ClockId::Realtime,
                 Clock::Monotonic => rustix::time::ClockId::Monotonic,
+                Clock::Processor => rustix::time::ClockId::ThreadCPUTime,
             });
             let nanos = timestamp(host.tv_sec, u64::try_from(host.tv_nsec).unwrap_or(1));
             nanos.max(1).max(self.ctx.clocks.granularity)
@@ -60,11 +98,11 @@ impl Call<'_> {
     }
 
     /// What the guest sees of a clock.
-    pub(super) fn clock_now(&self, clock: Clock) -> u64 {
+    pub(super) fn clock_now(&mut self, clock: Clock) -> u64 {
         if !self.ctx.caps.contains(Caps::CLOCK) {
             return match clock {
                 Clock::Realtime => STILL[0],
-                Clock::Monotonic => STILL[1],
+                Clock::Monotonic | Clock::Processor => STILL[1],
             };
         }
         let nanos = match clock {
@@ -72,6 +110,7 @@ impl Call<'_> {
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
             Clock::Monotonic => self.ctx.monotonic(Instant::now()),
+            Clock::Processor => self.ctx.clocks.processor.now(),
         };
         self.ctx.coarse(nanos)
     }

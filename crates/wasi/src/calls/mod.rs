@@ -5,7 +5,7 @@
 //! check the rights, charge for the work, do it, write the results.
 
 mod args;
-mod clock;
+pub(crate) mod clock;
 mod fd;
 mod io;
 mod list;

@@ -19,8 +19,9 @@ impl Call<'_> {
         Err(Halt::Exit(status).into())
     }
 
-    /// Signals that do nothing by default do nothing; those that would stop a process are not supported; all others
-    /// end the guest with 128 and their number, as a shell would report it.
+    /// Signals that do nothing by default do nothing; all others end the guest with 128 and their number, as a shell
+    /// would report it. Those that stop a process are refused: there is nobody who could continue the guest, and
+    /// stopping the host's process is not a guest's to ask for.
     pub(crate) fn proc_raise(&mut self, signal: u32) -> Answer {
         const CHLD: u32 = 16;
         const CONT: u32 = 17;

@@ -19,7 +19,7 @@ pub(crate) struct VecConstOps {
     pub(crate) handler: u64,
     pub(crate) d: u16,
     pub(crate) pad: [u16; 3],
-    pub(crate) value: [u64; 2],
+    pub(crate) value: V128,
 }
 
 /// Operands of a shuffle: the lanes' numbers behind the slots.
@@ -61,10 +61,7 @@ ops! {
     /// Copies the vector in slot `a` to slot `d`.
     Copy1, COPY, Slots, |s, o| s.set_vec(o.d, s.vec(o.a));
     /// A constant to slot `d`.
-    Const, CONST, VecConstOps, |s, o| {
-        let _ = o.value;
-        s.set_vec(o.d, s.ip.add(16).cast::<V128>().read_unaligned());
-    };
+    Const, CONST, VecConstOps, |s, o| s.set_vec(o.d, o.value);
     /// A global to slot `d`.
     GlobalGet, GLOBAL_GET, GlobalOps, |s, o| s.set_vec(o.d, global(&s, o.global).read_unaligned());
     /// Slot `d` to a global.

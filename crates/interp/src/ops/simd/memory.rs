@@ -11,8 +11,8 @@ use palisade_core::simd::{self, V128};
 use palisade_vm::racy;
 
 use crate::ops::memory::{
-    AccImm, Addr, AddrIdx, FarOps, Fixed, InAcc, InSlot, MemOps, Scaled, ScaledAcc, SlotImm, Sum,
-    SumAcc, SumScaled, SumScaledAcc, address, far_address,
+    self as scalar, AccImm, Addr, AddrIdx, FarOps, Fixed, InAcc, InSlot, Load, MemOps, Scaled,
+    ScaledAcc, SlotImm, Store, Sum, SumAcc, SumScaled, SumScaledAcc, address, far_address,
 };
 use crate::state::{Handler, Next, Op, State, VecHandler, handler, vec_handler};
 
@@ -271,66 +271,42 @@ unsafe fn lane(s: &State, slot: u16, byte: u16) -> *mut u8 {
     unsafe { s.fp.add(slot as usize).cast::<u8>().add(byte as usize) }
 }
 
-/// An integer as large as a lane.
-trait Lane: Copy {
-    unsafe fn load_racy(at: *const u8) -> Self;
-    unsafe fn store_racy(self, at: *mut u8);
-}
+/// A vector with one lane from memory, to slot `d`. The lane is loaded as by `L` and set as by `S`.
+struct LoadLane<L, S, M>(PhantomData<(L, S, M)>);
 
-macro_rules! lanes {
-    ($($ty:ty),*) => {$(
-        impl Lane for $ty {
-            #[inline(always)]
-            unsafe fn load_racy(at: *const u8) -> Self {
-                // SAFETY: the caller checked that the lane's bytes belong to a memory.
-                unsafe { racy::load::<{ size_of::<$ty>() }>(at) as $ty }
-            }
-            #[inline(always)]
-            unsafe fn store_racy(self, at: *mut u8) {
-                // SAFETY: the caller checked that the lane's bytes belong to a memory.
-                unsafe { racy::store::<{ size_of::<$ty>() }>(at, u64::from(self)) }
-            }
-        }
-    )*};
-}
-lanes!(u8, u16, u32, u64);
-
-/// A vector with one lane from memory, to slot `d`. `T` is an integer of the lane's size.
-struct LoadLane<T, M>(PhantomData<(T, M)>);
-
-impl<T: Lane, M: Access> Op for LoadLane<T, M> {
+impl<L: Load, S: Store<In = L::Out>, M: Access> Op for LoadLane<L, S, M> {
     #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: the address was checked against the memory's current length; slots and lane
         // belong to the frame.
         unsafe {
             let o = s.operands::<LaneOps<M>>();
-            let Some(at) = o.access.locate(&s, size_of::<T>()) else {
+            let Some(at) = o.access.locate(&s, L::SIZE) else {
                 return Next::Trap(s, TrapCode::MemoryOutOfBounds);
             };
-            let value = if M::RACY { T::load_racy(at) } else { at.cast::<T>().read_unaligned() };
+            let value = if M::RACY { L::load_shared(at) } else { L::load(at) };
             let d = o.access.d();
             s.set_vec(d, s.vec(o.place.vector));
-            lane(&s, d, o.place.byte).cast::<T>().write_unaligned(value);
+            S::store(lane(&s, d, o.place.byte), value);
         }
         s.after::<LaneOps<M>>()
     }
 }
 
-/// One lane of a vector to memory.
-struct StoreLane<T, M>(PhantomData<(T, M)>);
+/// One lane of a vector to memory. The lane is read as by `L` and stored as by `S`.
+struct StoreLane<L, S, M>(PhantomData<(L, S, M)>);
 
-impl<T: Lane, M: Access> Op for StoreLane<T, M> {
+impl<L: Load, S: Store<In = L::Out>, M: Access> Op for StoreLane<L, S, M> {
     #[inline(always)]
     unsafe fn exec(s: State) -> Next {
         // SAFETY: as for `LoadLane`.
         unsafe {
             let o = s.operands::<LaneOps<M>>();
-            let Some(at) = o.access.locate(&s, size_of::<T>()) else {
+            let Some(at) = o.access.locate(&s, S::SIZE) else {
                 return Next::Trap(s, TrapCode::MemoryOutOfBounds);
             };
-            let value = lane(&s, o.place.vector, o.place.byte).cast::<T>().read_unaligned();
-            if M::RACY { value.store_racy(at) } else { at.cast::<T>().write_unaligned(value) }
+            let value = L::load(lane(&s, o.place.vector, o.place.byte));
+            if M::RACY { S::store_shared(at, value) } else { S::store(at, value) }
         }
         s.after::<LaneOps<M>>()
     }
@@ -338,13 +314,18 @@ impl<T: Lane, M: Access> Op for StoreLane<T, M> {
 
 macro_rules! by_size {
     ($op:ident) => {
-        [by_size!($op, u8), by_size!($op, u16), by_size!($op, u32), by_size!($op, u64)]
-    };
-    ($op:ident, $ty:ty) => {
         [
-            handler::<$op<$ty, MemOps>>(),
-            handler::<$op<$ty, Far<false>>>(),
-            handler::<$op<$ty, Far<true>>>(),
+            by_size!($op, U8, B8),
+            by_size!($op, U16, B16),
+            by_size!($op, U32, B32),
+            by_size!($op, U64, B64),
+        ]
+    };
+    ($op:ident, $load:ident, $store:ident) => {
+        [
+            handler::<$op<scalar::load::$load, scalar::store::$store, MemOps>>(),
+            handler::<$op<scalar::load::$load, scalar::store::$store, Far<false>>>(),
+            handler::<$op<scalar::load::$load, scalar::store::$store, Far<true>>>(),
         ]
     };
 }

@@ -1,0 +1,482 @@
+//! One function at a time through the code generator: what goes in, what comes out, and what may go wrong.
+//!
+//! What comes out is plain data with offsets from the function's own start ([`CompiledFunc`]); nothing in it
+//! names an address, so that it can be put anywhere, by [`crate::link`], and kept in files.
+//!
+//! Invariants: whatever goes wrong in here leaves the function interpreted and the process running; equal
+//! input gives equal bytes, on any thread; nothing is called by name but functions of the same batch.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{
+    ExternalName, Function, Signature, SourceLoc, TrapCode as ClifTrap, UserExternalNameRef,
+    UserFuncName, types,
+};
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::{
+    CodegenError, CompiledCode, Context, ExceptionContextLoc, Final, FinalizedMachExceptionHandler,
+    FinalizedRelocTarget, MachBufferFinalized,
+};
+use cranelift_frontend::FunctionBuilderContext;
+use palisade_core::TrapCode;
+use palisade_module::wasmparser::{BinaryReader, FunctionBody};
+use palisade_module::{ModuleInfo, TypeRegistry};
+use palisade_vm::VmOffsets;
+use palisade_vm::native::POLL;
+use palisade_vm::native::code::{CallSite, Handler, StackMap};
+
+use crate::error::CompileError;
+use crate::options::Options;
+use crate::translate::{self, Env};
+use crate::{cpu, limits};
+
+/// How many integers, and how many floats or vectors, a native function returns in registers.
+const RESULT_REGISTERS: usize = 8;
+
+/// The stack of a thread that compiles. The passes keep their own lists; this is what threads have by default
+/// elsewhere, for good measure.
+const THREAD_STACK: usize = 8 << 20;
+
+/// The module that functions are compiled of.
+#[derive(Copy, Clone)]
+pub struct CompileModule<'a> {
+    /// Its description.
+    pub info: &'a ModuleInfo,
+    /// Where things stand in the contexts of its instances.
+    pub offsets: &'a VmOffsets,
+    /// The types of the engine.
+    pub types: &'a TypeRegistry,
+    /// Ends compilation soon once it is set.
+    pub stop: Option<&'a AtomicBool>,
+}
+
+impl std::fmt::Debug for CompileModule<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CompileModule")
+            .field("functions", &self.info.bodies.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A compiled function. All offsets are bytes from the start of its code.
+#[derive(Clone, Debug)]
+pub struct CompiledFunc {
+    /// The code, with constants behind it.
+    pub code: Vec<u8>,
+    /// What the address of the code must be a multiple of.
+    pub alignment: u32,
+    /// The offset of the body in the module.
+    pub body: u32,
+    /// Calls to functions of the same batch, whose addresses are to be filled in.
+    pub relocations: Vec<Relocation>,
+    /// See [`palisade_vm::native::code::Tables::traps`].
+    pub traps: Vec<(u32, u8)>,
+    /// See [`palisade_vm::native::code::Tables::srclocs`]. The first is at 0.
+    pub srclocs: Vec<(u32, u32)>,
+    /// Calls that have handlers of exceptions.
+    pub calls: Vec<CallSite>,
+    /// See [`CallSite::handlers`].
+    pub handlers: Vec<Handler>,
+    /// Calls during which the frame holds references.
+    pub maps: Vec<StackMap>,
+    /// See [`StackMap::slots`].
+    pub slots: Vec<u32>,
+}
+
+/// A call, or a jump, to a function of the same batch.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Relocation {
+    /// Where the four bytes stand that are the distance from behind them to the target.
+    pub at: u32,
+    /// The target, among the functions that the module defines.
+    pub target: u32,
+    /// Whether its results need an area in memory: then the context is its second argument.
+    pub return_area: bool,
+}
+
+/// Makes machine code. One for each engine; threads share it.
+pub struct Compiler {
+    isa: OwnedTargetIsa,
+    options: Options,
+    /// The function at which the tests want a panic.
+    #[cfg(test)]
+    panic_at: Option<u32>,
+}
+
+impl std::fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiler").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// What a thread that compiles uses again for each function.
+pub(crate) struct Workspace {
+    pub(crate) context: Context,
+    pub(crate) builder: FunctionBuilderContext,
+}
+
+impl Workspace {
+    pub(crate) fn new() -> Self {
+        Self { context: Context::new(), builder: FunctionBuilderContext::new() }
+    }
+}
+
+impl Compiler {
+    /// A compiler for this machine.
+    ///
+    /// # Errors
+    ///
+    /// The machine is not one that code is made for; the error says what is missing.
+    pub fn new(options: Options) -> Result<Self, CompileError> {
+        Ok(Self {
+            isa: cpu::isa(&options)?,
+            options,
+            #[cfg(test)]
+            panic_at: None,
+        })
+    }
+
+    /// How code is made.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The processor, its extensions, and the settings of the code generator, as text: with the options, all
+    /// that code depends on beside the module.
+    pub fn fingerprint(&self) -> String {
+        cpu::fingerprint(&self.isa)
+    }
+
+    pub(crate) fn isa(&self) -> &OwnedTargetIsa {
+        &self.isa
+    }
+
+    /// Compiles a function, by its index among those that the module defines. `in_batch` says which others
+    /// will stand beside it, so that it can call them directly.
+    ///
+    /// # Errors
+    ///
+    /// The function stays interpreted. All errors but [`CompileError::Limit`] and [`CompileError::Stopped`] are bugs.
+    pub fn compile(
+        &self,
+        module: &CompileModule<'_>,
+        defined: u32,
+        in_batch: &dyn Fn(u32) -> bool,
+    ) -> Result<CompiledFunc, CompileError> {
+        self.compile_in(&mut Workspace::new(), module, defined, in_batch)
+    }
+
+    /// Compiles all functions that a module defines, as one batch, on so many threads.
+    pub fn compile_all(
+        &self,
+        module: &CompileModule<'_>,
+        threads: usize,
+    ) -> Vec<Result<CompiledFunc, CompileError>> {
+        let count = module.info.bodies.len();
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::with_capacity(count));
+        let work = || {
+            let mut workspace = Workspace::new();
+            let mut own = Vec::new();
+            loop {
+                let defined = next.fetch_add(1, Ordering::Relaxed);
+                if defined >= count {
+                    break;
+                }
+                let all = |_| true;
+                own.push((defined, self.compile_in(&mut workspace, module, defined as u32, &all)));
+            }
+            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&mut own);
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.clamp(1, count.max(1)) {
+                let thread = std::thread::Builder::new()
+                    .name("palisade-compile".to_owned())
+                    .stack_size(THREAD_STACK);
+                // Where there are no more threads, those that there are do the work.
+                if thread.spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+        let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        done.sort_unstable_by_key(|&(defined, _)| defined);
+        done.into_iter().map(|(_, result)| result).collect()
+    }
+
+    pub(crate) fn compile_in(
+        &self,
+        workspace: &mut Workspace,
+        module: &CompileModule<'_>,
+        defined: u32,
+        in_batch: &dyn Fn(u32) -> bool,
+    ) -> Result<CompiledFunc, CompileError> {
+        self.guarded(workspace, |workspace| self.function(workspace, module, defined, in_batch))
+    }
+
+    /// Runs the code generator. After an error or a panic the workspace is a new one: nobody knows what the
+    /// old one holds.
+    pub(crate) fn guarded<T>(
+        &self,
+        workspace: &mut Workspace,
+        work: impl FnOnce(&mut Workspace) -> Result<T, CompileError>,
+    ) -> Result<T, CompileError> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(workspace)));
+        let result = outcome.unwrap_or_else(|payload| Err(CompileError::Panic(message(&*payload))));
+        if result.is_err() {
+            *workspace = Workspace::new();
+        }
+        result
+    }
+
+    fn function(
+        &self,
+        workspace: &mut Workspace,
+        module: &CompileModule<'_>,
+        defined: u32,
+        in_batch: &dyn Fn(u32) -> bool,
+    ) -> Result<CompiledFunc, CompileError> {
+        proceed(module)?;
+        #[cfg(test)]
+        assert_ne!(self.panic_at, Some(defined), "as the test wants it");
+        let body = size(module, defined)?;
+        let env = Env {
+            info: module.info,
+            offsets: module.offsets,
+            types: module.types,
+            options: &self.options,
+            in_batch,
+        };
+        workspace.context.clear();
+        let func = &mut workspace.context.func;
+        func.name = UserFuncName::user(0, defined);
+        translate::function(env, &*self.isa, &mut workspace.builder, func, defined)?;
+        limits::intermediate(func)?;
+        proceed(module)?;
+        let compiled = self.generate(&mut workspace.context, body)?;
+        proceed(module)?;
+        Ok(compiled)
+    }
+
+    /// From the intermediate form that the context holds to code.
+    pub(crate) fn generate(
+        &self,
+        context: &mut Context,
+        body: u32,
+    ) -> Result<CompiledFunc, CompileError> {
+        if let Err(error) = context.compile(&*self.isa, &mut ControlPlane::default()) {
+            return Err(describe(&error.inner));
+        }
+        let Some(code) = context.take_compiled_code() else {
+            return Err(CompileError::Internal("no code"));
+        };
+        harvest(&context.func, &code, body)
+    }
+}
+
+/// An error if somebody wants compilation to end.
+fn proceed(module: &CompileModule<'_>) -> Result<(), CompileError> {
+    match module.stop {
+        Some(stop) if stop.load(Ordering::Relaxed) => Err(CompileError::Stopped),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a body is small enough; where it begins.
+fn size(module: &CompileModule<'_>, defined: u32) -> Result<u32, CompileError> {
+    let unknown = CompileError::Internal("an unknown function");
+    let info = module.info;
+    let range = info.bodies.get(defined as usize).ok_or(unknown.clone())?.range.clone();
+    let bytes = info.bytes.get(range.clone()).ok_or(unknown.clone())?;
+    limits::check("bytes of a body", limits::BODY_BYTES, bytes.len() as u64)?;
+    let index = (info.imported_funcs as usize).saturating_add(defined as usize);
+    let ty = info.funcs.get(index).and_then(|&id| module.types.func_type(id)).ok_or(unknown)?;
+    let mut locals = ty.params.len() as u64;
+    for group in
+        FunctionBody::new(BinaryReader::new(bytes, range.start as u64)).get_locals_reader()?
+    {
+        locals += u64::from(group?.0);
+    }
+    limits::check("locals", limits::LOCALS, locals)?;
+    Ok(range.start as u32)
+}
+
+/// What a panic said.
+fn message(payload: &(dyn Any + Send)) -> String {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "no message".to_owned(),
+    }
+}
+
+fn describe(error: &CodegenError) -> CompileError {
+    CompileError::Codegen(match error {
+        CodegenError::Verifier(errors) => errors.to_string(),
+        CodegenError::Regalloc(errors) => format!("register allocation: {errors:?}"),
+        other => other.to_string(),
+    })
+}
+
+/// Whether native functions of a signature give their results through an area in memory, whose address comes
+/// before all other arguments: when registers do not suffice.
+pub(crate) fn return_area(signature: &Signature) -> bool {
+    let integers = signature.returns.iter().filter(|result| result.value_type.is_int()).count();
+    integers > RESULT_REGISTERS || signature.returns.len() - integers > RESULT_REGISTERS
+}
+
+/// Takes out of the code generator's result what outlives it.
+fn harvest(func: &Function, code: &CompiledCode, body: u32) -> Result<CompiledFunc, CompileError> {
+    let buffer = &code.buffer;
+    limits::check("bytes of machine code", limits::CODE_BYTES, buffer.data().len() as u64)?;
+    let (calls, handlers) = calls(buffer)?;
+    let (maps, slots) = maps(buffer)?;
+    Ok(CompiledFunc {
+        code: buffer.data().to_vec(),
+        alignment: buffer.alignment.max(1),
+        body,
+        relocations: relocations(func, buffer)?,
+        traps: traps(buffer)?,
+        srclocs: srclocs(buffer, body),
+        calls,
+        handlers,
+        maps,
+        slots,
+    })
+}
+
+fn relocations(
+    func: &Function,
+    buffer: &MachBufferFinalized<Final>,
+) -> Result<Vec<Relocation>, CompileError> {
+    if buffer.relocs().is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut areas: HashMap<UserExternalNameRef, bool> = HashMap::new();
+    for callee in func.dfg.ext_funcs.values() {
+        if let ExternalName::User(name) = callee.name {
+            areas.insert(name, return_area(&func.dfg.signatures[callee.signature]));
+        }
+    }
+    let mut found = Vec::with_capacity(buffer.relocs().len());
+    for reloc in buffer.relocs() {
+        let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = reloc.target else {
+            return Err(CompileError::Codegen(format!("a call of {:?}", reloc.target)));
+        };
+        let named = func.params.user_named_funcs().get(name);
+        let target = named.filter(|named| named.namespace == 0).map(|named| named.index);
+        let (Reloc::X86CallPCRel4, -4, Some(target), Some(&return_area)) =
+            (reloc.kind, reloc.addend, target, areas.get(&name))
+        else {
+            return Err(CompileError::Codegen(format!("a relocation {reloc:?}")));
+        };
+        found.push(Relocation { at: reloc.offset, target, return_area });
+    }
+    Ok(found)
+}
+
+fn traps(buffer: &MachBufferFinalized<Final>) -> Result<Vec<(u32, u8)>, CompileError> {
+    let mut found = Vec::with_capacity(buffer.traps().len());
+    for trap in buffer.traps() {
+        found.push((trap.offset, trap_number(trap.code)?));
+    }
+    found.sort_unstable();
+    // An instruction that may fault for two reasons would be told wrongly.
+    if found.windows(2).any(|pair| matches!(pair, [a, b] if a.0 == b.0 && a.1 != b.1)) {
+        return Err(CompileError::Codegen("two traps at one instruction".to_owned()));
+    }
+    found.dedup();
+    Ok(found)
+}
+
+/// The number of a trap: those of the code generator itself become ours.
+fn trap_number(code: ClifTrap) -> Result<u8, CompileError> {
+    let number = match code {
+        ClifTrap::STACK_OVERFLOW => TrapCode::StackOverflow as u8,
+        ClifTrap::INTEGER_OVERFLOW => TrapCode::IntegerOverflow as u8,
+        ClifTrap::HEAP_OUT_OF_BOUNDS => TrapCode::MemoryOutOfBounds as u8,
+        ClifTrap::INTEGER_DIVISION_BY_ZERO => TrapCode::IntegerDivideByZero as u8,
+        ClifTrap::BAD_CONVERSION_TO_INTEGER => TrapCode::InvalidConversionToInteger as u8,
+        user => user.as_raw().get(),
+    };
+    if number == POLL || TrapCode::from_u8(number).is_some() {
+        Ok(number)
+    } else {
+        Err(CompileError::Codegen(format!("an unknown trap {code}")))
+    }
+}
+
+/// Code without a location belongs to what stands before it.
+fn srclocs(buffer: &MachBufferFinalized<Final>, body: u32) -> Vec<(u32, u32)> {
+    let mut found = vec![(0, body)];
+    for entry in buffer.get_srclocs_sorted() {
+        if entry.loc == SourceLoc::default() {
+            continue;
+        }
+        let here = (entry.start, entry.loc.bits());
+        match found.last_mut() {
+            Some(last) if last.1 == here.1 => {}
+            Some(last) if last.0 == here.0 => last.1 = here.1,
+            _ => found.push(here),
+        }
+    }
+    found
+}
+
+type Calls = (Vec<CallSite>, Vec<Handler>);
+
+fn calls(buffer: &MachBufferFinalized<Final>) -> Result<Calls, CompileError> {
+    let (mut calls, mut handlers) = (Vec::new(), Vec::new());
+    for call in buffer.call_sites().filter(|call| !call.exception_handlers.is_empty()) {
+        let start = handlers.len() as u32;
+        for &handler in call.exception_handlers {
+            handlers.push(match handler {
+                FinalizedMachExceptionHandler::Tag(tag, at) => Handler::Tag(tag.as_u32(), at),
+                FinalizedMachExceptionHandler::Default(at) => Handler::Default(at),
+                FinalizedMachExceptionHandler::Context(ExceptionContextLoc::SPOffset(at)) => {
+                    Handler::Context(at)
+                }
+                FinalizedMachExceptionHandler::Context(ExceptionContextLoc::GPR(_)) => {
+                    let what = "a context of exceptions in a register";
+                    return Err(CompileError::Codegen(what.to_owned()));
+                }
+            });
+        }
+        let Some(frame) = call.frame_offset else {
+            return Err(CompileError::Codegen("a frame of unknown size".to_owned()));
+        };
+        let handlers = start..handlers.len() as u32;
+        calls.push(CallSite { ret: call.ret_addr, frame, handlers });
+    }
+    calls.sort_by_key(|call| call.ret);
+    Ok((calls, handlers))
+}
+
+type Maps = (Vec<StackMap>, Vec<u32>);
+
+fn maps(buffer: &MachBufferFinalized<Final>) -> Result<Maps, CompileError> {
+    let (mut maps, mut slots) = (Vec::new(), Vec::new());
+    for (ret, frame, map) in buffer.user_stack_maps() {
+        let start = slots.len() as u32;
+        for (ty, at) in map.entries() {
+            if ty != types::I32 {
+                return Err(CompileError::Codegen(format!("a reference of type {ty}")));
+            }
+            slots.push(at);
+        }
+        maps.push(StackMap { ret: *ret, frame: *frame, slots: start..slots.len() as u32 });
+    }
+    maps.sort_by_key(|map| map.ret);
+    Ok((maps, slots))
+}
+
+#[cfg(test)]
+#[path = "compiler_tests.rs"]
+mod tests;

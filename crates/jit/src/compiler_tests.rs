@@ -1,0 +1,289 @@
+use std::sync::Arc;
+
+use palisade_core::limits::Limits;
+use palisade_module::default_features;
+use palisade_vm::native::code::{FuncKind, Tables};
+
+use super::*;
+use crate::link::{Linked, link};
+
+struct Module {
+    info: Arc<ModuleInfo>,
+    offsets: Arc<VmOffsets>,
+    types: Arc<TypeRegistry>,
+}
+
+impl Module {
+    fn new(wat: &str) -> Self {
+        let types = TypeRegistry::new();
+        let (limits, features) = (Limits::default(), default_features());
+        let info =
+            ModuleInfo::decode(wat.as_bytes().to_vec(), &limits, features, &types, None).unwrap();
+        let offsets = Arc::new(VmOffsets::new(&info).unwrap());
+        Self { info: Arc::new(info), offsets, types }
+    }
+
+    fn part(&self) -> CompileModule<'_> {
+        CompileModule { info: &self.info, offsets: &self.offsets, types: &self.types, stop: None }
+    }
+
+    fn link(&self, funcs: Vec<(u32, CompiledFunc)>) -> Linked {
+        link(Arc::clone(&self.info), Arc::clone(&self.offsets), funcs).unwrap()
+    }
+}
+
+fn compiler() -> Compiler {
+    Compiler::new(Options { paranoid: true, ..Options::default() }).unwrap()
+}
+
+fn all(module: &Module) -> Vec<(u32, CompiledFunc)> {
+    let funcs = compiler().compile_all(&module.part(), 1);
+    (0..).zip(funcs.into_iter().map(Result::unwrap)).collect()
+}
+
+/// Where the calls of a linked function lead to.
+fn targets(linked: &Linked, start: u32, func: &CompiledFunc) -> Vec<u32> {
+    let target = |call: &Relocation| {
+        let at = (start + call.at) as usize;
+        let distance = i32::from_le_bytes(linked.code[at..at + 4].try_into().unwrap());
+        (at as i64 + 4 + i64::from(distance)) as u32
+    };
+    func.relocations.iter().map(target).collect()
+}
+
+fn sorted(tables: &Tables) -> bool {
+    tables.funcs.windows(2).all(|pair| pair[0].range.end <= pair[1].range.start)
+        && tables.traps.windows(2).all(|pair| pair[0].0 < pair[1].0)
+        && tables.srclocs.windows(2).all(|pair| pair[0].0 < pair[1].0)
+        && tables.calls.windows(2).all(|pair| pair[0].ret < pair[1].ret)
+        && tables.maps.windows(2).all(|pair| pair[0].ret < pair[1].ret)
+}
+
+const CALLS: &str = r#"(module
+    (import "" "host" (func $host (param i32)))
+    (func $even (param i32) (result i32)
+        (if (i32.eqz (local.get 0)) (then (return (i32.const 1))))
+        (call $odd (i32.sub (local.get 0) (i32.const 1))))
+    (func $odd (param i32) (result i32)
+        (if (i32.eqz (local.get 0)) (then (return (i32.const 0))))
+        (return_call $even (i32.sub (local.get 0) (i32.const 1))))
+    (func $div (param i32 i32) (result i32)
+        (call $host (local.get 0))
+        (i32.div_s (local.get 0) (local.get 1)))
+    (func $stop unreachable))"#;
+
+#[test]
+fn calls_inside_a_batch_are_direct() {
+    let module = Module::new(CALLS);
+    let funcs = all(&module);
+    let called = |defined: usize| {
+        funcs[defined].1.relocations.iter().map(|call| call.target).collect::<Vec<_>>()
+    };
+    assert_eq!((called(0), called(1)), (vec![1], vec![0]));
+    assert!(called(2).is_empty() && called(3).is_empty());
+    let linked = module.link(funcs.clone());
+    assert_eq!(linked.entries.len(), 4);
+    let entry = |defined: usize| linked.entries[defined].1;
+    assert_eq!(targets(&linked, entry(0), &funcs[0].1), [entry(1)]);
+    assert_eq!(targets(&linked, entry(1), &funcs[1].1), [entry(0)]);
+    assert!(linked.tables.funcs.iter().all(|func| matches!(func.kind, FuncKind::Defined(_))));
+    assert!(linked.entries.iter().all(|(_, start)| start % 16 == 0));
+    assert!(sorted(&linked.tables));
+    // Between functions there is nothing but breakpoints.
+    for pair in linked.tables.funcs.windows(2) {
+        let gap = &linked.code[pair[0].range.end as usize..pair[1].range.start as usize];
+        assert!(gap.len() < 64 && gap.iter().all(|&byte| byte == 0xCC));
+    }
+}
+
+#[test]
+fn calls_out_of_a_batch_name_nobody() {
+    let module = Module::new(CALLS);
+    for defined in 0..4 {
+        let func = compiler().compile(&module.part(), defined, &|_| false).unwrap();
+        assert!(func.relocations.is_empty());
+    }
+}
+
+#[test]
+fn a_function_that_is_missing_is_reached_through_a_thunk() {
+    let module = Module::new(CALLS);
+    let mut funcs = all(&module);
+    funcs.remove(1);
+    let linked = module.link(funcs.clone());
+    let thunk = linked.tables.funcs.last().unwrap();
+    assert_eq!((thunk.kind, thunk.range.len()), (FuncKind::Stub, 16));
+    assert_eq!(targets(&linked, linked.entries[0].1, &funcs[0].1), [thunk.range.start]);
+    let offset = module.offsets.native(1).to_le_bytes();
+    let code = &linked.code[thunk.range.start as usize..thunk.range.end as usize];
+    assert_eq!(code[3..7], offset);
+    assert!(linked.entries.iter().all(|&(defined, _)| defined != 1));
+    assert!(sorted(&linked.tables));
+}
+
+#[test]
+fn the_order_of_functions_does_not_matter() {
+    let module = Module::new(CALLS);
+    let mut funcs = all(&module);
+    let one = module.link(funcs.clone());
+    funcs.reverse();
+    let other = module.link(funcs);
+    assert_eq!(one.code, other.code);
+    assert_eq!(one.entries, other.entries);
+}
+
+#[test]
+fn many_results_need_an_area() {
+    let many = |ints: usize, floats: usize| {
+        let results = format!("{}{}", "i32 ".repeat(ints), "f64 ".repeat(floats));
+        let values = format!("{}{}", "(i32.const 1)".repeat(ints), "(f64.const 1)".repeat(floats));
+        let module = Module::new(&format!(
+            "(module (func (result {results}) (call 1)) (func (result {results}) {values}))"
+        ));
+        let funcs = all(&module);
+        funcs[0].1.relocations[0].return_area
+    };
+    assert!(!many(8, 8));
+    assert!(many(9, 0));
+    assert!(many(0, 9));
+}
+
+#[test]
+fn threads_do_not_matter() {
+    let mut wat = String::from("(module");
+    for i in 0..40 {
+        wat.push_str(&format!(
+            "(func (param i32 i64) (result i64) (call {} (i32.const {i}) (local.get 1)))",
+            (i * 7 + 3) % 40
+        ));
+    }
+    wat.push(')');
+    let module = Module::new(&wat);
+    let compiler = compiler();
+    let with = |threads| {
+        let funcs = compiler.compile_all(&module.part(), threads);
+        let funcs: Vec<_> = (0..).zip(funcs.into_iter().map(Result::unwrap)).collect();
+        let text = format!("{funcs:?}");
+        (text, module.link(funcs).code)
+    };
+    let one = with(1);
+    assert_eq!(one.0, with(2).0);
+    assert_eq!(one, with(7));
+    assert_eq!(one, with(1000));
+    assert_eq!(one, with(0));
+}
+
+#[test]
+fn traps_have_our_numbers_and_places() {
+    let module = Module::new(CALLS);
+    let funcs = all(&module);
+    let codes = |defined: usize| {
+        let traps = funcs[defined].1.traps.iter();
+        traps.filter_map(|&(_, code)| TrapCode::from_u8(code)).collect::<Vec<_>>()
+    };
+    assert!(codes(2).contains(&TrapCode::IntegerDivideByZero));
+    assert!(codes(2).contains(&TrapCode::IntegerOverflow));
+    assert_eq!(codes(3), [TrapCode::Unreachable]);
+    let stop = &funcs[3].1;
+    let (at, _) = stop.traps[0];
+    let source = stop.srclocs.iter().rev().find(|&&(start, _)| start <= at).unwrap().1;
+    // One byte that declares no locals, then the operator.
+    assert_eq!(source as usize, module.info.bodies[3].range.start + 1);
+    assert_eq!(stop.srclocs[0].0, 0);
+}
+
+#[test]
+fn all_codes_of_the_generator_are_known() {
+    for &code in ClifTrap::non_user_traps() {
+        assert!(TrapCode::from_u8(trap_number(code).unwrap()).is_some());
+    }
+    assert_eq!(trap_number(ClifTrap::unwrap_user(POLL)), Ok(POLL));
+    assert!(trap_number(ClifTrap::unwrap_user(201)).is_err());
+}
+
+#[test]
+fn a_large_body_is_refused_and_its_callers_are_not() {
+    let nops = "nop ".repeat(limits::BODY_BYTES as usize);
+    let module = Module::new(&format!("(module (func (call 1)) (func {nops}))"));
+    let funcs = compiler().compile_all(&module.part(), 2);
+    assert!(matches!(
+        funcs[1],
+        Err(CompileError::Limit { what: "bytes of a body", limit: limits::BODY_BYTES, .. })
+    ));
+    let linked = module.link(vec![(0, funcs[0].clone().unwrap())]);
+    assert_eq!(linked.entries.len(), 1);
+    assert_eq!(linked.tables.funcs.len(), 2);
+}
+
+#[test]
+fn locals_are_counted_with_parameters() {
+    let wat = |locals: u64| {
+        let locals = "i32 ".repeat(locals as usize);
+        format!("(module (func (param i64) (local {locals})))")
+    };
+    let compile = |locals| compiler().compile(&Module::new(&wat(locals)).part(), 0, &|_| true);
+    assert!(compile(limits::LOCALS - 1).is_ok());
+    let error = compile(limits::LOCALS).unwrap_err();
+    assert!(matches!(error, CompileError::Limit { what: "locals", .. }), "{error}");
+}
+
+#[test]
+fn what_joins_make_is_counted_while_they_make_it() {
+    // Each local is a parameter of each of the loops.
+    let (locals, loops) = (10_000, 2_000);
+    let mut wat = format!("(module (func (param i32) (local {})", "i32 ".repeat(locals));
+    wat.push_str(&"loop ".repeat(loops));
+    for local in 0..locals {
+        wat.push_str(&format!(
+            "(local.set {} (i32.add (local.get {}) (local.get 0)))",
+            local + 1,
+            local + 1
+        ));
+    }
+    wat.push_str(&"(br_if 0 (local.get 0)) end ".repeat(loops));
+    wat.push_str("))");
+    let module = Module::new(&wat);
+    let compiler = Compiler::new(Options { paranoid: false, ..Options::default() }).unwrap();
+    let error = compiler.compile(&module.part(), 0, &|_| true).unwrap_err();
+    assert!(matches!(error, CompileError::Limit { what: "values", .. }), "{error}");
+}
+
+#[test]
+fn deep_nesting_needs_no_deep_stack() {
+    let depth = 20_000;
+    let wat = format!(
+        "(module (func (param i32) (result i32) {} local.get 0 {} {}))",
+        "block (result i32) ".repeat(depth),
+        "(i32.add (local.get 0))".repeat(depth),
+        "end ".repeat(depth),
+    );
+    let module = Module::new(&wat);
+    let compiler = Compiler::new(Options { paranoid: false, ..Options::default() }).unwrap();
+    compiler.compile(&module.part(), 0, &|_| true).unwrap();
+}
+
+#[test]
+fn a_panic_of_the_generator_is_an_error_of_one_function() {
+    let module = Module::new(CALLS);
+    let compiler = Compiler { panic_at: Some(1), ..compiler() };
+    let funcs = compiler.compile_all(&module.part(), 2);
+    assert!(matches!(&funcs[1], Err(CompileError::Panic(text)) if text.contains("as the test")));
+    assert_eq!(funcs.iter().filter(|func| func.is_ok()).count(), 3);
+}
+
+#[test]
+fn compilation_stops_when_asked() {
+    let module = Module::new(CALLS);
+    let stop = AtomicBool::new(true);
+    let part = CompileModule { stop: Some(&stop), ..module.part() };
+    let funcs = compiler().compile_all(&part, 2);
+    assert!(funcs.into_iter().all(|func| matches!(func, Err(CompileError::Stopped))));
+}
+
+#[test]
+fn unknown_functions_are_errors() {
+    let module = Module::new(CALLS);
+    for defined in [4, u32::MAX] {
+        assert!(compiler().compile(&module.part(), defined, &|_| true).is_err());
+    }
+}

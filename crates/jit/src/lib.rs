@@ -1,0 +1,28 @@
+//! The compiled tier: from the validated bytes of a function to machine code, by Cranelift.
+//!
+//! What goes in is a module's description; what comes out is code and the tables that the runtime reads
+//! ([`palisade_vm::native`]). This crate runs nothing: entering and leaving machine code, faults, stacks and
+//! exceptions belong to the runtime.
+//!
+//! Invariants: code holds no absolute address and no number that an engine gave to a type; every loop and
+//! every function that calls has its poll; every instruction that may fault is recorded; all address
+//! arithmetic on linear memories stands in `translate/bounds.rs`.
+
+#![forbid(unsafe_code)]
+
+pub mod limits;
+
+mod compiler;
+mod cpu;
+mod error;
+mod link;
+mod options;
+mod stubs;
+mod translate;
+
+pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
+pub use error::CompileError;
+pub use link::{Linked, link};
+pub use options::{Bounds, Options};
+pub use stubs::{StubAddresses, StubKey, Stubs};
+pub use translate::bounds::GUARDED_REACH;

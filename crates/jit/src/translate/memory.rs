@@ -1,0 +1,209 @@
+//! Linear memories: loads, stores, sizes, bulk operations. Where accesses go is decided in `bounds`.
+
+use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
+use palisade_core::fuel;
+use palisade_module::wasmparser::{MemArg, Operator};
+use palisade_vm::native::Builtin;
+
+use super::{Kind, Result, Translator};
+
+/// Copies and fills of a constant length up to this many bytes are done where they stand.
+const INLINE_BYTES: u64 = 64;
+
+/// A load or a store of an integer that is narrower than its operator's type.
+enum Narrow {
+    Signed,
+    Unsigned,
+}
+
+impl Translator<'_, '_> {
+    /// Translates an operator of this family.
+    pub(super) fn memory(&mut self, op: &Operator<'_>) -> Result<bool> {
+        use Narrow::{Signed, Unsigned};
+        use Operator as O;
+        match op {
+            O::I32Load { memarg } => self.load(memarg, Kind::I32)?,
+            O::I64Load { memarg } => self.load(memarg, Kind::I64)?,
+            O::F32Load { memarg } => self.load(memarg, Kind::F32)?,
+            O::F64Load { memarg } => self.load(memarg, Kind::F64)?,
+            O::I32Load8S { memarg } => self.narrow(memarg, Kind::I32, types::I8, Signed)?,
+            O::I32Load8U { memarg } => self.narrow(memarg, Kind::I32, types::I8, Unsigned)?,
+            O::I32Load16S { memarg } => self.narrow(memarg, Kind::I32, types::I16, Signed)?,
+            O::I32Load16U { memarg } => self.narrow(memarg, Kind::I32, types::I16, Unsigned)?,
+            O::I64Load8S { memarg } => self.narrow(memarg, Kind::I64, types::I8, Signed)?,
+            O::I64Load8U { memarg } => self.narrow(memarg, Kind::I64, types::I8, Unsigned)?,
+            O::I64Load16S { memarg } => self.narrow(memarg, Kind::I64, types::I16, Signed)?,
+            O::I64Load16U { memarg } => self.narrow(memarg, Kind::I64, types::I16, Unsigned)?,
+            O::I64Load32S { memarg } => self.narrow(memarg, Kind::I64, types::I32, Signed)?,
+            O::I64Load32U { memarg } => self.narrow(memarg, Kind::I64, types::I32, Unsigned)?,
+            O::I32Store { memarg } | O::F32Store { memarg } => self.store(memarg, 4)?,
+            O::I64Store { memarg } | O::F64Store { memarg } => self.store(memarg, 8)?,
+            O::I32Store8 { memarg } | O::I64Store8 { memarg } => self.store(memarg, 1)?,
+            O::I32Store16 { memarg } | O::I64Store16 { memarg } => self.store(memarg, 2)?,
+            O::I64Store32 { memarg } => self.store(memarg, 4)?,
+            _ => return self.whole_memory(op),
+        }
+        Ok(true)
+    }
+
+    fn load(&mut self, memarg: &MemArg, kind: Kind) -> Result<()> {
+        let index = self.pop()?;
+        let address = self.address(index, memarg, kind.ty().bytes())?;
+        let value = self.b.ins().load(kind.ty(), address.flags, address.base, address.offset);
+        self.push(kind, value);
+        Ok(())
+    }
+
+    fn narrow(&mut self, memarg: &MemArg, kind: Kind, ty: Type, how: Narrow) -> Result<()> {
+        let index = self.pop()?;
+        let a = self.address(index, memarg, ty.bytes())?;
+        let value = self.b.ins().load(ty, a.flags, a.base, a.offset);
+        let value = match how {
+            Narrow::Signed => self.b.ins().sextend(kind.ty(), value),
+            Narrow::Unsigned => self.b.ins().uextend(kind.ty(), value),
+        };
+        self.push(kind, value);
+        Ok(())
+    }
+
+    fn store(&mut self, memarg: &MemArg, size: u32) -> Result<()> {
+        let (index, value) = self.pop2()?;
+        let a = self.address(index, memarg, size)?;
+        let ty = self.b.func.dfg.value_type(value);
+        if ty.bytes() == size {
+            self.b.ins().store(a.flags, value, a.base, a.offset);
+        } else {
+            match size {
+                1 => self.b.ins().istore8(a.flags, value, a.base, a.offset),
+                2 => self.b.ins().istore16(a.flags, value, a.base, a.offset),
+                _ => self.b.ins().istore32(a.flags, value, a.base, a.offset),
+            };
+        }
+        Ok(())
+    }
+
+    /// Operators on memories as a whole.
+    fn whole_memory(&mut self, op: &Operator<'_>) -> Result<bool> {
+        match *op {
+            Operator::MemorySize { mem } => {
+                let ty = self.memory_type(mem)?;
+                let len = self.memory_len(mem)?;
+                let pages = self.b.ins().ushr_imm_u(len, i64::from(ty.page_size_log2));
+                self.push_index(ty.memory64, pages);
+            }
+            Operator::MemoryGrow { mem } => {
+                let ty = self.memory_type(mem)?;
+                let delta = self.pop()?;
+                let memory = self.number(u64::from(mem));
+                let old = self.builtin_value(Builtin::MemoryGrow, &[memory, delta])?;
+                self.push_index(ty.memory64, old);
+            }
+            Operator::MemoryCopy { dst_mem, src_mem } => {
+                let (to, from, len) = self.pop3()?;
+                if let Some(len) = self.small(len).filter(|_| !self.shared(dst_mem, src_mem)) {
+                    self.inline_copy(dst_mem, src_mem, to, from, len)?;
+                } else {
+                    let memories = self.packed(dst_mem, src_mem);
+                    self.builtin(Builtin::MemoryCopy, &[memories, to, from, len]);
+                }
+            }
+            Operator::MemoryFill { mem } => {
+                let (to, byte, len) = self.pop3()?;
+                if let Some(len) = self.small(len).filter(|_| !self.shared(mem, mem)) {
+                    self.inline_fill(mem, to, byte, len)?;
+                } else {
+                    let memory = self.number(u64::from(mem));
+                    self.builtin(Builtin::MemoryFill, &[memory, to, byte, len]);
+                }
+            }
+            Operator::MemoryInit { data_index, mem } => {
+                let (to, from, len) = self.pop3()?;
+                let what = self.packed(mem, data_index);
+                self.builtin(Builtin::MemoryInit, &[what, to, from, len]);
+            }
+            Operator::DataDrop { data_index } => {
+                let data = self.number(u64::from(data_index));
+                self.builtin(Builtin::DataDrop, &[data]);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Pushes a number of 64 bits as what indices of a memory or a table are.
+    pub(crate) fn push_index(&mut self, wide: bool, value: Value) {
+        if wide {
+            self.push(Kind::I64, value);
+        } else {
+            let value = self.b.ins().ireduce(types::I32, value);
+            self.push(Kind::I32, value);
+        }
+    }
+
+    fn shared(&self, one: u32, other: u32) -> bool {
+        [one, other].iter().any(|&m| self.memory_type(m).map_or(true, |ty| ty.shared))
+    }
+
+    /// A length that is known and small.
+    fn small(&self, len: Value) -> Option<u64> {
+        let inst = self.b.func.dfg.value_def(len).inst()?;
+        match self.b.func.dfg.insts[inst] {
+            cranelift_codegen::ir::InstructionData::UnaryImm {
+                opcode: cranelift_codegen::ir::Opcode::Iconst,
+                imm,
+            } => u64::try_from(imm.bits()).ok().filter(|&len| len <= INLINE_BYTES),
+            _ => None,
+        }
+    }
+
+    /// Pieces of at most 16 bytes that make up a length.
+    fn pieces(len: u64) -> Vec<(Type, i32)> {
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        for ty in [types::I8X16, types::I64, types::I32, types::I16, types::I8] {
+            while len - at >= u64::from(ty.bytes()) {
+                pieces.push((ty, at as i32));
+                at += u64::from(ty.bytes());
+            }
+        }
+        pieces
+    }
+
+    /// Both ranges are checked, as the built-in does, the source first; then all is read before anything is
+    /// written, so that they may overlap.
+    fn inline_copy(&mut self, dst: u32, src: u32, to: Value, from: Value, len: u64) -> Result<()> {
+        let from = self.range(src, from, len)?;
+        let to = self.range(dst, to, len)?;
+        self.charge_units(fuel::bytes(len));
+        let flags = self.memory_flags().with_notrap();
+        let pieces = Self::pieces(len);
+        let read: Vec<_> =
+            pieces.iter().map(|&(ty, at)| (self.b.ins().load(ty, flags, from, at), at)).collect();
+        for (value, at) in read {
+            self.b.ins().store(flags, value, to, at);
+        }
+        Ok(())
+    }
+
+    fn inline_fill(&mut self, memory: u32, to: Value, byte: Value, len: u64) -> Result<()> {
+        let to = self.range(memory, to, len)?;
+        self.charge_units(fuel::bytes(len));
+        let flags = self.memory_flags().with_notrap();
+        let byte = self.b.ins().ireduce(types::I8, byte);
+        let vector = (len >= 16).then(|| self.b.ins().splat(types::I8X16, byte));
+        let wide = (len % 16 >= 2).then(|| {
+            let wide = self.b.ins().uextend(types::I64, byte);
+            self.b.ins().imul_imm_s(wide, 0x0101_0101_0101_0101)
+        });
+        for (ty, at) in Self::pieces(len) {
+            let value = match (vector, wide) {
+                (Some(vector), _) if ty == types::I8X16 => vector,
+                (_, Some(wide)) if ty == types::I64 => wide,
+                (_, Some(wide)) if ty != types::I8 => self.b.ins().ireduce(ty, wide),
+                _ => byte,
+            };
+            self.b.ins().store(flags, value, to, at);
+        }
+        Ok(())
+    }
+}

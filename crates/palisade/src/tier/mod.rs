@@ -1,0 +1,154 @@
+//! Which engine runs what. Only this folder knows that there is more than one.
+//!
+//! A [`Tier`] belongs to an engine that makes machine code: the compilers, the code's place, the stubs, and
+//! the threads that compile in the background. A module has a [`NativeModule`] beside its bytecode: what of it
+//! has been compiled so far. An instance takes code over on its store's own thread alone ([`publish`]): the
+//! addresses in its context change, and no caller has to be found. [`drive`] is how any function is called,
+//! whichever engine it is in.
+//!
+//! [`Tuning`] has the numbers that change speed and no meaning.
+
+mod drive;
+mod module;
+mod publish;
+mod queue;
+
+use std::sync::{Arc, OnceLock};
+
+use palisade_interp::{InterpConfig, NativeConfig as InterpNative, TierConfig};
+use palisade_jit::{Bounds, CompileError, Compiler, Options, Stubs};
+use palisade_vm::native::CodeRegistry;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+pub(crate) use drive::drive;
+pub(crate) use module::NativeModule;
+pub(crate) use publish::{StoreTier, host_made, instance_made};
+pub use queue::CompileStats;
+
+/// Which engine runs guests.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Strategy {
+    /// The interpreter, which starts at once; what is called often is compiled in the background, and goes on as
+    /// machine code while it runs.
+    #[default]
+    Auto,
+    /// The interpreter alone: neither signals nor executable memory are used.
+    Interpreter,
+    /// Machine code alone: every function is compiled when its module is made. One that a limit of the
+    /// compiler refuses is interpreted.
+    Compiled,
+}
+
+/// Numbers that change speed, and no meaning.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tuning {
+    /// How many entries and turns of loops, together, make a function hot. At least 1.
+    pub threshold: u32,
+    /// Whether a hot function waits until it is compiled. For tests, which want to see every change of
+    /// engine happen at the same place each time.
+    pub wait: bool,
+    /// How many threads compile in the background.
+    pub threads: usize,
+    /// The most functions that are compiled together.
+    pub batch: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { threshold: 1500, wait: false, threads: 1, batch: 64 }
+    }
+}
+
+impl Tuning {
+    /// After how many more entries and turns a hot function is asked about again.
+    fn again(&self) -> u32 {
+        (self.threshold / 8).max(1)
+    }
+}
+
+/// What an engine has that makes machine code.
+pub(crate) struct Tier {
+    pub(crate) registry: Arc<CodeRegistry>,
+    compiler: Arc<Compiler>,
+    /// The compiler for instances that have a memory without its full reservation.
+    explicit: OnceLock<std::result::Result<Compiler, CompileError>>,
+    stubs: Stubs,
+    strategy: Strategy,
+    tuning: Tuning,
+    queue: queue::Queue,
+}
+
+impl std::fmt::Debug for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tier").field("strategy", &self.strategy).finish_non_exhaustive()
+    }
+}
+
+impl Tier {
+    /// What a configuration asks for; `None` for the interpreter alone. Where this machine cannot have machine
+    /// code, [`Strategy::Auto`] does without.
+    pub(crate) fn new(config: &Config) -> Result<Option<Arc<Self>>> {
+        if config.strategy == Strategy::Interpreter {
+            return Ok(None);
+        }
+        let options = config.jit_options();
+        let made = Compiler::new(options.clone())
+            .map_err(|error| Error::msg(format!("machine code cannot be made: {error}")))
+            .and_then(|compiler| {
+                let registry = CodeRegistry::new().map_err(|error| {
+                    Error::msg(format!("there is no address space for machine code: {error}"))
+                })?;
+                Ok((Arc::new(compiler), registry))
+            });
+        let (compiler, registry) = match made {
+            Ok(made) => made,
+            Err(_) if config.strategy == Strategy::Auto => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Arc::new(Self {
+            stubs: Stubs::new(compiler.clone(), registry.clone()),
+            queue: queue::Queue::new(config.tuning.threads),
+            registry,
+            compiler,
+            explicit: OnceLock::new(),
+            strategy: config.strategy,
+            tuning: config.tuning.clone(),
+        })))
+    }
+
+    /// The compiler for one form of bounds checks.
+    fn compiler(&self, bounds: Bounds) -> std::result::Result<&Compiler, CompileError> {
+        if bounds == self.compiler.options().bounds {
+            return Ok(&self.compiler);
+        }
+        let other = self.explicit.get_or_init(|| {
+            Compiler::new(Options { bounds: Bounds::Explicit, ..self.compiler.options().clone() })
+        });
+        other.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether functions start in the interpreter.
+    fn tiers(&self) -> bool {
+        self.strategy == Strategy::Auto
+    }
+
+    /// What compiling has done so far.
+    pub(crate) fn stats(&self) -> CompileStats {
+        self.queue.stats()
+    }
+
+    /// What the interpreter has to know.
+    pub(crate) fn interp_config(&self, config: InterpConfig) -> InterpConfig {
+        let native =
+            InterpNative { counts_depth: self.compiler.options().depth, finish: drive::finish };
+        let tier = self.tiers().then(|| TierConfig {
+            threshold: self.tuning.threshold.max(1),
+            again: self.tuning.again(),
+            entered: publish::entered,
+            looped: publish::looped,
+        });
+        InterpConfig { native: Some(native), tier, ..config }
+    }
+}

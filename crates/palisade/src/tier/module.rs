@@ -1,0 +1,241 @@
+//! What of a module is machine code so far.
+//!
+//! Code is shared by all instances of the module, in all stores and threads, and goes with the module.
+//! There are up to two versions of it, for instances whose memories have their full reservation and for others.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use palisade_core::TypeId;
+use palisade_jit::{
+    Bounds, CompileError, CompileModule, CompiledFunc, Compiler, StubAddresses, StubKey, link,
+};
+use palisade_module::{ModuleInfo, TypeRegistry};
+use palisade_vm::VmOffsets;
+use palisade_vm::native::CodeObject;
+
+use super::Tier;
+
+/// What stands in place of an address for a function that will not be compiled.
+const REFUSED: usize = 1;
+
+/// The machine code of a module.
+pub(crate) struct NativeModule {
+    pub(super) tier: Arc<Tier>,
+    pub(super) info: Arc<ModuleInfo>,
+    pub(super) offsets: Arc<VmOffsets>,
+    types: Arc<TypeRegistry>,
+    guarded: Version,
+    explicit: Version,
+    /// The stubs of all function types that the module names.
+    stubs: OnceLock<Option<HashMap<TypeId, StubAddresses>>>,
+}
+
+/// The code of a module for one form of bounds checks.
+pub(super) struct Version {
+    pub(super) bounds: Bounds,
+    /// By defined function: its address, 0, or [`REFUSED`].
+    entries: Box<[AtomicUsize]>,
+    /// Functions in the order in which they got code.
+    pub(super) published: Mutex<Vec<u32>>,
+    /// Entries at loops, by function and the loop's offset.
+    loops: Mutex<HashMap<(u32, u32), LoopCode>>,
+    /// Keeps the code.
+    objects: Mutex<Vec<Arc<CodeObject>>>,
+}
+
+/// What there is for a loop.
+#[derive(Copy, Clone)]
+pub(super) enum LoopCode {
+    /// Somebody compiles it.
+    Asked,
+    /// It will not be compiled.
+    Refused,
+    /// Where it is entered, and through what.
+    Ready { trampoline: usize, code: usize },
+}
+
+impl Version {
+    fn new(bounds: Bounds, functions: usize) -> Self {
+        Self {
+            bounds,
+            entries: (0..functions).map(|_| AtomicUsize::new(0)).collect(),
+            published: Mutex::default(),
+            loops: Mutex::default(),
+            objects: Mutex::default(),
+        }
+    }
+
+    /// Where a function's code is; `None` if it has none.
+    pub(super) fn entry(&self, defined: u32) -> Option<*const u8> {
+        let address = self.entries.get(defined as usize)?.load(Ordering::Acquire);
+        (address > REFUSED).then(|| std::ptr::with_exposed_provenance(address))
+    }
+
+    /// Whether a function may still get code.
+    pub(super) fn open(&self, defined: u32) -> bool {
+        self.entries.get(defined as usize).is_some_and(|e| e.load(Ordering::Acquire) == 0)
+    }
+
+    /// Notes that a function stays interpreted.
+    pub(super) fn refuse(&self, defined: u32) {
+        if let Some(entry) = self.entries.get(defined as usize) {
+            let _ = entry.compare_exchange(0, REFUSED, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+
+    /// What there is for a loop; asks for it if nobody has, and says so.
+    pub(super) fn ask_loop(&self, defined: u32, offset: u32) -> (LoopCode, bool) {
+        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        match loops.get(&(defined, offset)) {
+            Some(&known) => (known, false),
+            None => {
+                loops.insert((defined, offset), LoopCode::Asked);
+                (LoopCode::Asked, true)
+            }
+        }
+    }
+
+    pub(super) fn set_loop(&self, defined: u32, offset: u32, code: LoopCode) {
+        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        loops.insert((defined, offset), code);
+    }
+
+    /// What there is for a loop.
+    pub(super) fn loop_code(&self, defined: u32, offset: u32) -> Option<LoopCode> {
+        let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        loops.get(&(defined, offset)).copied()
+    }
+
+    /// Makes new code known.
+    pub(super) fn add(&self, object: Arc<CodeObject>, entries: &[(u32, u32)]) {
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        for &(defined, offset) in entries {
+            if let Some(entry) = self.entries.get(defined as usize) {
+                entry.store(object.at(offset).expose_provenance(), Ordering::Release);
+                published.push(defined);
+            }
+        }
+        self.keep(object);
+    }
+
+    /// Keeps code as long as the module.
+    pub(super) fn keep(&self, object: Arc<CodeObject>) {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+    }
+}
+
+impl std::fmt::Debug for NativeModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NativeModule").field("functions", &self.guarded.entries.len()).finish()
+    }
+}
+
+impl NativeModule {
+    /// Nothing is compiled yet.
+    pub(crate) fn new(
+        tier: Arc<Tier>,
+        info: Arc<ModuleInfo>,
+        offsets: Arc<VmOffsets>,
+        types: Arc<TypeRegistry>,
+    ) -> Arc<Self> {
+        let functions = info.bodies.len();
+        Arc::new(Self {
+            tier,
+            info,
+            offsets,
+            types,
+            guarded: Version::new(Bounds::Guard, functions),
+            explicit: Version::new(Bounds::Explicit, functions),
+            stubs: OnceLock::new(),
+        })
+    }
+
+    /// The version for one form of bounds checks.
+    pub(super) fn version(&self, bounds: Bounds) -> &Version {
+        // An engine that was configured without reservations has the second alone.
+        match (bounds, self.tier.compiler.options().bounds) {
+            (Bounds::Guard, Bounds::Guard) => &self.guarded,
+            _ => &self.explicit,
+        }
+    }
+
+    /// What is compiled, for the compiler.
+    pub(super) fn module(&self) -> CompileModule<'_> {
+        CompileModule {
+            info: &self.info,
+            offsets: &self.offsets,
+            types: &self.types,
+            stop: Some(self.tier.queue.stop()),
+        }
+    }
+
+    /// The stubs of all function types that the module names; nothing if they cannot be made.
+    pub(super) fn stubs(&self) -> Option<&HashMap<TypeId, StubAddresses>> {
+        let all = self.stubs.get_or_init(|| {
+            let named = self.info.types.iter().chain(&self.info.funcs).copied();
+            let ids: BTreeSet<_> = named.filter(|&id| self.types.is_func(id)).collect();
+            let keys: Option<Vec<_>> = ids.iter().map(|&id| StubKey::of(&self.types, id)).collect();
+            let made = self.tier.stubs.get_or_compile(&keys?).ok()?;
+            Some(ids.into_iter().zip(made).collect())
+        });
+        all.as_ref()
+    }
+
+    /// The compiler of a version.
+    pub(super) fn compiler(&self, version: &Version) -> Result<&Compiler, CompileError> {
+        self.tier.compiler(version.bounds)
+    }
+
+    /// Compiles every function that has no code, on all processors.
+    pub(crate) fn compile_all(&self) -> Result<(), CompileError> {
+        let version = self.version(self.tier.compiler.options().bounds);
+        self.stubs();
+        self.compile_version(version)
+    }
+
+    /// Compiles every function of a version.
+    pub(super) fn compile_version(&self, version: &Version) -> Result<(), CompileError> {
+        let compiler = self.tier.compiler(version.bounds)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let done = compiler.compile_all(&self.module(), threads);
+        let mut compiled: Vec<(u32, CompiledFunc)> = Vec::with_capacity(done.len());
+        for (defined, result) in (0..).zip(done) {
+            self.tier.queue.count(&result);
+            match result {
+                Ok(func) => compiled.push((defined, func)),
+                Err(_) => version.refuse(defined),
+            }
+        }
+        self.publish(version, compiled)
+    }
+
+    /// Makes functions that were compiled together known.
+    pub(super) fn publish(
+        &self,
+        version: &Version,
+        compiled: Vec<(u32, CompiledFunc)>,
+    ) -> Result<(), CompileError> {
+        if compiled.is_empty() {
+            return Ok(());
+        }
+        let linked = link(self.info.clone(), self.offsets.clone(), compiled)?;
+        let object = self.tier.registry.publish(&linked.code, linked.tables);
+        let object = object.map_err(|error| CompileError::Codegen(error.to_string()))?;
+        version.add(object, &linked.entries);
+        Ok(())
+    }
+
+    /// Compiles a function to be entered at a loop.
+    pub(super) fn compile_loop(
+        &self,
+        version: &Version,
+        defined: u32,
+        offset: u32,
+        count: impl FnOnce(&Result<CompiledFunc, CompileError>),
+    ) -> Result<LoopCode, CompileError> {
+        let _ = (version, defined, offset, count);
+        Err(CompileError::Stopped)
+    }
+}

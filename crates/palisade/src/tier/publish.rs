@@ -1,0 +1,220 @@
+//! How an instance takes over machine code: on its store's own thread, by changing addresses in its context.
+//!
+//! In a store, either nobody or everybody can be entered by machine code: from the moment at which the first
+//! function of a store is taken over, every function of it, of the host or not, has an entry for machine code,
+//! its own or a stub. So no address that machine code finds is null.
+
+use std::sync::PoisonError;
+
+use palisade_interp::LoopEntry;
+use palisade_jit::{Bounds, GUARDED_REACH};
+use palisade_vm::InstanceId;
+use palisade_vm::layout::{VmCtx, VmFuncRef};
+use palisade_vm::native::TypeStubs;
+
+use super::module::{LoopCode, NativeModule};
+use super::Tier;
+use super::queue::Job;
+use crate::module::Module;
+use crate::store::StoreOpaque;
+
+/// What a store keeps about machine code.
+#[derive(Debug, Default)]
+pub(crate) struct StoreTier {
+    /// Whether every function has an entry for machine code.
+    active: bool,
+    /// For each instance how many of its module's functions it has taken over, in their order.
+    taken: Vec<usize>,
+}
+
+/// Whether guests of a store may run as machine code: not if their calls are to be counted, and code does not count
+/// them.
+pub(crate) fn may_run_native(store: &StoreOpaque) -> bool {
+    match store.engine.tier() {
+        Some(tier) => tier.compiler.options().depth || store.call_depth_limit().is_none(),
+        None => false,
+    }
+}
+
+/// Lets every function of a store be entered by machine code, whatever it is; and those that have some by
+/// everybody.
+pub(crate) fn activate(store: &mut StoreOpaque) {
+    let Some(tier) = store.engine.tier().cloned() else { return };
+    if !may_run_native(store) {
+        return;
+    }
+    store.tier.active = true;
+    for index in 0..store.vm().instance_count() {
+        let id = InstanceId(index as u32);
+        if let Some(module) = store.module_of(id).cloned() {
+            prepare(store, id, &module);
+        }
+    }
+    for func in store.vm().host_funcs() {
+        prepare_host(store, &tier, func);
+    }
+}
+
+/// Lets a host function be called by machine code.
+fn prepare_host(store: &mut StoreOpaque, tier: &Tier, func: *mut VmFuncRef) {
+    // SAFETY: a function of the store.
+    let ty = unsafe { (*func).type_id };
+    if let Ok(stubs) = tier.stubs.of_type(store.engine.types(), ty) {
+        // SAFETY: the stub is one of the function's type, and the engine's, which the store keeps.
+        unsafe { store.vm_mut().set_host_stub(func, stubs.to_host()) };
+    }
+}
+
+/// Takes a new host function into account.
+pub(crate) fn host_made(store: &mut StoreOpaque, func: *mut VmFuncRef) {
+    let Some(tier) = store.engine.tier().cloned() else { return };
+    if store.tier.active {
+        prepare_host(store, &tier, func);
+    }
+}
+
+/// Takes a new instance into account.
+pub(crate) fn instance_made(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
+    let compiled = store.engine.tier().is_some_and(|tier| !tier.tiers());
+    if compiled && !store.tier.active {
+        activate(store);
+    } else if store.tier.active {
+        prepare(store, id, module);
+    }
+    if compiled && store.tier.active {
+        take_over(store, id, module);
+    }
+}
+
+/// Gives every function of an instance an entry for machine code.
+fn prepare(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
+    let Some(native) = module.native() else { return };
+    let Some(all) = native.stubs() else { return };
+    let none = TypeStubs { to_engine: std::ptr::null(), trampoline: std::ptr::null() };
+    let stubs = |ty| {
+        let known = all.get(&ty);
+        known.map_or(none, |s| TypeStubs { to_engine: s.to_engine(), trampoline: s.enter() })
+    };
+    let Some(instance) = store.vm().instance(id) else { return };
+    // SAFETY: the stubs are the engine's, which the store keeps, and those of the types that the module's
+    // functions have.
+    unsafe { instance.activate_native(&stubs) };
+}
+
+/// Which version of its module's code an instance can run.
+fn bounds(store: &StoreOpaque, id: InstanceId) -> Bounds {
+    if store.vm().memories_reach(id, GUARDED_REACH) { Bounds::Guard } else { Bounds::Explicit }
+}
+
+/// Lets an instance run what of its module has machine code by now.
+fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
+    let Some(native) = module.native() else { return };
+    let version = native.version(bounds(store, id));
+    if !native.tier.tiers() {
+        // The other version is made when it is needed first.
+        let missing = version.published.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if missing && native.compile_version(version).is_err() {
+            return;
+        }
+    }
+    let published = version.published.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = id.index();
+    if store.tier.taken.len() <= at {
+        store.tier.taken.resize(at + 1, 0);
+    }
+    let from = std::mem::replace(&mut store.tier.taken[at], published.len());
+    for &defined in published.iter().skip(from) {
+        let Some(code) = version.entry(defined) else { continue };
+        let Some(instance) = store.vm().instance(id) else { continue };
+        // SAFETY: the code is the function's, and the module, which the instance keeps, keeps it.
+        unsafe {
+            let trampoline = instance.publish_native(defined, code);
+            let stub = module.code().native_stub(defined, trampoline, code);
+            if !stub.is_null() {
+                instance.set_code(defined, stub);
+            }
+        }
+    }
+}
+
+/// The store that a context belongs to.
+///
+/// # Safety
+///
+/// The context is live, and nobody holds its store.
+unsafe fn store_of<'a>(vm: *mut VmCtx) -> &'a mut StoreOpaque {
+    // SAFETY: the store around the virtual machine's part begins with what does not depend on its data.
+    unsafe { &mut *(*(*(*vm).store).store).host_data.cast::<StoreOpaque>() }
+}
+
+/// The instance of a context and its module, if its store may run machine code.
+unsafe fn found<'a>(vm: *mut VmCtx) -> Option<(&'a mut StoreOpaque, InstanceId, Module)> {
+    // SAFETY: passed on to the caller.
+    let (store, id) = unsafe { (store_of(vm), InstanceId((*vm).instance_index)) };
+    if !may_run_native(store) {
+        return None;
+    }
+    // A start function runs before the instance is known here: it is interpreted.
+    let module = store.module_of(id)?.clone();
+    Some((store, id, module))
+}
+
+/// A function is hot: it gets machine code, now or later. See [`palisade_interp::TierConfig::entered`].
+///
+/// # Safety
+///
+/// The context is live, and nobody holds its store.
+pub(super) unsafe fn entered(vm: *mut VmCtx, defined: u32) -> *const u8 {
+    // SAFETY: passed on to the caller.
+    let Some((store, id, module)) = (unsafe { found(vm) }) else { return std::ptr::null() };
+    let Some(native) = module.native() else { return std::ptr::null() };
+    let version = native.version(bounds(store, id));
+    if version.open(defined) {
+        ask(native, Job::function(native, version.bounds, defined));
+    }
+    let Some(code) = version.entry(defined) else { return std::ptr::null() };
+    if !store.tier.active {
+        activate(store);
+    }
+    take_over(store, id, &module);
+    code
+}
+
+/// A loop of a function is hot. See [`palisade_interp::TierConfig::looped`].
+///
+/// # Safety
+///
+/// The context is live, and nobody holds its store.
+pub(super) unsafe fn looped(vm: *mut VmCtx, defined: u32, offset: u32) -> Option<LoopEntry> {
+    // SAFETY: passed on to the caller.
+    let (store, id, module) = unsafe { found(vm)? };
+    let native = module.native()?;
+    let version = native.version(bounds(store, id));
+    let (_, first) = version.ask_loop(defined, offset);
+    if first {
+        // Both are wanted: the loop now, the function for the next calls.
+        if version.open(defined) {
+            ask(native, Job::function(native, version.bounds, defined));
+        }
+        ask(native, Job::at_loop(native, version.bounds, defined, offset));
+    }
+    let Some(LoopCode::Ready { trampoline, code }) = version.loop_code(defined, offset) else {
+        return None;
+    };
+    // The frame that goes on as machine code stands at what leads to the function's.
+    version.entry(defined)?;
+    if !store.tier.active {
+        activate(store);
+    }
+    take_over(store, id, &module);
+    let address = std::ptr::with_exposed_provenance;
+    Some(LoopEntry { trampoline: address(trampoline), code: address(code) })
+}
+
+fn ask(native: &std::sync::Arc<NativeModule>, job: Job) {
+    if native.tier.tuning.wait {
+        job.run(&native.tier.queue);
+    } else {
+        native.tier.queue.push(job, native.tier.tuning.batch);
+    }
+}
