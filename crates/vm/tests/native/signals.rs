@@ -45,9 +45,12 @@ fn t1_faults_that_are_not_the_guests_end_the_process() {
         return;
     };
     // SAFETY: reads where nothing is; the process is to end by it.
-    let fault = || unsafe { std::hint::black_box(std::ptr::without_provenance::<u8>(8)).read_volatile() };
+    let fault =
+        || unsafe { std::hint::black_box(std::ptr::without_provenance::<u8>(8)).read_volatile() };
     let mut machine = match &*case {
-        "host" => Machine::with(StoreConfig::default(), Box::new(move |_, _, _| Ok(fault().into()))),
+        "host" => {
+            Machine::with(StoreConfig::default(), Box::new(move |_, _, _| Ok(fault().into())))
+        }
         _ => Machine::new(),
     };
     assert_eq!(machine.enter(Func::Unreachable, 0), Err(TrapCode::Unreachable));
