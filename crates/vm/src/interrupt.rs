@@ -130,9 +130,12 @@ impl InterruptHandle {
         if self.inner.interrupts.reason.load(Relaxed) == 0
             && let Some(poll) = &self.inner.poll
         {
-            // It has just been closed, so that there is nothing that could be missing.
-            let opened = poll.open();
-            debug_assert!(opened.is_ok(), "{opened:?}");
+            // A system that refuses leaves the guests of the store stopped, until somebody clears that.
+            if poll.open().is_err() {
+                let words = &self.inner.interrupts;
+                words.reason.store(TrapCode::Interrupted as u32, Release);
+                words.stack_limit.store(0, Release);
+            }
         }
     }
 
@@ -168,7 +171,7 @@ impl PollRegion {
         let (page, len) = (page_size(), POLL_BYTES as usize);
         let region = Region::reserve(len + 2 * page)?;
         region.make_readable(page, page + len)?;
-        region.keep_apart(page, page + len)?;
+        region.keep_apart(page, page + len);
         Ok(Self(region))
     }
 
@@ -181,9 +184,13 @@ impl PollRegion {
     }
 
     fn close(&self) {
-        // Takes nothing of the system (see above).
-        let closed = self.0.make_inaccessible(page_size(), page_size() + POLL_BYTES as usize);
-        debug_assert!(closed.is_ok(), "{closed:?}");
+        let (from, to) = (page_size(), page_size() + POLL_BYTES as usize);
+        // Takes nothing of the system (see above). If it fails all the same, pages that are taken away cannot be
+        // read either.
+        if self.0.make_inaccessible(from, to).is_err() {
+            let closed = self.0.close(from, to);
+            debug_assert!(closed.is_ok(), "{closed:?}");
+        }
     }
 }
 

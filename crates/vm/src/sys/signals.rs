@@ -136,13 +136,28 @@ unsafe fn chain(fault: &Fault, info: *mut siginfo_t) {
                 }
             }
             handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+                admit(fault.signal, previous.sa_flags);
                 type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
                 std::mem::transmute::<usize, Handler>(handler)(fault.signal, info, fault.context);
             }
             handler => {
+                admit(fault.signal, previous.sa_flags);
                 type Handler = unsafe extern "C" fn(c_int);
                 std::mem::transmute::<usize, Handler>(handler)(fault.signal);
             }
+        }
+    }
+}
+
+/// Lets a signal come again while its handler runs, if that handler asked for it: some never return.
+fn admit(signal: c_int, flags: c_int) {
+    if flags & libc::SA_NODEFER != 0 {
+        // SAFETY: a set of our own, and the mask of this thread, which is put back when our handler returns.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, signal);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
         }
     }
 }

@@ -30,7 +30,7 @@ fn host_functions_are_called_on_behalf_of_their_caller() {
 }
 
 #[test]
-fn x_a_panic_of_the_host_poisons_the_store_and_nothing_else() {
+fn h4_a_panic_of_the_host_poisons_the_store_and_nothing_else() {
     let mut machine =
         Machine::with(StoreConfig::default(), Box::new(|_, _, n| panic!("argument {n}")));
     assert_eq!(machine.enter(Func::CallImport, 7), Err(TrapCode::Internal));
