@@ -28,7 +28,7 @@ pub(crate) enum Func {
     Unrecorded,
     /// Stores a byte to memory 0 at `n`, at byte 16, without looking.
     Store,
-    /// Calls itself for ever.
+    /// Calls itself for ever, with a poll at byte 16.
     Runaway,
     /// Loops for ever, with a poll at byte 16.
     Spin,
@@ -48,18 +48,20 @@ pub(crate) enum Func {
     Catch,
     /// Keeps `n` as a reference while it makes a structure of the type in the global table; gives it back.
     Keep,
-    /// Calls the function before it by a chain of frames: runs down `n` frames, then `ud2`.
+    /// Calls itself until there are `n` frames, then `ud2`.
     Deep,
     /// As `Runaway`, with frames of a page.
     RunawayLarge,
-    /// Fills the stack up to its last words by calls, then calls a built-in.
+    /// Divides 1 by `n`.
     Division,
     /// Loops for ever, and looks for nothing.
     Deaf,
+    /// Calls `memory.grow` by 0, then itself, for ever: the stack ends in a wrapper sooner or later.
+    Wrapped,
 }
 
 /// How many there are.
-const COUNT: u32 = 19;
+const COUNT: u32 = 20;
 
 impl Func {
     pub(crate) fn start(self) -> u32 {
@@ -126,6 +128,9 @@ unsafe extern "sysv64" fn blob() {
         ".org 77b + 5 * 64",
         "push rbp",
         "mov rbp, rsp",
+        "mov rax, [rdi + {poll}]",
+        ".org 77b + 5 * 64 + 16, 0x90",
+        "mov ecx, [rax]",
         "call 77b + 5 * 64",
         "pop rbp",
         "ret",
@@ -229,10 +234,11 @@ unsafe extern "sysv64" fn blob() {
         "sub rsp, 16",
         "mov [rsp + 4], esi",
         "mov rax, [rdi + {builtins}]",
+        "mov rax, [rax + {struct_new}]",
         "mov esi, [rdi + {types}]",
         "mov edx, 16",
-        "call [rax + {struct_new}]",
-        ".org 77b + 14 * 64 + 48, 0x90",
+        ".org 77b + 14 * 64 + 46, 0x90",
+        "call rax",
         "mov eax, [rsp + 4]",
         "leave",
         "ret",
@@ -269,6 +275,22 @@ unsafe extern "sysv64" fn blob() {
         "push rbp",
         "mov rbp, rsp",
         "jmp 77b + 18 * 64 + 4",
+        // Wrapped
+        ".org 77b + 19 * 64",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rdi",
+        "push rdi",
+        "mov rax, [rdi + {poll}]",
+        ".org 77b + 19 * 64 + 16, 0x90",
+        "mov ecx, [rax + 8]",
+        "xor edx, edx",
+        "xor esi, esi",
+        "mov rax, [rdi + {builtins}]",
+        "call [rax + {grow}]",
+        "mov rdi, [rsp]",
+        "call 77b + 19 * 64",
+        "ud2",
         ".org 77b + {len}",
         memory0 = const offset_of!(VmCtx, memory0),
         base = const offset_of!(VmMemoryDef, base),
@@ -338,9 +360,11 @@ pub(crate) fn tables(module: &Arc<ModuleInfo>, offsets: &Arc<VmOffsets>) -> Tabl
         traps: vec![
             (F::Unreachable.start() + 16, TrapCode::Unreachable as u8),
             (F::Store.start() + 16, TrapCode::MemoryOutOfBounds as u8),
+            (F::Runaway.start() + 16, POLL),
             (F::Spin.start() + 16, POLL),
             (F::Deep.start() + 32, TrapCode::Unreachable as u8),
             (F::Division.start() + 16, TrapCode::IntegerDivideByZero as u8),
+            (F::Wrapped.start() + 16, POLL),
         ],
         srclocs: vec![(F::Unreachable.start() + 16, 77)],
         calls: vec![call(F::Catch, 11, 16, 0..2)],
@@ -350,5 +374,5 @@ pub(crate) fn tables(module: &Arc<ModuleInfo>, offsets: &Arc<VmOffsets>) -> Tabl
     }
 }
 
-/// Where the call in `Keep` returns to: after `push`, `mov`, `sub`, and what loads the arguments.
-pub(crate) const KEEP_RET: u32 = 31;
+/// Where the call in `Keep` returns to.
+pub(crate) const KEEP_RET: u32 = 48;
