@@ -172,6 +172,23 @@ impl Compiler {
         self.compile_in(&mut Workspace::new(), module, defined, in_batch)
     }
 
+    /// Compiles a function, to be entered at one of its loops: at the `loop` operator at this offset in the module. The
+    /// function takes the context and a buffer with the locals and the operand stack there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compiler::compile`].
+    pub fn compile_loop(
+        &self,
+        module: &CompileModule<'_>,
+        defined: u32,
+        offset: u32,
+    ) -> Result<CompiledFunc, CompileError> {
+        self.guarded(&mut Workspace::new(), |workspace| {
+            self.function(workspace, module, defined, Some(offset), &|_| false)
+        })
+    }
+
     /// Compiles all functions that a module defines, as one batch, on so many threads.
     pub fn compile_all(
         &self,
@@ -218,7 +235,9 @@ impl Compiler {
         defined: u32,
         in_batch: &dyn Fn(u32) -> bool,
     ) -> Result<CompiledFunc, CompileError> {
-        self.guarded(workspace, |workspace| self.function(workspace, module, defined, in_batch))
+        self.guarded(workspace, |workspace| {
+            self.function(workspace, module, defined, None, in_batch)
+        })
     }
 
     /// Runs the code generator. After an error or a panic the workspace is a new one: nobody knows what the
@@ -241,6 +260,7 @@ impl Compiler {
         workspace: &mut Workspace,
         module: &CompileModule<'_>,
         defined: u32,
+        at_loop: Option<u32>,
         in_batch: &dyn Fn(u32) -> bool,
     ) -> Result<CompiledFunc, CompileError> {
         proceed(module)?;
@@ -257,7 +277,7 @@ impl Compiler {
         workspace.context.clear();
         let func = &mut workspace.context.func;
         func.name = UserFuncName::user(0, defined);
-        translate::function(env, &*self.isa, &mut workspace.builder, func, defined)?;
+        translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
         limits::intermediate(func)?;
         proceed(module)?;
         let compiled = self.generate(&mut workspace.context, body)?;

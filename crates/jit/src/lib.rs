@@ -22,7 +22,7 @@ mod translate;
 
 pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
 pub use error::CompileError;
-pub use link::{Linked, link};
+pub use link::{Linked, link, link_loop};
 pub use options::{Bounds, Options};
 pub use stubs::{StubAddresses, StubKey, Stubs};
 pub use translate::bounds::GUARDED_REACH;

@@ -109,6 +109,7 @@ fn slot(types: &TypeRegistry, ty: ValType) -> Slot {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct StubAddresses {
     enter: usize,
+    enter_loop: usize,
     to_engine: usize,
     to_host: usize,
 }
@@ -117,6 +118,11 @@ impl StubAddresses {
     /// The trampoline: what [`palisade_vm::native`] enters machine code with.
     pub fn enter(self) -> *const u8 {
         std::ptr::with_exposed_provenance(self.enter)
+    }
+
+    /// The trampoline for functions that are entered at a loop: the cells are their buffer.
+    pub fn enter_loop(self) -> *const u8 {
+        std::ptr::with_exposed_provenance(self.enter_loop)
     }
 
     /// What stands for a function of Wasm that has no machine code.
@@ -168,9 +174,9 @@ impl Stubs {
             keys.iter().filter(|key| !made.known.contains_key(*key) && seen.insert(*key)).collect()
         };
         let mut workspace = Workspace::new();
-        let mut code = Vec::with_capacity(fresh.len() * 3);
+        let mut code = Vec::with_capacity(fresh.len() * 4);
         for key in &fresh {
-            for stub in [enter, to_engine, to_host] {
+            for stub in [enter, enter_loop, to_engine, to_host] {
                 code.push(self.stub(&mut workspace, key, stub)?);
             }
         }
@@ -225,10 +231,11 @@ impl Stubs {
         let object =
             object.map_err(|error| CompileError::Host(format!("no room for code: {error}")))?;
         let address = |at: u32| object.at(at).expose_provenance();
-        for (key, starts) in keys.iter().zip(starts.chunks_exact(3)) {
-            if let &[enter, to_engine, to_host] = starts {
+        for (key, starts) in keys.iter().zip(starts.chunks_exact(4)) {
+            if let &[enter, enter_loop, to_engine, to_host] = starts {
                 made.known.entry((*key).clone()).or_insert(StubAddresses {
                     enter: address(enter),
+                    enter_loop: address(enter_loop),
                     to_engine: address(to_engine),
                     to_host: address(to_host),
                 });
@@ -296,6 +303,22 @@ fn enter(b: &mut FunctionBuilder<'_>, key: &StubKey) {
     args.extend(load_cells(b, cells, &key.params));
     let callee = b.import_signature(key.native());
     let call = b.ins().call_indirect(callee, code, &args);
+    let results = b.inst_results(call).to_vec();
+    store_cells(b, cells, &key.results, &results);
+    b.ins().return_(&[]);
+}
+
+/// The same for a function that is entered at a loop: it takes the buffer as it is.
+fn enter_loop(b: &mut FunctionBuilder<'_>, key: &StubKey) {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([AbiParam::new(types::I64); 3]);
+    let args = begin(b, signature);
+    let &[code, ctx, cells] = args.as_slice() else { return };
+    let mut callee = Signature::new(CallConv::Tail);
+    callee.params.extend([AbiParam::new(types::I64); 2]);
+    callee.returns = key.native().returns;
+    let callee = b.import_signature(callee);
+    let call = b.ins().call_indirect(callee, code, &[ctx, cells]);
     let results = b.inst_results(call).to_vec();
     store_cells(b, cells, &key.results, &results);
     b.ins().return_(&[]);

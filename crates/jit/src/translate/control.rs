@@ -40,6 +40,8 @@ pub(crate) struct Control {
     next_reached: bool,
     /// Whether the construct itself was reached.
     reached: bool,
+    /// Whether it is on the way to the loop at which the function is entered.
+    on_the_way: bool,
     /// How many handlers were there outside, if it is a `try_table`.
     pub(crate) outer_handlers: Option<usize>,
 }
@@ -56,6 +58,7 @@ impl Control {
             next,
             next_reached: false,
             reached: true,
+            on_the_way: false,
             outer_handlers: None,
         }
     }
@@ -119,6 +122,7 @@ impl Translator<'_, '_> {
                     next,
                     next_reached: false,
                     reached: false,
+                    on_the_way: false,
                     outer_handlers: None,
                 });
             }
@@ -147,11 +151,12 @@ impl Translator<'_, '_> {
     /// Begins a construct whose label is its end. With handlers, it is a `try_table`, and so many are outside.
     pub(crate) fn begin(&mut self, ty: BlockType, outer_handlers: Option<usize>) -> Result<()> {
         let kinds = self.block_kinds(ty)?;
+        let way = self.on_the_way(kinds.params.len());
         let next = self.b.create_block();
         for &kind in &kinds.results {
             self.block_param(next, kind);
         }
-        self.push_frame(Construct::Block, kinds, next, outer_handlers)
+        self.push_frame(Construct::Block, kinds, next, way, outer_handlers)
     }
 
     fn push_frame(
@@ -159,6 +164,7 @@ impl Translator<'_, '_> {
         construct: Construct,
         kinds: FuncKinds,
         next: Block,
+        on_the_way: bool,
         outer_handlers: Option<usize>,
     ) -> Result<()> {
         let Some(height) = self.stack.len().checked_sub(kinds.params.len()) else {
@@ -173,6 +179,7 @@ impl Translator<'_, '_> {
             next,
             next_reached: false,
             reached: true,
+            on_the_way,
             outer_handlers,
         });
         Ok(())
@@ -184,6 +191,7 @@ impl Translator<'_, '_> {
         for &kind in &kinds.results {
             self.block_param(next, kind);
         }
+        let way = self.on_the_way(kinds.params.len());
         let header = self.b.create_block();
         let args = self.args(kinds.params.len())?;
         self.b.ins().jump(header, &args);
@@ -194,7 +202,10 @@ impl Translator<'_, '_> {
             let value = self.block_param(header, kind);
             self.stack.push(Operand { value, kind });
         }
-        self.push_frame(Construct::Loop(header), kinds, next, None)?;
+        if way {
+            self.dispatch_loop(header, &kinds.params)?;
+        }
+        self.push_frame(Construct::Loop(header), kinds, next, way, None)?;
         self.poll();
         Ok(())
     }
@@ -202,6 +213,7 @@ impl Translator<'_, '_> {
     fn begin_if(&mut self, ty: BlockType) -> Result<()> {
         let condition = self.pop()?;
         let kinds = self.block_kinds(ty)?;
+        let way = self.on_the_way(kinds.params.len());
         let next = self.b.create_block();
         for &kind in &kinds.results {
             self.block_param(next, kind);
@@ -213,7 +225,7 @@ impl Translator<'_, '_> {
         self.b.seal_block(then);
         self.b.seal_block(otherwise);
         self.b.switch_to_block(then);
-        self.push_frame(Construct::If(Some((otherwise, saved))), kinds, next, None)
+        self.push_frame(Construct::If(Some((otherwise, saved))), kinds, next, way, None)
     }
 
     fn begin_else(&mut self) -> Result<()> {
@@ -223,9 +235,13 @@ impl Translator<'_, '_> {
         let Some(frame) = self.frames.last_mut() else { return invalid("`else` of nothing") };
         let Construct::If(arm) = &mut frame.construct else { return invalid("`else` of no `if`") };
         let Some((block, saved)) = arm.take() else { return invalid("a second `else`") };
-        self.stack.truncate(frame.height);
-        self.stack.extend(saved);
+        let (height, on_the_way) = (frame.height, frame.on_the_way);
+        self.stack.truncate(height);
         self.b.switch_to_block(block);
+        if on_the_way {
+            self.reload_below(height);
+        }
+        self.stack.extend(saved);
         self.reachable = true;
         Ok(())
     }
@@ -266,6 +282,9 @@ impl Translator<'_, '_> {
         }
         if frame.next_reached {
             self.b.switch_to_block(frame.next);
+            if frame.on_the_way {
+                self.reload_below(frame.height);
+            }
             let values = self.b.block_params(frame.next).to_vec();
             let operands = values.into_iter().zip(&frame.results);
             self.stack.extend(operands.map(|(value, &kind)| Operand { value, kind }));

@@ -16,6 +16,7 @@ mod fuel;
 mod gc;
 mod memory;
 mod numeric;
+mod osr;
 mod simd;
 mod tables;
 mod values;
@@ -178,6 +179,8 @@ pub(crate) struct Translator<'a, 'f> {
     fuel: Option<Variable>,
     /// What each basic block costs, in order, and which is next.
     costs: std::vec::IntoIter<u64>,
+    /// How the function is entered, if at a loop.
+    osr: Option<osr::Entry>,
     /// How many polls there are in this function.
     polls: u32,
     signatures: HashMap<TypeId, SigRef>,
@@ -204,13 +207,15 @@ pub(crate) fn at(offset: usize) -> Offset32 {
     Offset32::new(offset as i32)
 }
 
-/// Puts the body of a defined function into `func`, which is empty but for its name.
+/// Puts the body of a defined function into `func`, which is empty but for its name. With the offset of a loop, it
+/// is entered there (see `osr`).
 pub(crate) fn function(
     env: Env<'_>,
     isa: &dyn TargetIsa,
     context: &mut FunctionBuilderContext,
     func: &mut Function,
     defined: u32,
+    at_loop: Option<u32>,
 ) -> Result<()> {
     let info = env.info;
     let Some(body) = info.bodies.get(defined as usize) else {
@@ -222,7 +227,10 @@ pub(crate) fn function(
     let type_id = info.funcs.get((info.imported_funcs + defined) as usize);
     let Some(&type_id) = type_id else { return invalid("a function without a type") };
     let kinds = FuncKinds::of(&env, type_id)?;
-    func.signature = kinds.signature();
+    func.signature = match at_loop {
+        None => kinds.signature(),
+        Some(_) => osr::signature(&kinds),
+    };
     let (_, costs) = fuel::costs(&body)?;
     let mut region = |user_id, description: &'static str| {
         let data = AliasRegionData { user_id, description: description.into() };
@@ -265,10 +273,16 @@ pub(crate) fn function(
         global_region,
         handlers: exceptions::Handlers::default(),
         objects: gc::Objects::new(object_region),
+        osr: None,
     };
-    this.parameters(entry, &kinds.params);
+    let arguments = this.b.block_params(entry).to_vec();
+    this.parameters(&arguments, &kinds.params, at_loop.is_some());
     this.declared_locals(&body)?;
     this.enter(costs.calls)?;
+    if let Some(offset) = at_loop {
+        let Some(&cells) = arguments.get(1) else { return invalid("no buffer") };
+        this.enter_at(cells, osr::path(&body, offset)?);
+    }
     this.body(&body)?;
     this.b.seal_all_blocks();
     this.b.finalize(isa.frontend_config());
@@ -276,10 +290,14 @@ pub(crate) fn function(
 }
 
 impl Translator<'_, '_> {
-    fn parameters(&mut self, entry: Block, params: &[Kind]) {
-        let values = self.b.block_params(entry).to_vec();
-        for (&kind, &value) in params.iter().zip(values.iter().skip(1)) {
+    /// Declares the parameters; where the function is entered at a loop, they come later.
+    fn parameters(&mut self, arguments: &[Value], params: &[Kind], later: bool) {
+        for (index, &kind) in params.iter().enumerate() {
             let local = self.declare(kind);
+            let value = match arguments.get(index + 1) {
+                Some(&value) if !later => value,
+                _ => self.zero(kind),
+            };
             self.b.def_var(local, value);
         }
     }
