@@ -362,6 +362,7 @@ impl Translator<'_, '_> {
     fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         self.frames.push(Control::function(&mut self.b, &self.results));
         self.charge()?;
+        let mut charged = true;
         let mut reader = body.get_operators_reader()?;
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
@@ -369,13 +370,23 @@ impl Translator<'_, '_> {
             crate::limits::intermediate(self.b.func)?;
             self.offset = offset as u32;
             self.b.set_srcloc(SourceLoc::new(self.offset));
+            // A block is charged for where its first operator stands that costs anything: there, a backtrace says
+            // that the fuel ran out.
+            if !charged && palisade_module::fuel::cost(&op) > 0 {
+                self.charge()?;
+                charged = true;
+            }
             if self.reachable {
                 self.operator(&op)?;
             } else {
                 self.unreachable_operator(&op)?;
             }
             if palisade_module::fuel::ends_block(&op) {
-                self.charge()?;
+                if !charged {
+                    // It costs nothing.
+                    self.charge()?;
+                }
+                charged = false;
             }
         }
         if self.frames.is_empty() { Ok(()) } else { invalid("a body that does not end") }
