@@ -24,5 +24,5 @@ pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
 pub use error::CompileError;
 pub use link::{Linked, link};
 pub use options::{Bounds, Options};
-pub use translate::bounds::GUARDED_REACH;
 pub use stubs::{StubAddresses, StubKey, Stubs};
+pub use translate::bounds::GUARDED_REACH;
