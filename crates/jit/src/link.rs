@@ -220,6 +220,7 @@ mod tests {
             tags: 0,
             type_ids: 0,
             native,
+            counters: 0,
             func_refs: 0,
             size: 0,
         }

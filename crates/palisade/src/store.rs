@@ -28,6 +28,7 @@ use crate::func::Func;
 use crate::host::HostDef;
 use crate::limits::DataLimiter;
 use crate::module::Module;
+use crate::tier::{self, StoreTier};
 
 /// The number of a store. No two stores of one process have the same.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -340,7 +341,10 @@ impl StoreOpaque {
                 fuel_enabled: config.consume_fuel,
                 memory_reservation: config.memory_reservation(),
                 gc_stress: config.gc_stress,
-                native: None,
+                native: engine.tier().map(|tier| NativeConfig {
+                    registry: tier.registry.clone(),
+                    hooks: EngineHooks { call: tier::drive },
+                }),
             },
         )
         .map_err(vm_error)?;

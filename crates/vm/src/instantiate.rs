@@ -107,6 +107,7 @@ impl StoreInner {
         // What constant expressions made is garbage now; its types may go with the module, and its functions
         // have gone with the instance.
         self.heap.forget_types();
+        self.show_displays();
         self.heap.forget_funcs(mark.funcs);
     }
 

@@ -85,6 +85,10 @@ pub struct VmStoreCtx {
     /// The offset up to which objects may be placed without further ado; below `heap_next` where every
     /// allocation is to take the slow way.
     pub heap_end: usize,
+    /// What tests of references look into, by type ([`crate::gc::display`]); moves when a row is filled.
+    pub displays: *const crate::gc::display::Row,
+    /// How many rows there are.
+    pub displays_len: usize,
     /// The exception that is under way, while an engine or a host function says
     /// [`palisade_core::TrapCode::UncaughtException`].
     pub pending_exn: VmRef,

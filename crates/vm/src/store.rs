@@ -171,6 +171,8 @@ impl StoreInner {
             heap_base: std::ptr::NonNull::<u64>::dangling().as_ptr().cast(),
             heap_next: 0,
             heap_end: 0,
+            displays: std::ptr::NonNull::dangling().as_ptr(),
+            displays_len: 0,
             pending_exn: crate::layout::VmRef::NULL,
             stack_top: stack.values(),
             stack_end: stack.values_end(),

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, types};
+use cranelift_codegen::ir::{AliasRegion, InstBuilder, types};
 use palisade_core::TrapCode;
 use palisade_module::wasmparser::Operator;
 use palisade_module::{CompositeType, StorageType};
@@ -35,12 +35,21 @@ struct ObjectType {
 }
 
 /// What is kept about objects while a function is translated.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Objects {
+    /// What objects have in common with nothing else.
+    region: AliasRegion,
     /// By type index.
     types: HashMap<u32, Rc<ObjectType>>,
     /// References on the operand stack where objects were made.
     mapped: u64,
+}
+
+impl Objects {
+    /// Nothing is known yet.
+    pub(super) fn new(region: AliasRegion) -> Self {
+        Self { region, types: HashMap::new(), mapped: 0 }
+    }
 }
 
 impl Translator<'_, '_> {

@@ -20,6 +20,9 @@ mod simd;
 mod tables;
 mod values;
 
+#[cfg(test)]
+mod tests_gc;
+
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::immediates::Offset32;
@@ -187,6 +190,7 @@ pub(crate) struct Translator<'a, 'f> {
     global_region: AliasRegion,
     /// The handlers around the operator at hand.
     handlers: exceptions::Handlers,
+    /// What is known about objects of the heap.
     objects: gc::Objects,
 }
 
@@ -227,6 +231,7 @@ pub(crate) fn function(
     let memory_region = region(1, "linear memory");
     let table_region = region(2, "tables");
     let global_region = region(3, "globals");
+    let object_region = region(4, "objects of the heap");
     let mut b = FunctionBuilder::new(func, context);
     b.set_srcloc(SourceLoc::new(range.start as u32));
     let entry = b.create_block();
@@ -259,7 +264,7 @@ pub(crate) fn function(
         table_region,
         global_region,
         handlers: exceptions::Handlers::default(),
-        objects: gc::Objects::default(),
+        objects: gc::Objects::new(object_region),
     };
     this.parameters(entry, &kinds.params);
     this.declared_locals(&body)?;

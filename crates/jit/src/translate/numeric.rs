@@ -269,3 +269,7 @@ impl Translator<'_, '_> {
         self.push(Kind::I64, high);
     }
 }
+
+#[cfg(test)]
+#[path = "operator_tests.rs"]
+mod tests;

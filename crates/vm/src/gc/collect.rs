@@ -244,9 +244,8 @@ impl StoreInner {
         }
         // SAFETY: a collection is host code: all machine code of this store has been left through wrappers. Its
         // slots are read and written one by one.
-        let count = unsafe {
-            native::each_root(ctx, |slot| slot.write(collector.forward(slot.read())))
-        };
+        let count =
+            unsafe { native::each_root(ctx, |slot| slot.write(collector.forward(slot.read()))) };
         roots(count, size_of::<VmRef>());
         for global in globals.iter().filter(|global| global.refs) {
             let [value, rest] = global.get();

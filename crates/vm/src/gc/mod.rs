@@ -7,6 +7,7 @@
 
 mod alloc;
 mod collect;
+pub mod display;
 mod exception;
 mod externs;
 pub mod layout;
@@ -24,6 +25,7 @@ use crate::ids::TagId;
 use crate::layout::{VmFuncRef, VmRef};
 use crate::owned::Owned;
 use crate::store::{StoreInner, Tag};
+use display::Displays;
 use externs::Externs;
 pub use externs::HostValue;
 use layout::{EXN, EXTERN, ObjectLayout, StructLayout};
@@ -128,6 +130,7 @@ pub struct Heap {
     funcs: Vec<*mut VmFuncRef>,
     func_numbers: HashMap<usize, u32>,
     types: Types,
+    displays: Displays,
     /// What the host holds.
     pub roots: Roots,
     externs: Externs,
@@ -143,6 +146,7 @@ impl Heap {
     /// Forgets all types: an id may come to name another one when those that had it are gone.
     pub(crate) fn forget_types(&mut self) {
         self.types = Types::default();
+        self.displays = Displays::default();
     }
 
     /// How many functions objects refer to.
@@ -204,14 +208,29 @@ impl StoreInner {
         if word == EXTERN || word == EXN {
             return false;
         }
-        let Some(info) = self.heap.types.get(&self.types, TypeId(word)) else { return false };
-        match target.heap {
+        let ty = TypeId(word);
+        let heap = &mut self.heap;
+        let Some(info) = heap.types.get(&self.types, ty) else { return false };
+        let passes = match target.heap {
             H::Eq => true,
             H::Struct => matches!(info.layout, ObjectLayout::Struct(_)),
             H::Array => matches!(info.layout, ObjectLayout::Array(_)),
             H::Concrete(id) => info.display.contains(&id),
             _ => false,
+        };
+        if !heap.displays.settled(ty) {
+            heap.displays.fill(ty, info);
+            self.show_displays();
         }
+        passes
+    }
+
+    /// Tells machine code where the rows of types are.
+    pub(crate) fn show_displays(&mut self) {
+        let (rows, count) = self.heap.displays.rows();
+        let ctx = self.ctx_ptr();
+        // SAFETY: the context is owned by the store, on its own thread.
+        unsafe { ((*ctx).displays, (*ctx).displays_len) = (rows, count) };
     }
 }
 

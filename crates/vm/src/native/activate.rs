@@ -39,10 +39,7 @@ impl Instance {
             let stubs = stubs(ty);
             // SAFETY: a function reference of this instance, which only the store's own thread touches.
             unsafe { (*reference).trampoline = stubs.trampoline };
-            self.set_native(
-                defined,
-                NativeEntry { code: stubs.to_engine, ctx: reference.cast() },
-            );
+            self.set_native(defined, NativeEntry { code: stubs.to_engine, ctx: reference.cast() });
         }
     }
 
@@ -69,7 +66,10 @@ impl Instance {
         // SAFETY: the callers name a function that the module defines, so that both places lie in the context, which
         // the store's own thread alone touches.
         unsafe {
-            vmctx.byte_add(self.offsets.native(defined) as usize).cast::<NativeEntry>().write(entry);
+            vmctx
+                .byte_add(self.offsets.native(defined) as usize)
+                .cast::<NativeEntry>()
+                .write(entry);
             let reference: *mut VmFuncRef =
                 vmctx.byte_add(self.offsets.func_ref(func) as usize).cast();
             (*reference).native = entry;
@@ -83,7 +83,9 @@ impl Instance {
         }
         let vmctx: *mut VmCtx = self.vmctx();
         // SAFETY: the array has an entry for each defined function, zero (null) at first.
-        unsafe { vmctx.byte_add(self.offsets.native(defined) as usize).cast::<NativeEntry>().read() }
+        unsafe {
+            vmctx.byte_add(self.offsets.native(defined) as usize).cast::<NativeEntry>().read()
+        }
     }
 
     /// Sets where the engine that does not make machine code enters a function that the module defines.
@@ -125,7 +127,8 @@ impl StoreInner {
             if ty.memory64 || ty.page_size_log2 != 16 {
                 return true;
             }
-            let memory = instance.memory(MemoryIdx(index)).and_then(|id| self.memories.get(id.index()));
+            let memory =
+                instance.memory(MemoryIdx(index)).and_then(|id| self.memories.get(id.index()));
             memory.is_some_and(|memory| memory.reach() >= bytes)
         })
     }

@@ -60,10 +60,7 @@ fn panic_message(payload: Box<dyn Any + Send>) -> String {
 /// # Safety
 ///
 /// `ctx` is the context of a live store, on its own thread, whose machine code was left through a wrapper.
-unsafe fn finish(
-    ctx: *mut VmStoreCtx,
-    work: impl FnOnce() -> Result<u64, TrapCode>,
-) -> BuiltinRet {
+unsafe fn finish(ctx: *mut VmStoreCtx, work: impl FnOnce() -> Result<u64, TrapCode>) -> BuiltinRet {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the caller's word.
         work().or_else(|code| unsafe { thrown(ctx, code) })

@@ -24,10 +24,10 @@ mod unwind;
 mod walk;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod calls;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[path = "x86_64/mod.rs"]
 mod arch;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod calls;
 
 pub use activate::TypeStubs;
 pub use builtins::{Builtin, HeapCode, builtin_table};

@@ -49,6 +49,8 @@ impl NativeState {
         }
         // SAFETY: the list has that many entries, and changes on this thread alone.
         self.range_count > 0
-            && unsafe { std::slice::from_raw_parts(self.ranges, self.range_count) }.iter().any(inside)
+            && unsafe { std::slice::from_raw_parts(self.ranges, self.range_count) }
+                .iter()
+                .any(inside)
     }
 }

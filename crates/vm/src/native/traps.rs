@@ -90,7 +90,8 @@ fn note(state: &mut NativeState, registers: &arch::Registers) {
         let sp = registers.sp();
         let inside = sp >= state.stack_low && sp <= state.stack_high - size_of::<usize>();
         // SAFETY: a word of the machine stack, on its own thread.
-        let ret = if inside { unsafe { state.exit_sp.cast::<usize>().read_unaligned() } } else { 0 };
+        let ret =
+            if inside { unsafe { state.exit_sp.cast::<usize>().read_unaligned() } } else { 0 };
         state.exit_pc = ret.saturating_sub(1);
     }
 }

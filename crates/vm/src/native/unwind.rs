@@ -6,9 +6,9 @@
 
 use palisade_core::TrapCode;
 
+use super::CodeObject;
 use super::code::{FuncKind, Handler};
 use super::walk::{Frame, Frames};
-use super::CodeObject;
 use crate::ids::TagId;
 use crate::layout::{Interrupts, VmCtx, VmRef, VmStoreCtx};
 

@@ -43,7 +43,8 @@ struct Previous([UnsafeCell<MaybeUninit<libc::sigaction>>; SIGNALS.len()]);
 // SAFETY: each is written before its handler is installed, and only read afterwards.
 unsafe impl Sync for Previous {}
 
-static PREVIOUS: Previous = Previous([const { UnsafeCell::new(MaybeUninit::zeroed()) }; SIGNALS.len()]);
+static PREVIOUS: Previous =
+    Previous([const { UnsafeCell::new(MaybeUninit::zeroed()) }; SIGNALS.len()]);
 
 /// The judge, as an address; 0 before there is one.
 static JUDGE: AtomicUsize = AtomicUsize::new(0);

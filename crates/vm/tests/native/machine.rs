@@ -12,7 +12,8 @@ use crate::code::{self, Func};
 use crate::common::World;
 
 /// What the host function of a machine does with its argument.
-pub(crate) type Work = Box<dyn Fn(*mut StoreInner, *mut VmCtx, u64) -> Result<u64, TrapCode> + Send + Sync>;
+pub(crate) type Work =
+    Box<dyn Fn(*mut StoreInner, *mut VmCtx, u64) -> Result<u64, TrapCode> + Send + Sync>;
 
 pub(crate) struct Machine {
     pub(crate) world: World,

@@ -1,29 +1,37 @@
 //! Tests and casts.
 //!
-//! What null, a small integer and one look at the object's type can answer is answered inline; for the rest the
-//! runtime is asked. Both answers are blocks, so that no answer has to be made only to be tested.
+//! What null, a small integer, the object's type and the row of that type ([`palisade_vm::gc::display`]) can
+//! answer is answered inline; for the rest the runtime is asked, which fills the row. Both answers are blocks, so
+//! that no answer has to be made only to be tested.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, MemFlagsData, Value, types};
 use palisade_core::{HeapType, TrapCode};
 use palisade_module::wasmparser::{self, Operator};
+use palisade_vm::gc::display;
 use palisade_vm::gc::layout::EXTERN;
-use palisade_vm::layout::VmFuncRef;
-use palisade_vm::native::Builtin;
+use palisade_vm::layout::{VmFuncRef, VmStoreCtx};
+use palisade_vm::native::{Builtin, HeapCode};
 
 use crate::error::CompileError;
 use crate::translate::{Kind, Operand, Result, Translator, at, invalid, trap_code};
-
-/// The flag beside a heap type's number that says that null passes.
-const NULLABLE: u64 = 1 << 32;
 
 /// What is asked about a reference.
 #[derive(Copy, Clone, Debug)]
 struct Test {
     nullable: bool,
     heap: HeapType,
-    /// The type index of a defined type, and whether it has no subtypes.
-    defined: Option<(u32, bool)>,
+    defined: Option<Defined>,
+}
+
+/// A defined type that is asked for.
+#[derive(Copy, Clone, Debug)]
+struct Defined {
+    index: u32,
+    /// Whether it has no subtypes.
+    is_final: bool,
+    /// How many supertypes it has.
+    depth: usize,
 }
 
 /// Where a test goes on. Both blocks are sealed and empty.
@@ -124,7 +132,9 @@ impl Translator<'_, '_> {
                 let index = index.ok_or(CompileError::Internal("a type of no module"))?;
                 let id = self.env.type_id(index)?;
                 let Some(ty) = self.env.types.get(id) else { return invalid("an unknown type") };
-                (HeapType::Concrete(id), Some((index, ty.is_final)))
+                let depth = ty.display.len().saturating_sub(1);
+                let defined = Defined { index, is_final: ty.is_final, depth };
+                (HeapType::Concrete(id), Some(defined))
             }
             H::Abstract { ty, .. } => match palisade_module::abstract_heap_type(ty) {
                 Some(heap) => (heap, None),
@@ -164,12 +174,10 @@ impl Translator<'_, '_> {
                 self.b.ins().brif(object, answers.yes, &[], answers.no, &[]);
             }
             H::Struct | H::Array => {
-                let number = self.b.ins().band_imm_s(reference, 1);
-                let ask = self.b.create_block();
-                self.b.ins().brif(number, answers.no, &[], ask, &[]);
-                self.b.seal_block(ask);
-                self.b.switch_to_block(ask);
-                self.ask_runtime(Builtin::RefIs, reference, test, &answers)?;
+                let word = self.first_word(reference, answers.no);
+                let wanted = if test.heap == H::Struct { display::STRUCT } else { display::ARRAY };
+                let wanted = self.b.ins().iconst(types::I32, i64::from(wanted));
+                self.look(word, display::DEPTHS, wanted, reference, test, &answers)?;
             }
             H::Concrete(_) => self.ask_defined(operand, test, &answers)?,
         }
@@ -191,14 +199,17 @@ impl Translator<'_, '_> {
 
     /// Asks whether a reference that is not null is of a defined type.
     fn ask_defined(&mut self, operand: Operand, test: Test, answers: &Answers) -> Result<()> {
-        let Some((index, is_final)) = test.defined else { return invalid("an unknown type") };
-        let (found, builtin) = if operand.kind == Kind::Func {
+        let Some(Defined { index, is_final, depth }) = test.defined else {
+            return invalid("an unknown type");
+        };
+        let is_func = operand.kind == Kind::Func;
+        let found = if is_func {
             // What a function is does not change, and its reference lives as long as the store.
             let flags = MemFlagsData::trusted().with_readonly();
             let place = at(std::mem::offset_of!(VmFuncRef, type_id));
-            (self.b.ins().load(types::I32, flags, operand.value, place), Builtin::FuncIs)
+            self.b.ins().load(types::I32, flags, operand.value, place)
         } else {
-            (self.first_word(operand.value, answers.no), Builtin::RefIs)
+            self.first_word(operand.value, answers.no)
         };
         let wanted = self.canonical_type(index);
         let same = self.b.ins().icmp(IntCC::Equal, found, wanted);
@@ -206,11 +217,54 @@ impl Translator<'_, '_> {
             self.b.ins().brif(same, answers.yes, &[], answers.no, &[]);
             return Ok(());
         }
-        let ask = self.b.create_block();
-        self.b.ins().brif(same, answers.yes, &[], ask, &[]);
+        let other = self.b.create_block();
+        self.b.ins().brif(same, answers.yes, &[], other, &[]);
+        self.b.seal_block(other);
+        self.b.switch_to_block(other);
+        if is_func {
+            self.ask_runtime(Builtin::FuncIs, operand.value, test, answers)
+        } else if depth < display::DEPTHS {
+            self.look(found, depth, wanted, operand.value, test, answers)
+        } else {
+            self.ask_runtime(Builtin::RefIs, operand.value, test, answers)
+        }
+    }
+
+    /// Asks the row of the type `word`, where one is known, whether `wanted` stands in a place.
+    fn look(
+        &mut self,
+        word: Value,
+        place: usize,
+        wanted: Value,
+        reference: Value,
+        test: Test,
+        answers: &Answers,
+    ) -> Result<()> {
+        let [row, other, ask] = [(); 3].map(|()| self.b.create_block());
+        self.b.set_cold_block(ask);
+        let store = self.store_ctx();
+        let count = self.field(types::I64, store, std::mem::offset_of!(VmStoreCtx, displays_len));
+        let number = self.zero_extend(word);
+        let known = self.b.ins().icmp(IntCC::UnsignedLessThan, number, count);
+        self.b.ins().brif(known, row, &[], ask, &[]);
+        self.b.seal_block(row);
+
+        self.b.switch_to_block(row);
+        let rows = self.field(types::I64, store, std::mem::offset_of!(VmStoreCtx, displays));
+        let offset = self.b.ins().imul_imm_u(number, size_of::<display::Row>() as i64);
+        let at = self.b.ins().iadd(rows, offset);
+        let found = self.field(types::I32, at, place * size_of::<u32>());
+        let same = self.b.ins().icmp(IntCC::Equal, found, wanted);
+        self.b.ins().brif(same, answers.yes, &[], other, &[]);
+        self.b.seal_block(other);
+
+        self.b.switch_to_block(other);
+        let unknown = i64::from(display::UNKNOWN);
+        let unknown = self.b.ins().icmp_imm_u(IntCC::Equal, found, unknown);
+        self.b.ins().brif(unknown, ask, &[], answers.no, &[]);
         self.b.seal_block(ask);
         self.b.switch_to_block(ask);
-        self.ask_runtime(builtin, operand.value, test, answers)
+        self.ask_runtime(Builtin::RefIs, reference, test, answers)
     }
 
     fn ask_runtime(
@@ -220,33 +274,13 @@ impl Translator<'_, '_> {
         test: Test,
         answers: &Answers,
     ) -> Result<()> {
-        let nullable = if test.nullable { NULLABLE } else { 0 };
-        let heap = self.number(heap_number(test.heap) | nullable);
+        let heap = self.number(HeapCode::pack(test.heap, test.nullable));
         let ty = match test.defined {
-            Some((index, _)) => self.canonical_type(index),
+            Some(defined) => self.canonical_type(defined.index),
             None => self.number(0),
         };
         let passes = self.builtin_value(builtin, &[reference, heap, ty])?;
         self.b.ins().brif(passes, answers.yes, &[], answers.no, &[]);
         Ok(())
-    }
-}
-
-/// The number of a heap type for the built-ins that test.
-fn heap_number(heap: HeapType) -> u64 {
-    match heap {
-        HeapType::Func => 0,
-        HeapType::NoFunc => 1,
-        HeapType::Extern => 2,
-        HeapType::NoExtern => 3,
-        HeapType::Any => 4,
-        HeapType::Eq => 5,
-        HeapType::I31 => 6,
-        HeapType::Struct => 7,
-        HeapType::Array => 8,
-        HeapType::None => 9,
-        HeapType::Exn => 10,
-        HeapType::NoExn => 11,
-        HeapType::Concrete(_) => 12,
     }
 }

@@ -14,12 +14,14 @@ use palisade_vm::native::Builtin;
 use crate::error::CompileError;
 use crate::translate::{Kind, Result, Translator, trap_code};
 
-/// How objects are accessed. Vectors are only aligned to 8 bytes.
-fn flags() -> MemFlagsData {
-    MemFlagsData::new().with_trap_code(Some(trap_code(TrapCode::Internal)))
-}
-
 impl Translator<'_, '_> {
+    /// How objects are accessed. Vectors are only aligned to 8 bytes.
+    fn object_flags(&self) -> MemFlagsData {
+        MemFlagsData::new()
+            .with_trap_code(Some(trap_code(TrapCode::Internal)))
+            .with_alias_region(Some(self.objects.region))
+    }
+
     /// The address of the object of a reference, which is neither null nor a number. It is an address until the
     /// next call.
     pub(crate) fn object(&mut self, reference: Value) -> Value {
@@ -39,7 +41,8 @@ impl Translator<'_, '_> {
 
     /// Reads from an object: `object` is its address.
     pub(crate) fn load_word(&mut self, ty: Type, object: Value, offset: u32) -> Value {
-        self.b.ins().load(ty, flags(), object, Offset32::new(offset as i32))
+        let flags = self.object_flags();
+        self.b.ins().load(ty, flags, object, Offset32::new(offset as i32))
     }
 
     /// Reads a field or an element for the operand stack. `base` is an address, of the object or within.
@@ -52,16 +55,17 @@ impl Translator<'_, '_> {
         signed: bool,
     ) -> Result<Value> {
         let at = Offset32::new(offset as i32);
+        let flags = self.object_flags();
         let value = match (field, signed) {
-            (FieldKind::I8, true) => self.b.ins().sload8(types::I32, flags(), base, at),
-            (FieldKind::I8, false) => self.b.ins().uload8(types::I32, flags(), base, at),
-            (FieldKind::I16, true) => self.b.ins().sload16(types::I32, flags(), base, at),
-            (FieldKind::I16, false) => self.b.ins().uload16(types::I32, flags(), base, at),
+            (FieldKind::I8, true) => self.b.ins().sload8(types::I32, flags, base, at),
+            (FieldKind::I8, false) => self.b.ins().uload8(types::I32, flags, base, at),
+            (FieldKind::I16, true) => self.b.ins().sload16(types::I32, flags, base, at),
+            (FieldKind::I16, false) => self.b.ins().uload16(types::I32, flags, base, at),
             (FieldKind::Func, _) => {
-                let number = self.b.ins().load(types::I32, flags(), base, at);
+                let number = self.b.ins().load(types::I32, flags, base, at);
                 return self.func_of_number(number);
             }
-            _ => self.b.ins().load(kind.ty(), flags(), base, at),
+            _ => self.b.ins().load(kind.ty(), flags, base, at),
         };
         self.note(value, kind);
         Ok(value)
@@ -75,10 +79,11 @@ impl Translator<'_, '_> {
     /// Writes what [`Translator::as_stored`] gave.
     pub(crate) fn store_field(&mut self, base: Value, offset: u32, field: FieldKind, value: Value) {
         let at = Offset32::new(offset as i32);
+        let flags = self.object_flags();
         match field {
-            FieldKind::I8 => self.b.ins().istore8(flags(), value, base, at),
-            FieldKind::I16 => self.b.ins().istore16(flags(), value, base, at),
-            _ => self.b.ins().store(flags(), value, base, at),
+            FieldKind::I8 => self.b.ins().istore8(flags, value, base, at),
+            FieldKind::I16 => self.b.ins().istore16(flags, value, base, at),
+            _ => self.b.ins().store(flags, value, base, at),
         };
     }
 
