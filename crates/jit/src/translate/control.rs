@@ -69,7 +69,12 @@ impl Translator<'_, '_> {
     pub(super) fn control(&mut self, op: &Operator<'_>) -> Result<bool> {
         match op {
             Operator::Nop => {}
-            Operator::Unreachable => self.trap(TrapCode::Unreachable),
+            Operator::Unreachable => {
+                self.locate();
+                // A block with nothing but a trap would become part of the branch that leads there.
+                self.b.ins().sequence_point();
+                self.trap(TrapCode::Unreachable);
+            }
             Operator::Block { blockty } => {
                 self.begin(*blockty, None)?;
             }
@@ -195,6 +200,9 @@ impl Translator<'_, '_> {
         let header = self.b.create_block();
         let args = self.args(kinds.params.len())?;
         self.b.ins().jump(header, &args);
+        if way {
+            self.lead_to(header, kinds.params.len());
+        }
         self.b.switch_to_block(header);
         let start = self.stack.len() - kinds.params.len();
         self.stack.truncate(start);
@@ -203,9 +211,10 @@ impl Translator<'_, '_> {
             self.stack.push(Operand { value, kind });
         }
         if way {
-            self.dispatch_loop(header, &kinds.params)?;
+            self.dispatch(kinds.params.len());
         }
         self.push_frame(Construct::Loop(header), kinds, next, way, None)?;
+        self.locate();
         self.poll();
         Ok(())
     }

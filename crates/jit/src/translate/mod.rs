@@ -242,6 +242,10 @@ pub(crate) fn function(
     let object_region = region(4, "objects of the heap");
     let mut b = FunctionBuilder::new(func, context);
     b.set_srcloc(SourceLoc::new(range.start as u32));
+    b.make_stack_map_alias_region(Box::new(|regions, _, _, _| {
+        let description = "references in the frame".into();
+        Some(regions.insert(AliasRegionData { user_id: 5, description }))
+    }));
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
@@ -369,10 +373,10 @@ impl Translator<'_, '_> {
             // Joins make values in numbers that only the product of locals and nesting bounds.
             crate::limits::intermediate(self.b.func)?;
             self.offset = offset as u32;
-            self.b.set_srcloc(SourceLoc::new(self.offset));
             // A block is charged for where its first operator stands that costs anything: there, a backtrace says
             // that the fuel ran out.
             if !charged && palisade_module::fuel::cost(&op) > 0 {
+                self.locate();
                 self.charge()?;
                 charged = true;
             }
@@ -393,18 +397,37 @@ impl Translator<'_, '_> {
     }
 
     /// Translates an operator that can be reached.
+    ///
+    /// Instructions come from the newest operator that can trap, whatever operators were between: the code generator
+    /// makes a load part of the instruction that uses its value if nothing that can trap stands between them, and
+    /// the fault has to be said to be where the load was.
     fn operator(&mut self, op: &Operator<'_>) -> Result<()> {
-        let taken = self.control(op)?
-            || self.values(op)?
-            || self.numeric(op)?
+        let may_trap = numeric::may_trap(op);
+        if self.control(op)? || self.values(op)? || (!may_trap && self.numeric(op)?) {
+            return Ok(());
+        }
+        if self.simd(op)? {
+            return Ok(());
+        }
+        self.locate();
+        if may_trap {
+            // An instruction that faults for a reason of its own takes no load into itself.
+            self.b.ins().sequence_point();
+        }
+        let taken = self.numeric(op)?
             || self.memory(op)?
+            || self.simd_memory(op)?
             || self.calls(op)?
             || self.tables(op)?
             || self.atomic(op)?
-            || self.simd(op)?
             || self.gc(op)?
             || self.exceptions(op)?;
         if taken { Ok(()) } else { invalid("an operator that nobody translates") }
+    }
+
+    /// Says that the instructions from here on come from the operator at hand.
+    pub(crate) fn locate(&mut self) {
+        self.b.set_srcloc(SourceLoc::new(self.offset));
     }
 
     // ---- the operand stack ----
