@@ -1,7 +1,7 @@
 //! The ways between machine code and everything else, one set for each shape of signature.
 //!
-//! Whoever is not machine code has arguments and results in *cells* (see [`palisade_vm::layout`]). A set has three
-//! pieces of code: the trampoline through which machine code is entered, `fn(code, ctx, cells)` of the platform's
+//! Whoever is not machine code has arguments and results in *cells* (see [`palisade_vm::layout`]). A set has four
+//! pieces of code: the trampolines through which functions, and loops, are entered, `fn(code, ctx, cells)` of the platform's
 //! convention; and two that machine code calls as if they were the function, with its `VmFuncRef` as the context,
 //! which spill the arguments into cells on their frame and leave machine code through a built-in.
 //!
