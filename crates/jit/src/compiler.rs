@@ -18,7 +18,7 @@ use cranelift_codegen::ir::{
     ExternalName, Function, Signature, SourceLoc, TrapCode as ClifTrap, UserExternalNameRef,
     UserFuncName, types,
 };
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::{
     CodegenError, CompiledCode, Context, ExceptionContextLoc, Final, FinalizedMachExceptionHandler,
     FinalizedRelocTarget, MachBufferFinalized,
@@ -275,10 +275,14 @@ impl Compiler {
             in_batch,
         };
         workspace.context.clear();
+        // A new one, since a limit looks at how far its lists have grown: not for another function.
         let func = &mut workspace.context.func;
-        func.name = UserFuncName::user(0, defined);
+        *func = Function::with_name_signature(
+            UserFuncName::user(0, defined),
+            Signature::new(CallConv::Tail),
+        );
         translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
-        limits::intermediate(func)?;
+        limits::translated(func)?;
         proceed(module)?;
         let compiled = self.generate(&mut workspace.context, body)?;
         proceed(module)?;

@@ -11,6 +11,7 @@ use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 
 use super::{FuncKinds, Kind, Operand, Result, Translator, invalid};
 use crate::error::CompileError;
+use crate::limits;
 
 /// The most targets of a `br_table` that are compiled.
 const MAX_TABLE_TARGETS: u64 = 65_520;
@@ -401,6 +402,12 @@ impl Translator<'_, '_> {
             return Err(CompileError::Limit { what, limit: MAX_TABLE_TARGETS, found });
         }
         let index = self.pop()?;
+        // All targets take as many values as the default one.
+        let arity = match self.is_return(targets.default()) {
+            true => 0,
+            false => self.label(targets.default())?.1 as u64,
+        };
+        limits::check("arguments of a `br_table`", limits::ARGUMENTS, found * arity)?;
         let mut to_return = None;
         let mut entries = Vec::with_capacity(targets.len() as usize);
         for depth in targets.targets() {

@@ -42,6 +42,7 @@ use palisade_vm::layout::{VmCtx, VmStoreCtx};
 use palisade_vm::native::{Builtin, POLL, POLL_BYTES};
 
 use crate::error::CompileError;
+use crate::limits;
 use crate::options::Options;
 
 use control::Control;
@@ -371,7 +372,8 @@ impl Translator<'_, '_> {
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
             // Joins make values in numbers that only the product of locals and nesting bounds.
-            crate::limits::intermediate(self.b.func)?;
+            limits::intermediate(self.b.func)?;
+            limits::check("operands", limits::OPERANDS, self.stack.len() as u64)?;
             self.offset = offset as u32;
             // A block is charged for where its first operator stands that costs anything: there, a backtrace says
             // that the fuel ran out.
