@@ -221,7 +221,8 @@ impl NativeModule {
         if compiled.is_empty() {
             return Ok(());
         }
-        let linked = link(self.info.clone(), self.offsets.clone(), compiled)?;
+        let mut linked = link(self.info.clone(), self.offsets.clone(), compiled)?;
+        linked.tables.counts_depth = self.tier.compiler.options().depth;
         let object = self.tier.registry.publish(&linked.code, linked.tables);
         let object = object.map_err(|error| CompileError::Codegen(error.to_string()))?;
         version.add(object, &linked.entries);
@@ -238,7 +239,8 @@ impl NativeModule {
     ) -> Result<LoopCode, CompileError> {
         let made = self.compiler(version)?.compile_loop(&self.module(), defined, offset);
         count(&made);
-        let linked = link_loop(self.info.clone(), self.offsets.clone(), defined, &made?)?;
+        let mut linked = link_loop(self.info.clone(), self.offsets.clone(), defined, &made?)?;
+        linked.tables.counts_depth = self.tier.compiler.options().depth;
         let object = self.tier.registry.publish(&linked.code, linked.tables);
         let object = object.map_err(|error| CompileError::Codegen(error.to_string()))?;
         let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize);

@@ -58,10 +58,14 @@ pub(crate) enum Func {
     Deaf,
     /// Calls `memory.grow` by 0, then itself, for ever: the stack ends in a wrapper sooner or later.
     Wrapped,
+    /// Keeps `n` as a reference while it calls import 0 with it; gives it back.
+    Hold,
+    /// Calls import 0 with `n`; what it throws, or its result.
+    CatchImport,
 }
 
 /// How many there are.
-const COUNT: u32 = 20;
+const COUNT: u32 = 22;
 
 impl Func {
     pub(crate) fn start(self) -> u32 {
@@ -291,6 +295,39 @@ unsafe extern "sysv64" fn blob() {
         "mov rdi, [rsp]",
         "call 77b + 19 * 64",
         "ud2",
+        // Hold
+        ".org 77b + 20 * 64",
+        "push rbp",
+        "mov rbp, rsp",
+        "sub rsp, 16",
+        "mov [rsp + 4], esi",
+        "mov rax, [rdi + {store}]",
+        "mov [rax + {caller}], rdi",
+        "mov rax, [rdi + {imports}]",
+        "mov rdi, [rax + {native_ctx}]",
+        "mov rax, [rax + {native}]",
+        ".org 77b + 20 * 64 + 46, 0x90",
+        "call rax",
+        "mov eax, [rsp + 4]",
+        "leave",
+        "ret",
+        // CatchImport: its context at rsp + 8.
+        ".org 77b + 21 * 64",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rdi",
+        "push rdi",
+        "mov rax, [rdi + {store}]",
+        "mov [rax + {caller}], rdi",
+        "mov rax, [rdi + {imports}]",
+        "mov rdi, [rax + {native_ctx}]",
+        "mov rax, [rax + {native}]",
+        ".org 77b + 21 * 64 + 46, 0x90",
+        "call rax",
+        "nop",
+        // byte 49: the handler, with the exception in rax.
+        "leave",
+        "ret",
         ".org 77b + {len}",
         memory0 = const offset_of!(VmCtx, memory0),
         base = const offset_of!(VmMemoryDef, base),
@@ -367,12 +404,20 @@ pub(crate) fn tables(module: &Arc<ModuleInfo>, offsets: &Arc<VmOffsets>) -> Tabl
             (F::Wrapped.start() + 16, POLL),
         ],
         srclocs: vec![(F::Unreachable.start() + 16, 77)],
-        calls: vec![call(F::Catch, 11, 16, 0..2)],
-        handlers: vec![Handler::Context(8), Handler::Tag(0, F::Catch.start() + 32)],
-        maps: vec![StackMap { ret: F::Keep.start() + KEEP_RET, frame: 16, slots: 0..1 }],
+        calls: vec![call(F::Catch, 11, 16, 0..2), call(F::CatchImport, KEEP_RET, 16, 2..4)],
+        handlers: vec![
+            Handler::Context(8),
+            Handler::Tag(0, F::Catch.start() + 32),
+            Handler::Context(8),
+            Handler::Tag(0, F::CatchImport.start() + 49),
+        ],
+        maps: vec![
+            StackMap { ret: F::Keep.start() + KEEP_RET, frame: 16, slots: 0..1 },
+            StackMap { ret: F::Hold.start() + KEEP_RET, frame: 16, slots: 0..1 },
+        ],
         slots: vec![4],
     }
 }
 
-/// Where the call in `Keep` returns to.
+/// Where the calls in `Keep`, `Hold` and `CatchImport` return to.
 pub(crate) const KEEP_RET: u32 = 48;

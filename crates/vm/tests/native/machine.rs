@@ -67,11 +67,16 @@ impl Machine {
     }
 
     pub(crate) fn with(config: StoreConfig, work: Work) -> Self {
+        Self::with_module(config, work, code::MODULE)
+    }
+
+    /// The same with a module whose contexts look alike.
+    pub(crate) fn with_module(config: StoreConfig, work: Work, module: &str) -> Self {
         let registry = CodeRegistry::new().expect("address space");
         let hooks = EngineHooks { call: other };
         let native = Some(NativeConfig { registry: registry.clone(), hooks });
         let mut world = World::with(StoreConfig { native, ..config });
-        let module = world.module(code::MODULE);
+        let module = world.module(module);
         let offsets = Arc::new(VmOffsets::new(&module).expect("an ordinary size"));
         let type_id = module.types[1];
         let import = world.store.alloc_host_func(HostFunc {

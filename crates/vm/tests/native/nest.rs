@@ -154,3 +154,70 @@ fn references_in_frames_are_roots_and_move() {
     assert!(!tag.is_null());
     assert_eq!(machine.enter(Func::Keep, 0), Ok(0));
 }
+
+/// A machine whose host function enters a function of the same store with the same argument.
+fn entering(config: StoreConfig, func: Func) -> Machine {
+    let again: Again = Again::default();
+    let object = again.clone();
+    let work = move |store: *mut StoreInner, caller: *mut VmCtx, n: u64| {
+        let object = object.lock().expect("no panic").clone().expect("it was set");
+        // SAFETY: a host function of the store's own.
+        unsafe { enter_raw(store, &object, func, caller.cast(), n).map(|(_, value)| value) }
+    };
+    let machine = Machine::with(config, Box::new(work));
+    *again.lock().expect("no panic") = Some(machine.object.clone());
+    machine
+}
+
+#[test]
+fn references_in_outer_segments_are_roots_too() {
+    let config = StoreConfig { gc_stress: true, ..StoreConfig::default() };
+    let mut machine = entering(config, Func::Keep);
+    let exn = exception(&machine);
+    let kept = machine.enter(Func::Hold, exn).expect("room");
+    assert_ne!(kept, exn, "the object has moved");
+    // SAFETY: nothing was allocated since.
+    let tag = unsafe { gc::exn_tag(machine.vm, VmRef(kept as u32)) };
+    assert!(!tag.is_null());
+}
+
+#[test]
+fn exceptions_go_through_the_host_to_an_outer_segment() {
+    let mut machine = entering(StoreConfig::default(), Func::Throw);
+    let exn = exception(&machine);
+    for _ in 0..3 {
+        assert_eq!(machine.enter(Func::CatchImport, exn), Ok(exn));
+        assert!(machine.world.store.trace.is_empty());
+    }
+    // Uncaught, both segments are in the backtrace.
+    assert_eq!(machine.enter(Func::CallImport, exn), Err(TrapCode::UncaughtException));
+    assert_eq!(machine.world.store.trace.take().0.len(), 2);
+    // SAFETY: the context is the store's.
+    unsafe { (*machine.world.store.ctx()).pending_exn = VmRef::NULL };
+    // No other trap is caught.
+    assert_eq!(machine.enter(Func::CatchImport, 0), Err(TrapCode::NullExceptionReference));
+}
+
+#[test]
+fn t1_stores_nest_and_each_has_its_own_faults() {
+    let inner = Mutex::new(SendMachine(Machine::new()));
+    let work = move |_, _, n: u64| {
+        let mut inner = inner.lock().expect("no panic");
+        inner.0.world.store.update_host_stack_limit();
+        assert_eq!(inner.0.enter(Func::Store, 65536), Err(TrapCode::MemoryOutOfBounds));
+        assert_eq!(inner.0.enter(Func::Runaway, 0), Err(TrapCode::StackOverflow));
+        inner.0.world.store.trace.clear();
+        Ok(n)
+    };
+    let mut machine = Machine::with(StoreConfig::default(), Box::new(work));
+    for _ in 0..3 {
+        assert_eq!(machine.enter(Func::CallImport, 1), Ok(1001));
+        assert_eq!(machine.enter(Func::Store, 65536), Err(TrapCode::MemoryOutOfBounds));
+        assert_eq!(machine.enter(Func::Runaway, 0), Err(TrapCode::StackOverflow));
+    }
+}
+
+/// A machine that is only ever used on the thread that made it.
+struct SendMachine(Machine);
+// SAFETY: see above.
+unsafe impl Send for SendMachine {}

@@ -3,7 +3,7 @@
 use palisade_core::TrapCode;
 use palisade_vm::StoreConfig;
 
-use crate::code::Func;
+use crate::code::{Func, MODULE};
 use crate::machine::Machine;
 
 #[test]
@@ -126,4 +126,16 @@ fn small_threads_can_enter_and_overflow() {
         }
     });
     small.expect("a thread").join().expect("all of it holds");
+}
+
+#[test]
+fn accesses_past_the_end_of_a_shared_memory_trap() {
+    let shared = MODULE.replace("1 4)", "1 4 shared)");
+    let mut machine =
+        Machine::with_module(StoreConfig::default(), Box::new(|_, _, n| Ok(n)), &shared);
+    assert_eq!(machine.enter(Func::Store, 65535), Ok(65535));
+    assert_eq!(machine.enter(Func::Store, 65536), Err(TrapCode::MemoryOutOfBounds));
+    assert_eq!(machine.enter(Func::Grow, 1), Ok(1));
+    assert_eq!(machine.enter(Func::Store, 65536), Ok(65536));
+    assert_eq!(machine.enter(Func::Store, 1 << 18), Err(TrapCode::MemoryOutOfBounds));
 }
