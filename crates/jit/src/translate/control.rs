@@ -12,6 +12,7 @@ use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 use super::{FuncKinds, Kind, Operand, Result, Translator, invalid};
 use crate::error::CompileError;
 use crate::limits;
+use crate::mutation::Mutation;
 
 /// The most targets of a `br_table` that are compiled.
 const MAX_TABLE_TARGETS: u64 = 65_520;
@@ -74,6 +75,10 @@ impl Translator<'_, '_> {
                 self.locate();
                 // A block with nothing but a trap would become part of the branch that leads there.
                 self.b.ins().sequence_point();
+                if self.mutated(Mutation::TrapPlaceWrong) {
+                    let place = cranelift_codegen::ir::SourceLoc::new(self.offset - 1);
+                    self.b.set_srcloc(place);
+                }
                 self.trap(TrapCode::Unreachable);
             }
             Operator::Block { blockty } => {
@@ -216,7 +221,9 @@ impl Translator<'_, '_> {
         }
         self.push_frame(Construct::Loop(header), kinds, next, way, None)?;
         self.locate();
-        self.poll();
+        if !self.mutated(Mutation::LoopPollDropped) {
+            self.poll();
+        }
         Ok(())
     }
 
@@ -419,6 +426,10 @@ impl Translator<'_, '_> {
             .chain(entries)
             .map(|(block, args)| self.b.func.dfg.block_call(block, &args))
             .collect();
+        let mut calls = calls;
+        if self.mutated(Mutation::BranchTableOff) {
+            calls.rotate_right(1);
+        }
         let [default, entries @ ..] = &calls[..] else { return invalid("an empty `br_table`") };
         let table = self.b.create_jump_table(JumpTableData::new(*default, entries));
         self.b.ins().br_table(index, table);

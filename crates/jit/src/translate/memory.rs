@@ -7,6 +7,7 @@ use palisade_vm::native::Builtin;
 
 use super::bounds::ForStore;
 use super::{Kind, Result, Translator};
+use crate::mutation::Mutation;
 
 /// Copies and fills of a constant length up to this many bytes are done where they stand.
 const INLINE_BYTES: u64 = 64;
@@ -58,7 +59,13 @@ impl Translator<'_, '_> {
     fn narrow(&mut self, memarg: &MemArg, kind: Kind, ty: Type, how: Narrow) -> Result<()> {
         let index = self.pop()?;
         let a = self.address(index, memarg, ty.bytes())?;
-        let value = self.b.ins().load(ty, a.flags, a.base, a.offset);
+        let value = if ty == types::I8 && self.mutated(Mutation::LoadWidened) {
+            let wide = self.b.ins().load(types::I16, a.flags, a.base, a.offset);
+            self.b.ins().ireduce(ty, wide)
+        } else {
+            self.b.ins().load(ty, a.flags, a.base, a.offset)
+        };
+        let how = if self.mutated(Mutation::LoadExtensionSwapped) { Narrow::Signed } else { how };
         let value = match how {
             Narrow::Signed => self.b.ins().sextend(kind.ty(), value),
             Narrow::Unsigned => self.b.ins().uextend(kind.ty(), value),
@@ -76,6 +83,9 @@ impl Translator<'_, '_> {
             self.b.ins().store(flags, value, a.base, a.offset);
         } else {
             match size {
+                2 if self.mutated(Mutation::StoreNarrowed) => {
+                    self.b.ins().istore8(flags, value, a.base, a.offset)
+                }
                 1 => self.b.ins().istore8(flags, value, a.base, a.offset),
                 2 => self.b.ins().istore16(flags, value, a.base, a.offset),
                 _ => self.b.ins().istore32(flags, value, a.base, a.offset),
@@ -179,6 +189,13 @@ impl Translator<'_, '_> {
         self.charge_units(fuel::bytes(len));
         let flags = self.memory_flags().with_notrap();
         let pieces = Self::pieces(len);
+        if self.mutated(Mutation::CopyPiecewise) {
+            for (ty, at) in pieces {
+                let value = self.b.ins().load(ty, flags, from, at);
+                self.b.ins().store(flags, value, to, at);
+            }
+            return Ok(());
+        }
         let read: Vec<_> =
             pieces.iter().map(|&(ty, at)| (self.b.ins().load(ty, flags, from, at), at)).collect();
         for (value, at) in read {

@@ -43,6 +43,7 @@ use palisade_vm::native::{Builtin, POLL, POLL_BYTES};
 
 use crate::error::CompileError;
 use crate::limits;
+use crate::mutation::Mutation;
 use crate::options::Options;
 
 use control::Control;
@@ -295,6 +296,11 @@ pub(crate) fn function(
 }
 
 impl Translator<'_, '_> {
+    /// Whether the code is to be wrong in this respect, for a test.
+    pub(crate) fn mutated(&self, mutation: Mutation) -> bool {
+        self.env.options.mutated(mutation)
+    }
+
     /// Declares the parameters; where the function is entered at a loop, they come later.
     fn parameters(&mut self, arguments: &[Value], params: &[Kind], later: bool) {
         for (index, &kind) in params.iter().enumerate() {
@@ -330,7 +336,7 @@ impl Translator<'_, '_> {
     /// Makes a variable that the collector knows of if it has to.
     pub(crate) fn variable(&mut self, kind: Kind) -> Variable {
         let variable = self.b.declare_var(kind.ty());
-        if kind == Kind::Ref {
+        if kind == Kind::Ref && !self.mutated(Mutation::LocalRootForgotten) {
             self.b.declare_var_needs_stack_map(variable);
         }
         variable
@@ -345,7 +351,7 @@ impl Translator<'_, '_> {
 
     /// Lets the collector know of a value if it has to.
     pub(crate) fn note(&mut self, value: Value, kind: Kind) {
-        if kind == Kind::Ref {
+        if kind == Kind::Ref && !self.mutated(Mutation::RootForgotten) {
             self.b.declare_value_needs_stack_map(value);
         }
     }
@@ -552,6 +558,12 @@ impl Translator<'_, '_> {
 
     /// Ends the guest if `condition` is not zero.
     pub(crate) fn trap_if(&mut self, condition: Value, code: TrapCode) {
+        let code = match code {
+            TrapCode::TableOutOfBounds if self.mutated(Mutation::TrapCodeWrong) => {
+                TrapCode::MemoryOutOfBounds
+            }
+            code => code,
+        };
         self.b.ins().trapnz(condition, trap_code(code));
     }
 
@@ -562,7 +574,9 @@ impl Translator<'_, '_> {
 
     /// Ends the guest if a reference is null.
     pub(crate) fn trap_if_null(&mut self, reference: Value, code: TrapCode) {
-        self.trap_unless(reference, code);
+        if !self.mutated(Mutation::NullUnchecked) {
+            self.trap_unless(reference, code);
+        }
     }
 
     // ---- built-ins ----
