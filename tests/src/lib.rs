@@ -1,13 +1,14 @@
 //! Helpers shared by the tests.
 
-use palisade::{Strategy, Config, Dispatch, Engine, Instance, Linker, Module, Store};
+use palisade::{Config, Dispatch, Engine, Instance, Linker, Module, Store, Strategy};
 
 /// Both dispatchers of the interpreter.
 pub const DISPATCHERS: [Dispatch; 2] = [Dispatch::Loop, Dispatch::TailCall];
 
 /// An engine with a dispatcher.
 pub fn engine(dispatch: Dispatch) -> Engine {
-    Engine::new(Config::new().strategy(Strategy::Interpreter).dispatch(dispatch)).expect("the dispatcher works in this profile")
+    Engine::new(Config::new().strategy(Strategy::Interpreter).dispatch(dispatch))
+        .expect("the dispatcher works in this profile")
 }
 
 /// An engine that meters fuel.

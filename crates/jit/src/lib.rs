@@ -23,7 +23,7 @@ mod translate;
 
 pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
 pub use error::CompileError;
-pub use link::{Linked, link};
+pub use link::{Linked, link, link_loop};
 #[doc(hidden)]
 pub use mutation::Mutation;
 pub use options::{Bounds, Options};

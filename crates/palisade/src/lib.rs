@@ -102,10 +102,10 @@ pub use palisade_vm::WaitResult;
 pub use refs::{AnyRef, EqRef, ExnRef, ExternRef, I31, Ref};
 pub use shared_memory::SharedMemory;
 pub use store::{GcStats, InterruptHandle, Refusal, Resource, Store};
-pub use tier::{CompileStats, Strategy, Tuning};
 pub use structref::{StructRef, StructRefPre};
 pub use table::Table;
 pub use tag::Tag;
+pub use tier::{CompileStats, Strategy, Tuning};
 pub use trap::{FrameInfo, Trap, WasmBacktrace};
 pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{

@@ -46,6 +46,21 @@ pub(crate) fn memory_of(memarg: &MemArg) -> Result<u32> {
     }
 }
 
+/// What stores to linear memory say of themselves.
+pub(crate) trait ForStore {
+    /// The flags of a load, for a store. They say the same in other words (the byte order of the target), so that
+    /// the code generator never makes one instruction of a load and the store behind it: a fault of that would be
+    /// said to be where the store is.
+    fn for_store(self) -> Self;
+}
+
+impl ForStore for MemFlagsData {
+    fn for_store(self) -> Self {
+        let plain = Self::new().with_alias_region(self.alias_region());
+        if self.notrap() { plain.with_notrap() } else { plain.with_trap_code(self.trap_code()) }
+    }
+}
+
 impl Translator<'_, '_> {
     /// The type of a memory.
     pub(crate) fn memory_type(&self, memory: u32) -> Result<MemoryType> {

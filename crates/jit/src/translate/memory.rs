@@ -5,6 +5,7 @@ use palisade_core::fuel;
 use palisade_module::wasmparser::{MemArg, Operator};
 use palisade_vm::native::Builtin;
 
+use super::bounds::ForStore;
 use super::{Kind, Result, Translator};
 use crate::mutation::Mutation;
 
@@ -76,17 +77,18 @@ impl Translator<'_, '_> {
     fn store(&mut self, memarg: &MemArg, size: u32) -> Result<()> {
         let (index, value) = self.pop2()?;
         let a = self.address(index, memarg, size)?;
+        let flags = a.flags.for_store();
         let ty = self.b.func.dfg.value_type(value);
         if ty.bytes() == size {
-            self.b.ins().store(a.flags, value, a.base, a.offset);
+            self.b.ins().store(flags, value, a.base, a.offset);
         } else {
             match size {
                 2 if self.mutated(Mutation::StoreNarrowed) => {
-                    self.b.ins().istore8(a.flags, value, a.base, a.offset)
+                    self.b.ins().istore8(flags, value, a.base, a.offset)
                 }
-                1 => self.b.ins().istore8(a.flags, value, a.base, a.offset),
-                2 => self.b.ins().istore16(a.flags, value, a.base, a.offset),
-                _ => self.b.ins().istore32(a.flags, value, a.base, a.offset),
+                1 => self.b.ins().istore8(flags, value, a.base, a.offset),
+                2 => self.b.ins().istore16(flags, value, a.base, a.offset),
+                _ => self.b.ins().istore32(flags, value, a.base, a.offset),
             };
         }
         Ok(())

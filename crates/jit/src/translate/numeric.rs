@@ -19,6 +19,30 @@ use crate::mutation::Mutation;
 /// What makes instructions.
 type Ins<'s, 'f> = FuncInstBuilder<'s, 'f>;
 
+/// Whether an operator of this family can trap.
+pub(super) fn may_trap(op: &Operator<'_>) -> bool {
+    use Operator as O;
+    matches!(
+        op,
+        O::I32DivS
+            | O::I32DivU
+            | O::I32RemS
+            | O::I32RemU
+            | O::I64DivS
+            | O::I64DivU
+            | O::I64RemS
+            | O::I64RemU
+            | O::I32TruncF32S
+            | O::I32TruncF32U
+            | O::I32TruncF64S
+            | O::I32TruncF64U
+            | O::I64TruncF32S
+            | O::I64TruncF32U
+            | O::I64TruncF64S
+            | O::I64TruncF64U
+    )
+}
+
 impl Translator<'_, '_> {
     /// Translates an operator of this family.
     pub(super) fn numeric(&mut self, op: &Operator<'_>) -> Result<bool> {

@@ -27,8 +27,7 @@ type Ins<'s, 'f> = FuncInstBuilder<'s, 'f>;
 impl Translator<'_, '_> {
     /// Translates an operator of this family.
     pub(super) fn simd(&mut self, op: &Operator<'_>) -> Result<bool> {
-        Ok(self.simd_memory(op)?
-            || self.simd_bits(op)?
+        Ok(self.simd_bits(op)?
             || self.simd_lanes(op)?
             || self.simd_splat(op)?
             || self.simd_int_arithmetic(op)?

@@ -80,6 +80,7 @@ impl Translator<'_, '_> {
             }
             O::RefAsNonNull => {
                 let Operand { value, kind } = self.pop_operand()?;
+                self.locate();
                 self.trap_if_null(value, TrapCode::NullReference);
                 self.stack.push(Operand { value, kind });
             }
