@@ -64,6 +64,9 @@ fn generated(from: u64, to: u64) {
                 continue;
             }
             let what = format!("seed {seed}: {} differs", machine.name);
+            if let Ok(file) = std::env::var("PALISADE_SAVE") {
+                std::fs::write(file, &bytes).expect("the module is saved");
+            }
             first.is_that_of(&found, machine.metered(), &what);
             free += usize::from(!machine.metered());
         }
@@ -185,8 +188,8 @@ fn random_programs_mean_what_their_trees_mean_in_every_engine() {
 
 #[test]
 fn exceptions_of_random_programs_mean_what_their_trees_mean_in_every_engine() {
-    exceptions_programs::agree(&for_programs(false), 11, 60);
-    exceptions_programs::agree(&for_programs(true), 12, 40);
+    exceptions_programs::agree(&for_programs(false), 1, 150);
+    exceptions_programs::agree(&for_programs(true), 2, 150);
 }
 
 #[test]

@@ -224,6 +224,19 @@ pub fn exceptions(machines: &[Machine]) {
 pub fn odds_and_ends(machines: &[Machine]) {
     let text = r#"(module
         (memory (export "memory") 1 1)
+        (table $t 3 funcref)
+        (type $a (array i8))
+        (func (export "chain") (param i32) (result i32) local.get 0 i32.load i32.load offset=3)
+        (func (export "chain_table") (param i32) (result i32)
+            local.get 0 i32.load8_u table.get $t ref.is_null)
+        (func (export "chain_array") (param i32) (result i32)
+            (array.new $a (i32.const 5) (i32.const 3)) local.get 0 i32.load array.get_u $a)
+        (func (export "chain_length") (param i32) (result i32)
+            i32.const 5 local.get 0 i32.load array.new $a array.len)
+        (func (export "chain_divide") (param i32) (result i32)
+            i32.const 100 local.get 0 i32.load offset=1 i32.div_u)
+        (func (export "chain_store") (param i32) (result i32)
+            local.get 0 i32.load local.get 0 i32.load8_u offset=3 i32.store8 i32.const 1)
         (func (export "lane") (param i32) (result i32)
             v128.const i32x4 1 2 3 4 local.get 0 i32x4.replace_lane 2
             i8x16.extract_lane_s 8)
@@ -262,6 +275,7 @@ pub fn odds_and_ends(machines: &[Machine]) {
             i32.const 64 local.get 0 i32.store16 i32.const 64 i32.load)
     )"#;
     let names = [
+        "chain", "chain_table", "chain_array", "chain_length", "chain_divide", "chain_store",
         "lane", "lanes", "nan", "table", "unreachable", "divide", "divide64", "remainder",
         "truncate", "shift", "arithmetic", "rotate", "extend", "compare", "select", "atomic",
         "atomic16", "store16",
