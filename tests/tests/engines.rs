@@ -67,7 +67,9 @@ fn generated(from: u64, to: u64) {
             free += usize::from(!machine.metered());
         }
     }
-    println!("{modules} modules, {calls} calls, {complete} complete, {free} free, {host} of the host");
+    println!(
+        "{modules} modules, {calls} calls, {complete} complete, {free} free, {host} of the host"
+    );
     assert!(complete * 5 > calls, "only {complete} of {calls} calls came to an end");
     assert!(free * 4 > modules, "only {free} of {modules} ran without fuel");
     assert!(host > modules, "the host was called {host} times");
@@ -102,7 +104,8 @@ fn c1_addresses_of_every_shape_reach_the_last_byte_and_not_the_next_2() {
 #[test]
 fn c2_narrow_loads_under_wide_operators_read_nothing_past_the_end() {
     for kind in shapes::MEMORIES.iter().filter(|kind| kind.is_small()) {
-        let machines = [machines::judge(), machines::guarded(), machines::paranoid(), machines::tiered()];
+        let machines =
+            [machines::judge(), machines::guarded(), machines::paranoid(), machines::tiered()];
         shapes::narrow_loads(&machines, kind);
     }
 }
