@@ -10,7 +10,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -52,8 +52,8 @@ pub struct CompileModule<'a> {
     pub offsets: &'a VmOffsets,
     /// The types of the engine.
     pub types: &'a TypeRegistry,
-    /// Ends compilation soon once it is set.
-    pub stop: Option<&'a AtomicBool>,
+    /// Ends compilation soon once it says so.
+    pub stop: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 impl std::fmt::Debug for CompileModule<'_> {
@@ -308,7 +308,7 @@ impl Compiler {
 /// An error if somebody wants compilation to end.
 fn proceed(module: &CompileModule<'_>) -> Result<(), CompileError> {
     match module.stop {
-        Some(stop) if stop.load(Ordering::Relaxed) => Err(CompileError::Stopped),
+        Some(stop) if stop() => Err(CompileError::Stopped),
         _ => Ok(()),
     }
 }
