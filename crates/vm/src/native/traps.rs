@@ -91,7 +91,7 @@ fn note(state: &mut NativeState, registers: &arch::Registers) {
     if arch::in_wrapper(pc) {
         // A wrapper whose frame is not made yet: as if its caller had failed in the call.
         let sp = registers.sp();
-        let inside = sp >= state.stack_low && sp <= state.stack_high - size_of::<usize>();
+        let inside = sp >= state.lowest_frame() && sp <= state.stack_high - size_of::<usize>();
         // SAFETY: a word of the machine stack, on its own thread.
         let ret =
             if inside { unsafe { state.exit_sp.cast::<usize>().read_unaligned() } } else { 0 };

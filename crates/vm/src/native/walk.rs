@@ -35,6 +35,13 @@ pub(crate) struct Frames {
     high: usize,
 }
 
+impl NativeState {
+    /// The lowest address that a frame can be at: the reserve may be in use.
+    pub(crate) fn lowest_frame(&self) -> usize {
+        if self.reserve_open != 0 { self.stack_reserve } else { self.stack_low }
+    }
+}
+
 impl Frames {
     /// The frames of the innermost segment.
     ///
@@ -45,7 +52,7 @@ impl Frames {
         // SAFETY: the caller's word.
         let state = unsafe { &*state };
         let mut frames =
-            Self { next: None, unmade: None, low: state.stack_low, high: state.stack_high };
+            Self { next: None, unmade: None, low: state.lowest_frame(), high: state.stack_high };
         if state.exit_pc == 0 {
             frames.next = frames.caller(state.exit_fp as usize);
             return frames;
@@ -67,7 +74,7 @@ impl Frames {
     /// The frames of a segment that was left through a wrapper with this frame pointer.
     fn left_at(state: &NativeState, exit_fp: usize) -> Self {
         let mut frames =
-            Self { next: None, unmade: None, low: state.stack_low, high: state.stack_high };
+            Self { next: None, unmade: None, low: state.lowest_frame(), high: state.stack_high };
         frames.next = frames.caller(exit_fp);
         frames
     }
@@ -176,7 +183,7 @@ pub(crate) unsafe fn each_root(ctx: *mut VmStoreCtx, mut visit: impl FnMut(*mut 
                 let slots = map.slots.start as usize..map.slots.end as usize;
                 for &slot in object.tables().slots.get(slots).unwrap_or_default() {
                     let at = sp.wrapping_add(slot as usize);
-                    if at >= state.stack_low && at < state.stack_high {
+                    if at >= state.lowest_frame() && at < state.stack_high {
                         visit(std::ptr::with_exposed_provenance_mut(at));
                         count += 1;
                     }
