@@ -36,8 +36,9 @@ pub(crate) fn thread_is_prepared() -> bool {
 
 /// Sees to it that faults of this thread come to us, on a stack that is large enough.
 pub(crate) fn prepare_thread() -> io::Result<()> {
-    alt_stack::ensure()?;
-    signals::install(on_fault)
+    signals::install(on_fault)?;
+    signals::admit_faults()?;
+    alt_stack::ensure()
 }
 
 /// From here on, faults of this thread may be those of a store. Returns what [`leave`] is to be given.

@@ -256,3 +256,22 @@ fn x13_threads_and_stores_leave_no_mapping_behind() {
     }
     assert!(mappings() <= before + 4, "{before} {}", mappings());
 }
+
+#[test]
+fn t3_threads_that_block_all_signals_can_enter() {
+    let thread = std::thread::spawn(|| {
+        // SAFETY: the mask of this thread alone.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&mut all);
+            assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut()), 0);
+        }
+        let mut machine = Machine::new();
+        for _ in 0..3 {
+            assert_eq!(machine.enter(Func::Unreachable, 0), Err(TrapCode::Unreachable));
+            assert_eq!(machine.enter(Func::Store, 65536), Err(TrapCode::MemoryOutOfBounds));
+            assert_eq!(machine.enter(Func::Runaway, 0), Err(TrapCode::StackOverflow));
+        }
+    });
+    thread.join().expect("no panic");
+}
