@@ -93,9 +93,12 @@ fn note(state: &mut NativeState, registers: &arch::Registers) {
         // A wrapper whose frame is not made yet: as if its caller had failed in the call.
         let sp = registers.sp();
         let inside = sp >= state.lowest_frame() && sp <= state.stack_high - size_of::<usize>();
-        // SAFETY: a word of the machine stack, on its own thread.
-        let ret =
-            if inside { unsafe { state.exit_sp.cast::<usize>().read_unaligned() } } else { 0 };
+        let ret = if inside {
+            // SAFETY: a word of the machine stack, on its own thread.
+            unsafe { state.exit_sp.cast::<usize>().read_unaligned() }
+        } else {
+            0
+        };
         state.exit_pc = ret.saturating_sub(1);
     }
 }
