@@ -195,8 +195,8 @@ pub unsafe fn enter(
                 .and_then(TrapCode::from_u8)
                 .unwrap_or(TrapCode::Internal)),
         };
-        if result.is_err() {
-            walk::describe_segment(ctx);
+        if let Err(code) = result {
+            walk::describe_segment(ctx, code);
             (*ctx).depth_left = depth;
         }
         if (*state).reserve_open != 0 {

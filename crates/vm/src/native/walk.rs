@@ -8,6 +8,7 @@ use crate::layout::{NativeState, VmRef, VmStoreCtx};
 use crate::native::code::FuncKind;
 use crate::native::trace::TraceFrame;
 use crate::native::{CodeObject, CodeRegistry, Segment};
+use palisade_core::TrapCode;
 use palisade_module::FuncIdx;
 
 /// The bytes of the instructions that make a frame, at the start of each function: `push rbp; mov rbp, rsp`.
@@ -121,6 +122,20 @@ impl Frame {
         Some((object, object.offset_of(self.pc)?))
     }
 
+    /// Whether its function stands before its first operator.
+    ///
+    /// # Safety
+    ///
+    /// As [`Frame::code`].
+    unsafe fn at_entry(&self, registry: &CodeRegistry) -> bool {
+        // SAFETY: the caller's word.
+        let Some((object, offset)) = (unsafe { self.code(registry) }) else { return false };
+        let func = object.func_at(offset);
+        func.is_some_and(|func| {
+            matches!(func.kind, FuncKind::Defined(_)) && object.source_at(offset, func) == func.body
+        })
+    }
+
     /// What a backtrace says of a frame; `None` for stubs and trampolines.
     ///
     /// # Safety
@@ -142,22 +157,32 @@ impl Frame {
     }
 }
 
-/// Adds the frames of the innermost segment, which has failed, to the backtrace.
+/// Adds the frames of the innermost segment, which has failed for this reason, to the backtrace.
 ///
 /// # Safety
 ///
 /// As [`Frames::innermost`].
-pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx) {
+pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx, code: TrapCode) {
     // SAFETY: the caller's word; the frames are not changed meanwhile.
     unsafe {
         let state = &raw const (*ctx).native;
         let trace = &raw mut (*(*ctx).store).trace;
         for frame in Frames::innermost(state) {
+            if frame.exact && refused(code) && frame.at_entry(&*(*state).registry) {
+                continue;
+            }
             if let Some(frame) = frame.describe(&*(*state).registry) {
                 (*trace).push(frame);
             }
         }
     }
+}
+
+/// Whether a trap that is raised before a function's first operator says that the function is not called: it is the
+/// caller's then, at the call.
+fn refused(code: TrapCode) -> bool {
+    use TrapCode as T;
+    matches!(code, T::StackOverflow | T::CallDepthExceeded | T::Interrupted | T::DeadlineExceeded)
 }
 
 /// Calls `visit` with each place in a frame of machine code that holds a reference, in all segments of a store.
