@@ -10,7 +10,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -18,7 +18,7 @@ use cranelift_codegen::ir::{
     ExternalName, Function, Signature, SourceLoc, TrapCode as ClifTrap, UserExternalNameRef,
     UserFuncName, types,
 };
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::{
     CodegenError, CompiledCode, Context, ExceptionContextLoc, Final, FinalizedMachExceptionHandler,
     FinalizedRelocTarget, MachBufferFinalized,
@@ -52,8 +52,8 @@ pub struct CompileModule<'a> {
     pub offsets: &'a VmOffsets,
     /// The types of the engine.
     pub types: &'a TypeRegistry,
-    /// Ends compilation soon once it is set.
-    pub stop: Option<&'a AtomicBool>,
+    /// Ends compilation soon once it says so.
+    pub stop: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 impl std::fmt::Debug for CompileModule<'_> {
@@ -275,10 +275,14 @@ impl Compiler {
             in_batch,
         };
         workspace.context.clear();
+        // A new one, since a limit looks at how far its lists have grown: not for another function.
         let func = &mut workspace.context.func;
-        func.name = UserFuncName::user(0, defined);
+        *func = Function::with_name_signature(
+            UserFuncName::user(0, defined),
+            Signature::new(CallConv::Tail),
+        );
         translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
-        limits::intermediate(func)?;
+        limits::translated(func)?;
         proceed(module)?;
         let compiled = self.generate(&mut workspace.context, body)?;
         proceed(module)?;
@@ -304,7 +308,7 @@ impl Compiler {
 /// An error if somebody wants compilation to end.
 fn proceed(module: &CompileModule<'_>) -> Result<(), CompileError> {
     match module.stop {
-        Some(stop) if stop.load(Ordering::Relaxed) => Err(CompileError::Stopped),
+        Some(stop) if stop() => Err(CompileError::Stopped),
         _ => Ok(()),
     }
 }

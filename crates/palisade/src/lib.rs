@@ -93,6 +93,9 @@ pub use module::{ExportType, ImportType, Module};
 pub use palisade_core::limits::LimitTooHigh;
 pub use palisade_core::{LimitKind, Limits, TrapCode};
 pub use palisade_interp::Dispatch;
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub use palisade_jit::Mutation;
 pub use palisade_module::error::escape_name;
 pub use palisade_module::{DecodeError, DecodeErrorKind};
 pub use palisade_vm::WaitResult;

@@ -11,6 +11,8 @@ use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 
 use super::{FuncKinds, Kind, Operand, Result, Translator, invalid};
 use crate::error::CompileError;
+use crate::limits;
+use crate::mutation::Mutation;
 
 /// The most targets of a `br_table` that are compiled.
 const MAX_TABLE_TARGETS: u64 = 65_520;
@@ -69,7 +71,16 @@ impl Translator<'_, '_> {
     pub(super) fn control(&mut self, op: &Operator<'_>) -> Result<bool> {
         match op {
             Operator::Nop => {}
-            Operator::Unreachable => self.trap(TrapCode::Unreachable),
+            Operator::Unreachable => {
+                self.locate();
+                // A block with nothing but a trap would become part of the branch that leads there.
+                self.b.ins().sequence_point();
+                if self.mutated(Mutation::TrapPlaceWrong) {
+                    let place = cranelift_codegen::ir::SourceLoc::new(self.offset - 1);
+                    self.b.set_srcloc(place);
+                }
+                self.trap(TrapCode::Unreachable);
+            }
             Operator::Block { blockty } => {
                 self.begin(*blockty, None)?;
             }
@@ -195,6 +206,9 @@ impl Translator<'_, '_> {
         let header = self.b.create_block();
         let args = self.args(kinds.params.len())?;
         self.b.ins().jump(header, &args);
+        if way {
+            self.lead_to(header, kinds.params.len());
+        }
         self.b.switch_to_block(header);
         let start = self.stack.len() - kinds.params.len();
         self.stack.truncate(start);
@@ -203,10 +217,13 @@ impl Translator<'_, '_> {
             self.stack.push(Operand { value, kind });
         }
         if way {
-            self.dispatch_loop(header, &kinds.params)?;
+            self.dispatch(kinds.params.len());
         }
         self.push_frame(Construct::Loop(header), kinds, next, way, None)?;
-        self.poll();
+        self.locate();
+        if !self.mutated(Mutation::LoopPollDropped) {
+            self.poll();
+        }
         Ok(())
     }
 
@@ -392,6 +409,12 @@ impl Translator<'_, '_> {
             return Err(CompileError::Limit { what, limit: MAX_TABLE_TARGETS, found });
         }
         let index = self.pop()?;
+        // All targets take as many values as the default one.
+        let arity = match self.is_return(targets.default()) {
+            true => 0,
+            false => self.label(targets.default())?.1 as u64,
+        };
+        limits::check("arguments of a `br_table`", limits::ARGUMENTS, found * arity)?;
         let mut to_return = None;
         let mut entries = Vec::with_capacity(targets.len() as usize);
         for depth in targets.targets() {
@@ -403,6 +426,10 @@ impl Translator<'_, '_> {
             .chain(entries)
             .map(|(block, args)| self.b.func.dfg.block_call(block, &args))
             .collect();
+        let mut calls = calls;
+        if self.mutated(Mutation::BranchTableOff) {
+            calls.rotate_right(1);
+        }
         let [default, entries @ ..] = &calls[..] else { return invalid("an empty `br_table`") };
         let table = self.b.create_jump_table(JumpTableData::new(*default, entries));
         self.b.ins().br_table(index, table);

@@ -42,6 +42,8 @@ use palisade_vm::layout::{VmCtx, VmStoreCtx};
 use palisade_vm::native::{Builtin, POLL, POLL_BYTES};
 
 use crate::error::CompileError;
+use crate::limits;
+use crate::mutation::Mutation;
 use crate::options::Options;
 
 use control::Control;
@@ -242,6 +244,10 @@ pub(crate) fn function(
     let object_region = region(4, "objects of the heap");
     let mut b = FunctionBuilder::new(func, context);
     b.set_srcloc(SourceLoc::new(range.start as u32));
+    b.make_stack_map_alias_region(Box::new(|regions, _, _, _| {
+        let description = "references in the frame".into();
+        Some(regions.insert(AliasRegionData { user_id: 5, description }))
+    }));
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
@@ -290,6 +296,11 @@ pub(crate) fn function(
 }
 
 impl Translator<'_, '_> {
+    /// Whether the code is to be wrong in this respect, for a test.
+    pub(crate) fn mutated(&self, mutation: Mutation) -> bool {
+        self.env.options.mutated(mutation)
+    }
+
     /// Declares the parameters; where the function is entered at a loop, they come later.
     fn parameters(&mut self, arguments: &[Value], params: &[Kind], later: bool) {
         for (index, &kind) in params.iter().enumerate() {
@@ -325,7 +336,7 @@ impl Translator<'_, '_> {
     /// Makes a variable that the collector knows of if it has to.
     pub(crate) fn variable(&mut self, kind: Kind) -> Variable {
         let variable = self.b.declare_var(kind.ty());
-        if kind == Kind::Ref {
+        if kind == Kind::Ref && !self.mutated(Mutation::LocalRootForgotten) {
             self.b.declare_var_needs_stack_map(variable);
         }
         variable
@@ -340,7 +351,7 @@ impl Translator<'_, '_> {
 
     /// Lets the collector know of a value if it has to.
     pub(crate) fn note(&mut self, value: Value, kind: Kind) {
-        if kind == Kind::Ref {
+        if kind == Kind::Ref && !self.mutated(Mutation::RootForgotten) {
             self.b.declare_value_needs_stack_map(value);
         }
     }
@@ -367,12 +378,13 @@ impl Translator<'_, '_> {
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
             // Joins make values in numbers that only the product of locals and nesting bounds.
-            crate::limits::intermediate(self.b.func)?;
+            limits::intermediate(self.b.func)?;
+            limits::check("operands", limits::OPERANDS, self.stack.len() as u64)?;
             self.offset = offset as u32;
-            self.b.set_srcloc(SourceLoc::new(self.offset));
             // A block is charged for where its first operator stands that costs anything: there, a backtrace says
             // that the fuel ran out.
             if !charged && palisade_module::fuel::cost(&op) > 0 {
+                self.locate();
                 self.charge()?;
                 charged = true;
             }
@@ -393,18 +405,37 @@ impl Translator<'_, '_> {
     }
 
     /// Translates an operator that can be reached.
+    ///
+    /// Instructions come from the newest operator that can trap, whatever operators were between: the code generator
+    /// makes a load part of the instruction that uses its value if nothing that can trap stands between them, and
+    /// the fault has to be said to be where the load was.
     fn operator(&mut self, op: &Operator<'_>) -> Result<()> {
-        let taken = self.control(op)?
-            || self.values(op)?
-            || self.numeric(op)?
+        let may_trap = numeric::may_trap(op);
+        if self.control(op)? || self.values(op)? || (!may_trap && self.numeric(op)?) {
+            return Ok(());
+        }
+        if self.simd(op)? {
+            return Ok(());
+        }
+        self.locate();
+        if may_trap {
+            // An instruction that faults for a reason of its own takes no load into itself.
+            self.b.ins().sequence_point();
+        }
+        let taken = self.numeric(op)?
             || self.memory(op)?
+            || self.simd_memory(op)?
             || self.calls(op)?
             || self.tables(op)?
             || self.atomic(op)?
-            || self.simd(op)?
             || self.gc(op)?
             || self.exceptions(op)?;
         if taken { Ok(()) } else { invalid("an operator that nobody translates") }
+    }
+
+    /// Says that the instructions from here on come from the operator at hand.
+    pub(crate) fn locate(&mut self) {
+        self.b.set_srcloc(SourceLoc::new(self.offset));
     }
 
     // ---- the operand stack ----
@@ -527,6 +558,12 @@ impl Translator<'_, '_> {
 
     /// Ends the guest if `condition` is not zero.
     pub(crate) fn trap_if(&mut self, condition: Value, code: TrapCode) {
+        let code = match code {
+            TrapCode::TableOutOfBounds if self.mutated(Mutation::TrapCodeWrong) => {
+                TrapCode::MemoryOutOfBounds
+            }
+            code => code,
+        };
         self.b.ins().trapnz(condition, trap_code(code));
     }
 
@@ -537,7 +574,9 @@ impl Translator<'_, '_> {
 
     /// Ends the guest if a reference is null.
     pub(crate) fn trap_if_null(&mut self, reference: Value, code: TrapCode) {
-        self.trap_unless(reference, code);
+        if !self.mutated(Mutation::NullUnchecked) {
+            self.trap_unless(reference, code);
+        }
     }
 
     // ---- built-ins ----

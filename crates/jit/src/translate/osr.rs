@@ -141,21 +141,19 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// The header of a loop on the way, where translation stands: leads there from the loop before it, or from
-    /// the entry, and on to the next. `params` are the kinds of its parameters.
-    pub(super) fn dispatch_loop(&mut self, header: Block, params: &[Kind]) -> Result<()> {
-        let height = self.stack.len().saturating_sub(params.len());
-        self.reload_below(height);
-        let Some(entry) = &mut self.osr else { return Ok(()) };
+    /// Before the header of a loop on the way is begun, whose `params` uppermost values are its parameters: leads
+    /// there from the loop before it, or from the entry.
+    pub(super) fn lead_to(&mut self, header: Block, params: usize) {
+        let height = self.stack.len().saturating_sub(params);
+        let Some(entry) = &mut self.osr else { return };
         entry.next = entry.path.next();
         let (cells, way, resuming) = (entry.cells, entry.way, entry.resuming);
         let last = entry.next.is_none();
         let below = entry.below.clone();
         let mut at = entry.stack_at;
-        // What stands below, from the buffer, and the loop's own parameters.
         self.b.switch_to_block(way);
         let kinds: Vec<Kind> = self.stack.iter().map(|operand| operand.kind).collect();
-        let mut args = Vec::with_capacity(params.len());
+        let mut args = Vec::with_capacity(params);
         for (position, &kind) in kinds.iter().enumerate() {
             let value = self.load_cell(cells, at, kind);
             at += kind.cells() * 8;
@@ -170,10 +168,17 @@ impl Translator<'_, '_> {
         }
         self.b.ins().jump(header, &args);
         self.b.seal_block(way);
-        self.b.switch_to_block(header);
-        if last {
-            return Ok(());
+    }
+
+    /// At the header of a loop on the way: on to the next, if the one that is meant was not reached.
+    pub(super) fn dispatch(&mut self, params: usize) {
+        let height = self.stack.len().saturating_sub(params);
+        self.reload_below(height);
+        let Some(entry) = &self.osr else { return };
+        if entry.next.is_none() {
+            return;
         }
+        let resuming = entry.resuming;
         let (way, turn) = (self.b.create_block(), self.b.create_block());
         let still = self.b.use_var(resuming);
         let still = self.b.ins().icmp_imm_s(IntCC::NotEqual, still, 0);
@@ -183,6 +188,5 @@ impl Translator<'_, '_> {
         if let Some(entry) = &mut self.osr {
             entry.way = way;
         }
-        Ok(())
     }
 }

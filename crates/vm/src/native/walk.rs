@@ -122,18 +122,24 @@ impl Frame {
         Some((object, object.offset_of(self.pc)?))
     }
 
-    /// Whether its function stands before its first operator.
+    /// Whether a trap says that its function was not called: one call too many, or one that was not begun when
+    /// its function was stopped. It is the caller's then, at the call.
     ///
     /// # Safety
     ///
     /// As [`Frame::code`].
-    unsafe fn at_entry(&self, registry: &CodeRegistry) -> bool {
+    unsafe fn is_refused(&self, code: TrapCode, registry: &CodeRegistry) -> bool {
         // SAFETY: the caller's word.
         let Some((object, offset)) = (unsafe { self.code(registry) }) else { return false };
-        let func = object.func_at(offset);
-        func.is_some_and(|func| {
-            matches!(func.kind, FuncKind::Defined(_)) && object.source_at(offset, func) == func.body
-        })
+        let Some(func) = object.func_at(offset) else { return false };
+        match code {
+            TrapCode::CallDepthExceeded => true,
+            TrapCode::StackOverflow | TrapCode::Interrupted | TrapCode::DeadlineExceeded => {
+                matches!(func.kind, FuncKind::Defined(_))
+                    && object.source_at(offset, func) == func.body
+            }
+            _ => false,
+        }
     }
 
     /// What a backtrace says of a frame; `None` for stubs and trampolines.
@@ -168,7 +174,7 @@ pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx, code: TrapCode) {
         let state = &raw const (*ctx).native;
         let trace = &raw mut (*(*ctx).store).trace;
         for frame in Frames::innermost(state) {
-            if frame.exact && refused(code) && frame.at_entry(&*(*state).registry) {
+            if frame.exact && frame.is_refused(code, &*(*state).registry) {
                 continue;
             }
             if let Some(frame) = frame.describe(&*(*state).registry) {
@@ -176,13 +182,6 @@ pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx, code: TrapCode) {
             }
         }
     }
-}
-
-/// Whether a trap that is raised before a function's first operator says that the function is not called: it is the
-/// caller's then, at the call.
-fn refused(code: TrapCode) -> bool {
-    use TrapCode as T;
-    matches!(code, T::StackOverflow | T::CallDepthExceeded | T::Interrupted | T::DeadlineExceeded)
 }
 
 /// Calls `visit` with each place in a frame of machine code that holds a reference, in all segments of a store.
