@@ -1,6 +1,6 @@
 //! Seeded random programs that let references wait on the operand stack, in locals and in objects while others
 //! are made: through blocks, branches of every kind, loops, calls, tail calls and the host. Judged by an
-//! evaluator of their trees, which collects nothing; run by both dispatchers, with and without fuel, and with
+//! evaluator of their trees, which collects nothing; run in every engine, with and without fuel, and with
 //! a collection at every allocation.
 
 #[path = "gc_support/ast.rs"]
@@ -14,10 +14,10 @@ mod judge;
 use hostile_support::{Rng, engine_with};
 use judge::{Leave, Machine};
 use palisade::{
-    Caller, Dispatch, Engine, FuncType, HeapType, Instance, Linker, Module, RefType, Store,
-    TrapCode, Val, ValType,
+    Caller, Engine, FuncType, HeapType, Instance, Linker, Module, RefType, Store, TrapCode, Val,
+    ValType,
 };
-use palisade_tests::DISPATCHERS;
+use palisade_tests::{ENGINES, Kind};
 
 /// Each program is run with so many inputs, one after the other.
 const INPUTS: [i32; 3] = [0, 1, 6];
@@ -91,27 +91,25 @@ fn outcomes(engine: &Engine, case: &Case) -> Vec<Result<i64, TrapCode>> {
 
 /// Runs programs. How many there were, and how many of their runs trapped.
 fn programs(seeds: std::ops::Range<u64>) -> (usize, usize) {
-    let engines: Vec<(Dispatch, bool, bool, Engine)> = DISPATCHERS
+    let engines: Vec<(Kind, bool, bool, Engine)> = ENGINES
         .into_iter()
-        .flat_map(|dispatch| {
-            [(false, false), (false, true), (true, true)].map(|(f, s)| (dispatch, f, s))
-        })
-        .map(|(dispatch, fuel, stress)| {
-            let engine = engine_with(dispatch, |config| {
+        .flat_map(|kind| [(false, false), (false, true), (true, true)].map(|(f, s)| (kind, f, s)))
+        .map(|(kind, fuel, stress)| {
+            let engine = engine_with(kind, |config| {
                 config.consume_fuel(fuel).gc_stress(stress);
             });
-            (dispatch, fuel, stress, engine)
+            (kind, fuel, stress, engine)
         })
         .collect();
     let (mut run, mut trapped) = (0, 0);
     for case in seeds.filter_map(case) {
         run += 1;
         trapped += case.expected.iter().filter(|outcome| outcome.is_err()).count();
-        for (dispatch, fuel, stress, engine) in &engines {
+        for (kind, fuel, stress, engine) in &engines {
             let found = outcomes(engine, &case);
             assert_eq!(
                 found, case.expected,
-                "seed {}, {dispatch:?}, fuel {fuel}, stress {stress}\n{}",
+                "seed {}, {kind:?}, fuel {fuel}, stress {stress}\n{}",
                 case.seed, case.text
             );
         }

@@ -26,6 +26,10 @@ pub const BLOCKS: u64 = 250_000;
 /// Instructions of the intermediate form.
 pub const INSTRUCTIONS: u64 = 1_000_000;
 
+/// Loops, and one for the entry: each has its own word of the poll region, since two polls of one address would be
+/// one to the optimiser.
+pub const LOOPS: u64 = palisade_vm::native::POLL_BYTES as u64 / 4;
+
 /// The machine code of one function: far above what the instructions allowed take.
 pub const CODE_BYTES: u64 = 32 << 20;
 

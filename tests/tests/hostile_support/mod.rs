@@ -5,8 +5,9 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
-use palisade::{AsContextMut, Config, Dispatch, Engine, Func, Instance, Store, TrapCode, Val};
-use palisade_tests::DISPATCHERS;
+use palisade::{AsContextMut, Engine, Func, Instance, Store, TrapCode, Val};
+use palisade_tests::ENGINES;
+pub use palisade_tests::engine_with;
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -44,11 +45,11 @@ impl Rng {
     }
 }
 
-/// Runs a test once for each dispatcher, with and without fuel.
+/// Every engine, with and without fuel.
 pub fn engines() -> impl Iterator<Item = Engine> {
-    DISPATCHERS.into_iter().flat_map(|dispatch| {
+    ENGINES.into_iter().flat_map(|kind| {
         [false, true].map(|fuel| {
-            engine_with(dispatch, |config| {
+            engine_with(kind, |config| {
                 config.consume_fuel(fuel);
             })
         })
@@ -58,21 +59,13 @@ pub fn engines() -> impl Iterator<Item = Engine> {
 /// As [`engines`], and each of them once more with a heap that collects at every allocation.
 pub fn engines_and_stressed() -> impl Iterator<Item = Engine> {
     let choices = [(false, false), (true, false), (false, true), (true, true)];
-    DISPATCHERS.into_iter().flat_map(move |dispatch| {
+    ENGINES.into_iter().flat_map(move |kind| {
         choices.map(|(fuel, stress)| {
-            engine_with(dispatch, |config| {
+            engine_with(kind, |config| {
                 config.consume_fuel(fuel).gc_stress(stress);
             })
         })
     })
-}
-
-/// An engine with a dispatcher and a changed configuration.
-pub fn engine_with(dispatch: Dispatch, change: impl FnOnce(&mut Config)) -> Engine {
-    let mut config = Config::new();
-    config.dispatch(dispatch);
-    change(&mut config);
-    Engine::new(&config).expect("the configuration is possible")
 }
 
 /// A store with all the fuel there is, if its engine meters it.

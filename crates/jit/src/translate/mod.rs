@@ -41,6 +41,7 @@ use palisade_vm::layout::{VmCtx, VmStoreCtx};
 use palisade_vm::native::{Builtin, POLL, POLL_BYTES};
 
 use crate::error::CompileError;
+use crate::limits;
 use crate::options::Options;
 
 use control::Control;
@@ -270,6 +271,7 @@ pub(crate) fn function(
     this.declared_locals(&body)?;
     this.enter(costs.calls)?;
     this.body(&body)?;
+    limits::check("loops", limits::LOOPS, u64::from(this.polls))?;
     this.b.seal_all_blocks();
     this.b.finalize(isa.frontend_config());
     Ok(())
@@ -348,7 +350,7 @@ impl Translator<'_, '_> {
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
             // Joins make values in numbers that only the product of locals and nesting bounds.
-            crate::limits::intermediate(self.b.func)?;
+            limits::intermediate(self.b.func)?;
             self.offset = offset as u32;
             self.b.set_srcloc(SourceLoc::new(self.offset));
             if self.reachable {
@@ -581,7 +583,7 @@ impl Translator<'_, '_> {
     // ---- polls ----
 
     /// Looks at whether the guest is to stop: a load that faults then. Each in a function has an address of
-    /// its own, for the optimiser merges loads of one address, and removes such polls silently.
+    /// its own ([`limits::LOOPS`]), for the optimiser merges loads of one address, and removes such polls silently.
     pub(crate) fn poll(&mut self) {
         if !self.env.options.polls {
             return;
