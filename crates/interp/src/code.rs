@@ -367,7 +367,14 @@ impl InterpModule {
             let handler = code_word(ENTER_NATIVE, self.tail_calls);
             let (trampoline, code) = (trampoline as u64, code as u64);
             let frame = u64::from(cells) * 8;
-            Box::new([Arc::as_ptr(signature) as u64, frame, handler, defined.into(), trampoline, code])
+            Box::new([
+                Arc::as_ptr(signature) as u64,
+                frame,
+                handler,
+                defined.into(),
+                trampoline,
+                code,
+            ])
         });
         let entry = stub.as_ptr().wrapping_add(PREFIX_WORDS).cast::<u8>();
         let mut stubs = self.by_native_stub.lock().unwrap_or_else(PoisonError::into_inner);

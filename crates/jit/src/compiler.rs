@@ -18,7 +18,7 @@ use cranelift_codegen::ir::{
     ExternalName, Function, Signature, SourceLoc, TrapCode as ClifTrap, UserExternalNameRef,
     UserFuncName, types,
 };
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::{
     CodegenError, CompiledCode, Context, ExceptionContextLoc, Final, FinalizedMachExceptionHandler,
     FinalizedRelocTarget, MachBufferFinalized,
@@ -172,6 +172,23 @@ impl Compiler {
         self.compile_in(&mut Workspace::new(), module, defined, in_batch)
     }
 
+    /// Compiles a function, to be entered at one of its loops: at the `loop` operator at this offset in the module. The
+    /// function takes the context and a buffer with the locals and the operand stack there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compiler::compile`].
+    pub fn compile_loop(
+        &self,
+        module: &CompileModule<'_>,
+        defined: u32,
+        offset: u32,
+    ) -> Result<CompiledFunc, CompileError> {
+        self.guarded(&mut Workspace::new(), |workspace| {
+            self.function(workspace, module, defined, Some(offset), &|_| false)
+        })
+    }
+
     /// Compiles all functions that a module defines, as one batch, on so many threads.
     pub fn compile_all(
         &self,
@@ -218,7 +235,9 @@ impl Compiler {
         defined: u32,
         in_batch: &dyn Fn(u32) -> bool,
     ) -> Result<CompiledFunc, CompileError> {
-        self.guarded(workspace, |workspace| self.function(workspace, module, defined, in_batch))
+        self.guarded(workspace, |workspace| {
+            self.function(workspace, module, defined, None, in_batch)
+        })
     }
 
     /// Runs the code generator. After an error or a panic the workspace is a new one: nobody knows what the
@@ -241,6 +260,7 @@ impl Compiler {
         workspace: &mut Workspace,
         module: &CompileModule<'_>,
         defined: u32,
+        at_loop: Option<u32>,
         in_batch: &dyn Fn(u32) -> bool,
     ) -> Result<CompiledFunc, CompileError> {
         proceed(module)?;
@@ -255,10 +275,14 @@ impl Compiler {
             in_batch,
         };
         workspace.context.clear();
+        // A new one, since a limit looks at how far its lists have grown: not for another function.
         let func = &mut workspace.context.func;
-        func.name = UserFuncName::user(0, defined);
-        translate::function(env, &*self.isa, &mut workspace.builder, func, defined)?;
-        limits::intermediate(func)?;
+        *func = Function::with_name_signature(
+            UserFuncName::user(0, defined),
+            Signature::new(CallConv::Tail),
+        );
+        translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
+        limits::translated(func)?;
         proceed(module)?;
         let compiled = self.generate(&mut workspace.context, body)?;
         proceed(module)?;

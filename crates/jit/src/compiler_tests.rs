@@ -230,7 +230,7 @@ fn locals_are_counted_with_parameters() {
 #[test]
 fn what_joins_make_is_counted_while_they_make_it() {
     // Each local is a parameter of each of the loops.
-    let (locals, loops) = (10_000, 2_000);
+    let (locals, loops) = (9_000, 2_000);
     let mut wat = format!("(module (func (param i32) (local {})", "i32 ".repeat(locals));
     wat.push_str(&"loop ".repeat(loops));
     for local in 0..locals {
@@ -246,6 +246,54 @@ fn what_joins_make_is_counted_while_they_make_it() {
     let compiler = Compiler::new(Options { paranoid: false, ..Options::default() }).unwrap();
     let error = compiler.compile(&module.part(), 0, &|_| true).unwrap_err();
     assert!(matches!(error, CompileError::Limit { what: "values", .. }), "{error}");
+}
+
+/// What refuses a function, whose body this is.
+fn refused(body: &str) -> &'static str {
+    let module = Module::new(&format!("(module {body})"));
+    let compiler = Compiler::new(Options { paranoid: false, ..Options::default() }).unwrap();
+    match compiler.compile(&module.part(), 0, &|_| true) {
+        Err(CompileError::Limit { what, .. }) => what,
+        other => panic!("{:?}", other.map(|func| func.code.len())),
+    }
+}
+
+#[test]
+fn what_takes_the_square_of_its_size_is_limited() {
+    let ifs = "local.get 0 if end ".repeat(limits::BLOCKS as usize / 2);
+    assert_eq!(refused(&format!("(func (param i32) {ifs})")), "basic blocks");
+    let height = limits::OPERANDS as usize + 1;
+    let (up, down) = ("local.get 0 ".repeat(height), "drop ".repeat(height));
+    assert_eq!(refused(&format!("(func (param i32) {up} {down})")), "operands");
+    let ops = "i32.eqz ".repeat(limits::INSTRUCTIONS as usize / 2 + 1);
+    assert_eq!(
+        refused(&format!("(func (param i32) (result i32) local.get 0 {ops})")),
+        "instructions"
+    );
+    let (locals, loops) = (300, 300);
+    let sums: String = (1..=locals)
+        .map(|at| format!("(local.set {at} (i32.add (local.get {at}) (local.get 0)))"))
+        .collect();
+    let body = format!(
+        "(func (param i32) (local {}) {} {sums} {})",
+        "i32 ".repeat(locals),
+        "loop ".repeat(loops),
+        "(br_if 0 (local.get 0)) end ".repeat(loops)
+    );
+    assert_eq!(refused(&body), "parameters of blocks");
+}
+
+#[test]
+fn branches_with_many_values_are_limited() {
+    let types = "i32 ".repeat(1000);
+    let (values, drops) = ("(i32.const 1)".repeat(1000), "drop ".repeat(1000));
+    let table = |operators: &str| {
+        let block = format!("(block (result {types}) {values} {operators})");
+        refused(&format!("(func (param i32) {block} {drops})"))
+    };
+    let targets = "0 ".repeat(60_000);
+    assert_eq!(table(&format!("(br_table {targets} (local.get 0))")), "arguments of a `br_table`");
+    assert_eq!(table(&"(br_if 0 (local.get 0))".repeat(6000)), "arguments");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod compiler;
 mod cpu;
 mod error;
 mod link;
+mod mutation;
 mod options;
 mod stubs;
 mod translate;
@@ -25,7 +26,9 @@ mod corpus_tests;
 
 pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
 pub use error::CompileError;
-pub use link::{Linked, link};
+pub use link::{Linked, link, link_loop};
+#[doc(hidden)]
+pub use mutation::Mutation;
 pub use options::{Bounds, Options};
 pub use stubs::{StubAddresses, StubKey, Stubs};
 pub use translate::bounds::GUARDED_REACH;

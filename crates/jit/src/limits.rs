@@ -12,19 +12,31 @@ use crate::error::CompileError;
 /// linear; generated interpreters and parsers of real programs have bodies of up to half of this.
 pub const BODY_BYTES: u64 = 1 << 20;
 
-/// Parameters and declared locals. Every one that is live costs a parameter at each loop and each join, so that
-/// the product of both is what counts; real functions with more than a few thousand exist, in which few are live.
-pub const LOCALS: u64 = 20_000;
+/// Parameters and declared locals. The allocator of registers takes time with the square of how many values live
+/// at once: a few seconds for all of these.
+pub const LOCALS: u64 = 10_000;
+
+/// The height of the operand stack, for the same reason. Compilers of languages stay below a hundred.
+pub const OPERANDS: u64 = 5_000;
 
 /// Values of the intermediate form. Looked at while a function is translated, too: joins make values that no
-/// operator stands for. The register allocator has an own limit of two millions, its lists grow before.
-pub const VALUES: u64 = 1_500_000;
+/// operator stands for.
+pub const VALUES: u64 = 600_000;
 
-/// Basic blocks. The analyses of dominance and of liveness walk them repeatedly.
-pub const BLOCKS: u64 = 250_000;
+/// Parameters of blocks, as joins make them: time goes with their square, and 40,000 take seconds. The largest
+/// functions of real programs have a tenth of it.
+pub const BLOCK_PARAMS: u64 = 40_000;
+
+/// Basic blocks. Time goes with their square, and 60,000 take five seconds; the largest functions of real programs
+/// have a few thousand.
+pub const BLOCKS: u64 = 50_000;
 
 /// Instructions of the intermediate form.
-pub const INSTRUCTIONS: u64 = 1_000_000;
+pub const INSTRUCTIONS: u64 = 500_000;
+
+/// Entries of the lists of arguments, of branches above all: a branch of two bytes may have a thousand. Four bytes
+/// each.
+pub const ARGUMENTS: u64 = 1 << 22;
 
 /// Loops, and one for the entry: each has its own word of the poll region, since two polls of one address would be
 /// one to the optimiser.
@@ -49,7 +61,15 @@ pub(crate) fn check(what: &'static str, limit: u64, found: u64) -> Result<(), Co
 pub(crate) fn intermediate(func: &Function) -> Result<(), CompileError> {
     check("values", VALUES, func.dfg.num_values() as u64)?;
     check("basic blocks", BLOCKS, func.dfg.num_blocks() as u64)?;
-    check("instructions", INSTRUCTIONS, func.dfg.num_insts() as u64)
+    check("instructions", INSTRUCTIONS, func.dfg.num_insts() as u64)?;
+    check("arguments", ARGUMENTS, func.dfg.value_lists.capacity() as u64)
+}
+
+/// The same for all of it, with what is too slow to be counted again and again.
+pub(crate) fn translated(func: &Function) -> Result<(), CompileError> {
+    intermediate(func)?;
+    let params = func.layout.blocks().map(|block| func.dfg.num_block_params(block) as u64);
+    check("parameters of blocks", BLOCK_PARAMS, params.sum())
 }
 
 #[cfg(test)]

@@ -61,6 +61,27 @@ pub fn link(
     Ok(Linked { code: batch.code, tables: batch.tables, entries: batch.entries })
 }
 
+/// A function that is entered at a loop, as code of its own.
+///
+/// # Errors
+///
+/// As [`link`].
+pub fn link_loop(
+    info: Arc<ModuleInfo>,
+    offsets: Arc<VmOffsets>,
+    defined: u32,
+    func: &CompiledFunc,
+) -> Result<Linked, CompileError> {
+    let mut batch = Batch::default();
+    let start = batch.add(&func.code, func.alignment, FuncKind::Osr(defined), func.body)?;
+    batch.tables(start, func);
+    if !func.relocations.is_empty() {
+        return Err(CompileError::Internal("a loop that calls by name"));
+    }
+    batch.tables.module = Some((info, offsets));
+    Ok(Linked { code: batch.code, tables: batch.tables, entries: vec![(defined, start)] })
+}
+
 /// Puts stubs together. Where each of them starts, in their order.
 pub(crate) fn link_stubs(
     stubs: &[CompiledFunc],

@@ -30,6 +30,10 @@ pub struct Options {
     pub paranoid: bool,
     /// Whether only the instructions of the oldest supported processors are used.
     pub baseline: bool,
+    /// What is deliberately done wrong.
+    #[cfg(feature = "mutations")]
+    #[doc(hidden)]
+    pub mutation: Option<crate::Mutation>,
 }
 
 impl Default for Options {
@@ -43,6 +47,22 @@ impl Default for Options {
             spectre: true,
             paranoid: cfg!(debug_assertions),
             baseline: false,
+            #[cfg(feature = "mutations")]
+            mutation: None,
         }
+    }
+}
+
+impl Options {
+    /// Whether a deliberate miscompile was asked for: never, unless the feature `mutations` is on.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn mutated(&self, mutation: crate::Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// Whether a deliberate miscompile was asked for: never, unless the feature `mutations` is on.
+    #[cfg(not(feature = "mutations"))]
+    pub(crate) const fn mutated(&self, _: crate::Mutation) -> bool {
+        false
     }
 }

@@ -1,7 +1,7 @@
 //! The ways between machine code and everything else, one set for each shape of signature.
 //!
-//! Whoever is not machine code has arguments and results in *cells* (see [`palisade_vm::layout`]). A set has three
-//! pieces of code: the trampoline through which machine code is entered, `fn(code, ctx, cells)` of the platform's
+//! Whoever is not machine code has arguments and results in *cells* (see [`palisade_vm::layout`]). A set has four
+//! pieces of code: the trampolines through which functions, and loops, are entered, `fn(code, ctx, cells)` of the platform's
 //! convention; and two that machine code calls as if they were the function, with its `VmFuncRef` as the context,
 //! which spill the arguments into cells on their frame and leave machine code through a built-in.
 //!
@@ -109,6 +109,7 @@ fn slot(types: &TypeRegistry, ty: ValType) -> Slot {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct StubAddresses {
     enter: usize,
+    enter_loop: usize,
     to_engine: usize,
     to_host: usize,
 }
@@ -117,6 +118,11 @@ impl StubAddresses {
     /// The trampoline: what [`palisade_vm::native`] enters machine code with.
     pub fn enter(self) -> *const u8 {
         std::ptr::with_exposed_provenance(self.enter)
+    }
+
+    /// The trampoline for functions that are entered at a loop: the cells are their buffer.
+    pub fn enter_loop(self) -> *const u8 {
+        std::ptr::with_exposed_provenance(self.enter_loop)
     }
 
     /// What stands for a function of Wasm that has no machine code.
@@ -168,9 +174,9 @@ impl Stubs {
             keys.iter().filter(|key| !made.known.contains_key(*key) && seen.insert(*key)).collect()
         };
         let mut workspace = Workspace::new();
-        let mut code = Vec::with_capacity(fresh.len() * 3);
+        let mut code = Vec::with_capacity(fresh.len() * 4);
         for key in &fresh {
-            for stub in [enter, to_engine, to_host] {
+            for stub in [enter, enter_loop, to_engine, to_host] {
                 code.push(self.stub(&mut workspace, key, stub)?);
             }
         }
@@ -225,10 +231,11 @@ impl Stubs {
         let object =
             object.map_err(|error| CompileError::Host(format!("no room for code: {error}")))?;
         let address = |at: u32| object.at(at).expose_provenance();
-        for (key, starts) in keys.iter().zip(starts.chunks_exact(3)) {
-            if let &[enter, to_engine, to_host] = starts {
+        for (key, starts) in keys.iter().zip(starts.chunks_exact(4)) {
+            if let &[enter, enter_loop, to_engine, to_host] = starts {
                 made.known.entry((*key).clone()).or_insert(StubAddresses {
                     enter: address(enter),
+                    enter_loop: address(enter_loop),
                     to_engine: address(to_engine),
                     to_host: address(to_host),
                 });
@@ -301,6 +308,22 @@ fn enter(b: &mut FunctionBuilder<'_>, key: &StubKey) {
     b.ins().return_(&[]);
 }
 
+/// The same for a function that is entered at a loop: it takes the buffer as it is.
+fn enter_loop(b: &mut FunctionBuilder<'_>, key: &StubKey) {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([AbiParam::new(types::I64); 3]);
+    let args = begin(b, signature);
+    let &[code, ctx, cells] = args.as_slice() else { return };
+    let mut callee = Signature::new(CallConv::Tail);
+    callee.params.extend([AbiParam::new(types::I64); 2]);
+    callee.returns = key.native().returns;
+    let callee = b.import_signature(callee);
+    let call = b.ins().call_indirect(callee, code, &[ctx, cells]);
+    let results = b.inst_results(call).to_vec();
+    store_cells(b, cells, &key.results, &results);
+    b.ins().return_(&[]);
+}
+
 /// Stands for a function of Wasm that machine code cannot be called for.
 fn to_engine(b: &mut FunctionBuilder<'_>, key: &StubKey) {
     leave(b, key, Builtin::CallInterp, |b, func_ref| {
@@ -344,4 +367,82 @@ fn leave(
     b.ins().call_indirect(signature, code, &[store, func_ref, cells]);
     let results = load_cells(b, cells, &key.results);
     b.ins().return_(&results);
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_core::limits::Limits;
+    use palisade_module::{ModuleInfo, default_features};
+
+    use super::*;
+    use crate::options::Options;
+
+    fn stubs() -> Stubs {
+        let compiler = Compiler::new(Options { paranoid: true, ..Options::default() }).unwrap();
+        Stubs::new(Arc::new(compiler), CodeRegistry::new().unwrap())
+    }
+
+    fn types(text: &str) -> (Arc<TypeRegistry>, ModuleInfo) {
+        let types = TypeRegistry::new();
+        let (bytes, limits) = (text.as_bytes().to_vec(), Limits::default());
+        let info = ModuleInfo::decode(bytes, &limits, default_features(), &types, None).unwrap();
+        (types, info)
+    }
+
+    #[test]
+    fn types_of_one_shape_share_their_stubs() {
+        let (types, info) = types(
+            "(module (type (func (param i32 i64))) (type (func (param externref funcref)))
+                (type (func (param i64 i32))) (type (func (result i32 i64))) (type (struct)))",
+        );
+        let stubs = stubs();
+        let of = |at: usize| stubs.of_type(&types, info.types[at]);
+        assert_eq!(of(0), of(1));
+        assert_eq!(of(0), of(0));
+        assert_ne!(of(0), of(2));
+        assert_ne!(of(0), of(3));
+        assert!(of(4).is_err());
+        assert_eq!(stubs.made().objects.len(), 3);
+    }
+
+    #[test]
+    fn many_are_made_together_and_each_once() {
+        let (types, info) = types(
+            "(module (type (func (param i32))) (type (func (param i64))) (type (func (param i32 i32))))",
+        );
+        let stubs = stubs();
+        let key = |at: usize| StubKey::of(&types, info.types[at]).unwrap();
+        let all = stubs.get_or_compile(&[key(0), key(1), key(0), key(2)]).unwrap();
+        assert_eq!(all[0], all[2]);
+        assert_eq!(stubs.made().objects.len(), 1);
+        // Four for each of three shapes.
+        assert_eq!(stubs.made().objects[0].tables().funcs.len(), 12);
+        assert_eq!(stubs.get_or_compile(&[key(2), key(1)]).unwrap(), [all[3], all[1]]);
+        assert_eq!(stubs.made().objects.len(), 1);
+    }
+
+    #[test]
+    fn threads_agree_on_addresses() {
+        let (types, info) = types("(module (type (func (param i32 v128) (result f64))))");
+        let stubs = stubs();
+        let key = StubKey::of(&types, info.types[0]).unwrap();
+        let get = || stubs.get_or_compile(std::slice::from_ref(&key)).unwrap();
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(get)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(found.iter().all(|one| *one == found[0]));
+        assert_eq!(get(), found[0]);
+    }
+
+    #[test]
+    fn there_is_an_end_to_stubs() {
+        let (types, info) = types("(module (type (func)) (type (func (param i32))))");
+        let stubs = stubs();
+        stubs.of_type(&types, info.types[0]).unwrap();
+        stubs.made().bytes = limits::STUB_BYTES;
+        let error = stubs.of_type(&types, info.types[1]).unwrap_err();
+        assert!(matches!(error, CompileError::Limit { what: "bytes of stubs", .. }), "{error}");
+        assert!(stubs.of_type(&types, info.types[0]).is_ok());
+    }
 }

@@ -14,6 +14,9 @@ use palisade_vm::MemoryReservation;
 use crate::error::{Error, Result};
 use crate::tier::{Strategy, Tuning};
 
+#[cfg(feature = "mutations")]
+use palisade_jit::Mutation;
+
 /// How an engine decodes, validates and runs modules.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,6 +40,8 @@ pub struct Config {
     pub(crate) canonical_nans: bool,
     pub(crate) polls: bool,
     pub(crate) spectre: bool,
+    #[cfg(feature = "mutations")]
+    pub(crate) mutation: Option<Mutation>,
 }
 
 impl Default for Config {
@@ -132,6 +137,8 @@ impl Config {
             canonical_nans: false,
             polls: true,
             spectre: true,
+            #[cfg(feature = "mutations")]
+            mutation: None,
         }
     }
 
@@ -278,6 +285,21 @@ impl Config {
         self
     }
 
+    /// Whether NaNs that operators of machine code make are the canonical one. Off by default: which NaN comes
+    /// out is not laid down. The interpreter gives what the processor gives, whatever is set here.
+    pub fn canonical_nans(&mut self, enable: bool) -> &mut Self {
+        self.canonical_nans = enable;
+        self
+    }
+
+    /// Lets machine code be wrong in one respect: for tests that want to know whether they would notice.
+    #[cfg(feature = "mutations")]
+    #[doc(hidden)]
+    pub fn mutation(&mut self, mutation: Option<Mutation>) -> &mut Self {
+        self.mutation = mutation;
+        self
+    }
+
     /// Without polls, machine code cannot be interrupted, which breaks a promise: only benchmarks that measure what
     /// polls cost may do without.
     #[doc(hidden)]
@@ -300,6 +322,8 @@ impl Config {
             spectre: self.spectre,
             paranoid: self.paranoid.unwrap_or(defaults.paranoid),
             baseline: self.baseline,
+            #[cfg(feature = "mutations")]
+            mutation: self.mutation,
         }
     }
 

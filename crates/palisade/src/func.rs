@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::func_type::{FuncType, core_of_id};
 use crate::host::{HostDef, IntoFunc};
 use crate::store::{StoreId, StoreOpaque};
-use crate::trap::{FrameInfo, WasmBacktrace};
 use crate::tier::drive;
+use crate::trap::{FrameInfo, WasmBacktrace};
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
 use crate::val::{Val, cells_of, cells_of_all};
 
@@ -249,9 +249,7 @@ pub(crate) unsafe fn invoke(
     // SAFETY: as above.
     let vm = unsafe { (*store).vm_ptr() };
     // SAFETY: the caller's contract is that of `call`.
-    let outcome = catch_unwind(AssertUnwindSafe(|| unsafe {
-        drive(vm.as_ptr(), func, cells)
-    }));
+    let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { drive(vm.as_ptr(), func, cells) }));
     match outcome {
         Ok(Ok(())) => Ok(()),
         // SAFETY: the guest has been left; nobody else uses the store.

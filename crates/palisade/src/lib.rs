@@ -93,16 +93,19 @@ pub use module::{ExportType, ImportType, Module};
 pub use palisade_core::limits::LimitTooHigh;
 pub use palisade_core::{LimitKind, Limits, TrapCode};
 pub use palisade_interp::Dispatch;
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub use palisade_jit::Mutation;
 pub use palisade_module::error::escape_name;
 pub use palisade_module::{DecodeError, DecodeErrorKind};
 pub use palisade_vm::WaitResult;
 pub use refs::{AnyRef, EqRef, ExnRef, ExternRef, I31, Ref};
 pub use shared_memory::SharedMemory;
 pub use store::{GcStats, InterruptHandle, Refusal, Resource, Store};
-pub use tier::{CompileStats, Strategy, Tuning};
 pub use structref::{StructRef, StructRefPre};
 pub use table::Table;
 pub use tag::Tag;
+pub use tier::{CompileStats, Strategy, Tuning};
 pub use trap::{FrameInfo, Trap, WasmBacktrace};
 pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{

@@ -124,6 +124,21 @@ impl InterruptHandle {
         }
     }
 
+    /// Opens the region that machine code reads from, if no request is pending: somebody else had closed it.
+    pub(crate) fn reopen_polls(&self) {
+        let _guard = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.inner.interrupts.reason.load(Relaxed) == 0
+            && let Some(poll) = &self.inner.poll
+        {
+            // A system that refuses leaves the guests of the store stopped, until somebody clears that.
+            if poll.open().is_err() {
+                let words = &self.inner.interrupts;
+                words.reason.store(TrapCode::Interrupted as u32, Release);
+                words.stack_limit.store(0, Release);
+            }
+        }
+    }
+
     /// What is asked for, if anything is.
     pub fn pending(&self) -> Option<TrapCode> {
         self.inner.interrupts.pending()
@@ -156,7 +171,7 @@ impl PollRegion {
         let (page, len) = (page_size(), POLL_BYTES as usize);
         let region = Region::reserve(len + 2 * page)?;
         region.make_readable(page, page + len)?;
-        region.keep_apart(page, page + len)?;
+        region.keep_apart(page, page + len);
         Ok(Self(region))
     }
 
@@ -169,9 +184,13 @@ impl PollRegion {
     }
 
     fn close(&self) {
-        // Takes nothing of the system (see above).
-        let closed = self.0.make_inaccessible(page_size(), page_size() + POLL_BYTES as usize);
-        debug_assert!(closed.is_ok(), "{closed:?}");
+        let (from, to) = (page_size(), page_size() + POLL_BYTES as usize);
+        // Takes nothing of the system (see above). If it fails all the same, pages that are taken away cannot be
+        // read either.
+        if self.0.make_inaccessible(from, to).is_err() {
+            let closed = self.0.close(from, to);
+            debug_assert!(closed.is_ok(), "{closed:?}");
+        }
     }
 }
 

@@ -144,6 +144,10 @@ pub struct NativeState {
     pub interrupts: *const Interrupts,
     /// Where the guard below the machine stack begins; 0 until there is a stack.
     pub stack_guard: usize,
+    /// Where the reserve between that guard and the machine stack begins.
+    pub stack_reserve: usize,
+    /// Whether the reserve is open: not 0 if so. The guest is to be stopped.
+    pub reserve_open: usize,
     /// The lowest address of the machine stack.
     pub stack_low: usize,
     /// One past the highest address of the machine stack.
@@ -222,6 +226,8 @@ impl NativeState {
         registry: std::ptr::null(),
         interrupts: std::ptr::null(),
         stack_guard: 0,
+        stack_reserve: 0,
+        reserve_open: 0,
         stack_low: 0,
         stack_high: 0,
         poll: 0,

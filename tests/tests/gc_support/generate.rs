@@ -1,6 +1,6 @@
 //! Makes random programs on objects.
 
-use crate::ast::{Body, Class, Expr, Func, How, Sig, Stmt, Sub, Target, Ty, WIDE};
+use super::ast::{Body, Class, Expr, Func, How, Sig, Stmt, Sub, Target, Ty, WIDE};
 use crate::hostile_support::Rng;
 
 const CLASSES: [Class; 3] = [Class::Node, Class::Big, Class::Huge];

@@ -2,7 +2,7 @@
 
 use palisade::TrapCode;
 
-use crate::ast::{Body, Class, Expr, Func, Sig, Stmt, Target, Ty};
+use super::ast::{Body, Class, Expr, Func, Sig, Stmt, Target, Ty};
 
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub enum Value {

@@ -6,8 +6,8 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use palisade::{AsContextMut, Engine, Func, Instance, Store, TrapCode, Val};
-use palisade_tests::ENGINES;
 pub use palisade_tests::engine_with;
+use palisade_tests::{DISPATCHERS, ENGINES, Kind};
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -47,19 +47,31 @@ impl Rng {
 
 /// Every engine, with and without fuel.
 pub fn engines() -> impl Iterator<Item = Engine> {
-    ENGINES.into_iter().flat_map(|kind| {
-        [false, true].map(|fuel| {
-            engine_with(kind, |config| {
-                config.consume_fuel(fuel);
-            })
-        })
-    })
+    with(ENGINES, [(false, false), (true, false)])
 }
 
 /// As [`engines`], and each of them once more with a heap that collects at every allocation.
 pub fn engines_and_stressed() -> impl Iterator<Item = Engine> {
-    let choices = [(false, false), (true, false), (false, true), (true, true)];
-    ENGINES.into_iter().flat_map(move |kind| {
+    with(ENGINES, [(false, false), (true, false), (false, true), (true, true)])
+}
+
+/// As [`engines`], of the interpreter alone: for programs by the hundred, which other tests run in the other
+/// engines.
+pub fn interpreters() -> impl Iterator<Item = Engine> {
+    with(DISPATCHERS, [(false, false), (true, false)])
+}
+
+/// As [`engines_and_stressed`], of the interpreter alone.
+pub fn interpreters_and_stressed() -> impl Iterator<Item = Engine> {
+    with(DISPATCHERS, [(false, false), (true, false), (false, true), (true, true)])
+}
+
+/// Engines with and without fuel, and with and without a collection at every allocation.
+fn with<const KINDS: usize, const CHOICES: usize>(
+    kinds: [impl Into<Kind>; KINDS],
+    choices: [(bool, bool); CHOICES],
+) -> impl Iterator<Item = Engine> {
+    kinds.map(Into::into).into_iter().flat_map(move |kind| {
         choices.map(|(fuel, stress)| {
             engine_with(kind, |config| {
                 config.consume_fuel(fuel).gc_stress(stress);

@@ -247,7 +247,9 @@ unsafe fn entered(ip: *const u8, vm: *mut VmCtx) {
     // SAFETY: the instruction was emitted with `TierOps`, in code of the context's module.
     unsafe {
         let o = ip.cast::<TierOps>().read();
-        let Some(tier) = InterpModule::of(vm).and_then(|module| module.config().tier) else { return };
+        let Some(tier) = InterpModule::of(vm).and_then(|module| module.config().tier) else {
+            return;
+        };
         (tier.entered)(vm, o.defined);
         ask_again(vm, &o, tier.again);
     }

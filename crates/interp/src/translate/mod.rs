@@ -309,18 +309,26 @@ impl<'m> Translator<'m> {
         self.loops = Some(Loops { locals, stacks: Vec::new() });
         let counter = self.module.offsets().counter(self.defined);
         let (limit, defined) = (tier.threshold, self.defined);
-        self.emit_marked(COUNT_ENTRY, TierOps { handler: 0, counter, limit, defined, which: 0, offset: 0, header: 0 });
+        self.emit_marked(
+            COUNT_ENTRY,
+            TierOps { handler: 0, counter, limit, defined, which: 0, offset: 0, header: 0 },
+        );
     }
 
     /// Lets the turns of a loop be counted, where that is wanted. All values are in their slots.
     fn count_loop(&mut self) {
-        let (Some(tier), Some(loops)) = (self.module.config().tier, &mut self.loops) else { return };
+        let (Some(tier), Some(loops)) = (self.module.config().tier, &mut self.loops) else {
+            return;
+        };
         let which = loops.stacks.len() as u32;
         loops.stacks.push(self.stack.entries.iter().map(|entry| (entry.ty, entry.slot)).collect());
         let counter = self.module.offsets().counter(self.defined);
         let (limit, defined) = (tier.threshold, self.defined);
         let header = self.signature.param_cells;
-        self.emit_marked(COUNT_LOOP, TierOps { handler: 0, counter, limit, defined, which, offset: self.offset, header });
+        self.emit_marked(
+            COUNT_LOOP,
+            TierOps { handler: 0, counter, limit, defined, which, offset: self.offset, header },
+        );
     }
 
     /// Translates one operator.

@@ -24,6 +24,7 @@ use palisade_vm::layout::VmMemoryDef;
 
 use super::{Result, Translator, trap_code};
 use crate::error::CompileError;
+use crate::mutation::Mutation;
 use crate::options::Bounds;
 
 /// How many bytes from the base on guarded code may touch: two 32-bit numbers and the largest access.
@@ -42,6 +43,21 @@ pub(crate) fn memory_of(memarg: &MemArg) -> Result<u32> {
     match memarg.target {
         MemArgTarget::Memory(memory) => Ok(memory),
         _ => Err(CompileError::Internal("an access to something other than a memory")),
+    }
+}
+
+/// What stores to linear memory say of themselves.
+pub(crate) trait ForStore {
+    /// The flags of a load, for a store. They say the same in other words (the byte order of the target), so that
+    /// the code generator never makes one instruction of a load and the store behind it: a fault of that would be
+    /// said to be where the store is.
+    fn for_store(self) -> Self;
+}
+
+impl ForStore for MemFlagsData {
+    fn for_store(self) -> Self {
+        let plain = Self::new().with_alias_region(self.alias_region());
+        if self.notrap() { plain.with_notrap() } else { plain.with_trap_code(self.trap_code()) }
     }
 }
 
@@ -83,6 +99,8 @@ impl Translator<'_, '_> {
         Ok(if shared {
             let place = self.b.ins().iadd_imm_s(def, offset as i64);
             self.b.ins().atomic_load(types::I64, MemFlagsData::trusted(), place)
+        } else if self.mutated(Mutation::MemoryLengthStale) {
+            self.constant_field(types::I64, def, offset as u32)
         } else {
             self.field(types::I64, def, offset)
         })
@@ -96,20 +114,36 @@ impl Translator<'_, '_> {
         if self.guarded(&ty) {
             return self.guarded_address(index, memarg);
         }
-        let index = self.zero_extend(index);
-        let place = self.checked_place(memory, index, memarg.offset, u64::from(size))?;
+        let index = self.index(index);
+        let place = self.checked_place(memory, index, self.static_offset(memarg), u64::from(size))?;
         let flags = self.memory_flags().with_notrap();
         Ok(Address { base: place, offset: 0, flags })
+    }
+
+    /// An index with 64 bits, the upper half zero.
+    fn index(&mut self, index: Value) -> Value {
+        let narrow = self.b.func.dfg.value_type(index) == types::I32;
+        if narrow && self.mutated(Mutation::IndexSignExtended) {
+            return self.b.ins().sextend(types::I64, index);
+        }
+        self.zero_extend(index)
+    }
+
+    fn static_offset(&self, memarg: &MemArg) -> u64 {
+        let wrong = memarg.offset > 0 && self.mutated(Mutation::OffsetWrong);
+        memarg.offset.wrapping_add(u64::from(wrong))
     }
 
     fn guarded_address(&mut self, index: Value, memarg: &MemArg) -> Result<Address> {
         let base = self.memory_base(memory_of(memarg)?)?;
         let flags =
             self.memory_flags().with_trap_code(Some(trap_code(TrapCode::MemoryOutOfBounds)));
-        let index = self.zero_extend(index);
+        let index = self.index(index);
         let mut place = self.b.ins().iadd(base, index);
+        let flags =
+            if self.mutated(Mutation::AccessWithoutTrap) { flags.with_notrap() } else { flags };
         // Offsets of instructions are signed: those from 2^31 on are added.
-        let offset = match i32::try_from(memarg.offset) {
+        let offset = match i32::try_from(self.static_offset(memarg)) {
             Ok(offset) => offset,
             Err(_) => {
                 let offset = self.number(memarg.offset);
@@ -132,7 +166,8 @@ impl Translator<'_, '_> {
         let ty = self.memory_type(memory)?;
         let code = trap_code(TrapCode::MemoryOutOfBounds);
         // Nothing that begins at or ends beyond 2^64 is inside.
-        let Some(reach) = offset.checked_add(size) else {
+        let slack = u64::from(self.mutated(Mutation::BoundsOffByOne));
+        let Some(reach) = offset.checked_add(size - slack.min(size)) else {
             let one = self.b.ins().iconst(types::I8, 1);
             self.b.ins().trapnz(one, code);
             return self.memory_base(memory);
@@ -145,7 +180,9 @@ impl Translator<'_, '_> {
         };
         let len = self.memory_len(memory)?;
         let outside = self.b.ins().icmp(IntCC::UnsignedGreaterThan, end, len);
-        self.b.ins().trapnz(outside, code);
+        if !self.mutated(Mutation::BoundsCheckDropped) {
+            self.b.ins().trapnz(outside, code);
+        }
         let base = self.memory_base(memory)?;
         let place = self.b.ins().iadd(base, index);
         let offset = self.number(offset);
@@ -175,7 +212,9 @@ impl Translator<'_, '_> {
             // What the offset adds above the size's own bits does not matter, nor does a carry.
             let low = self.b.ins().iadd_imm_s(wide, (memarg.offset % u64::from(size)) as i64);
             let low = self.b.ins().band_imm_s(low, i64::from(size) - 1);
-            self.trap_if(low, TrapCode::UnalignedAtomic);
+            if !self.mutated(Mutation::AlignmentUnchecked) {
+                self.trap_if(low, TrapCode::UnalignedAtomic);
+            }
         }
         let address = self.address(index, memarg, size)?;
         // Atomic operators take no offset.
@@ -190,6 +229,10 @@ impl Translator<'_, '_> {
     /// A range of a memory as one check: the host's address of its first byte. `len` is a constant.
     pub(crate) fn range(&mut self, memory: u32, index: Value, len: u64) -> Result<Value> {
         let index = self.zero_extend(index);
+        if self.mutated(Mutation::RangeUnchecked) {
+            let base = self.memory_base(memory)?;
+            return Ok(self.b.ins().iadd(base, index));
+        }
         self.checked_place(memory, index, 0, len)
     }
 

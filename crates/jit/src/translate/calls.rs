@@ -17,6 +17,7 @@ use palisade_vm::native::Builtin;
 
 use super::exceptions::CallTarget;
 use super::{FuncKinds, Result, Translator, invalid};
+use crate::mutation::Mutation;
 
 /// Who is called.
 struct Callee {
@@ -65,7 +66,9 @@ impl Translator<'_, '_> {
         let mut args = vec![callee.ctx];
         args.extend(self.pop_many(kinds.params.len())?);
         let results = self.emit_call(callee.signature, callee.target, &args)?;
-        self.reload_fuel();
+        if !self.mutated(Mutation::FuelStale) {
+            self.reload_fuel();
+        }
         for (&kind, value) in kinds.results.iter().zip(results) {
             self.push(kind, value);
         }
@@ -99,7 +102,10 @@ impl Translator<'_, '_> {
             let reference = self.env.offsets.imported_func(FuncIdx(index));
             let reference = self.constant_field(types::I64, self.vmctx, reference);
             self.note_caller();
-            let (code, ctx) = self.entry_of(reference);
+            let (code, mut ctx) = self.entry_of(reference);
+            if self.mutated(Mutation::ContextWrong) {
+                ctx = self.vmctx;
+            }
             return Ok(Callee { target: CallTarget::Indirect(code), ctx, type_id, signature });
         };
         if (self.env.in_batch)(defined) {
@@ -147,10 +153,14 @@ impl Translator<'_, '_> {
 
     /// Ends the guest unless a function is of a type.
     fn check_type(&mut self, reference: Value, type_index: u32, type_id: TypeId) {
+        if self.mutated(Mutation::CallTypeUnchecked) {
+            return;
+        }
         let found = self.field(types::I32, reference, std::mem::offset_of!(VmFuncRef, type_id));
         let expected = self.canonical_type(type_index);
         let same = self.b.ins().icmp(IntCC::Equal, found, expected);
-        if self.env.types.get(type_id).is_some_and(|ty| ty.is_final) {
+        let is_final = self.env.types.get(type_id).is_some_and(|ty| ty.is_final);
+        if is_final || self.mutated(Mutation::CallSubtypeRefused) {
             return self.trap_unless(same, TrapCode::IndirectCallTypeMismatch);
         }
         let (other, done) = (self.b.create_block(), self.b.create_block());
@@ -188,6 +198,9 @@ impl Translator<'_, '_> {
 
     /// Notes who calls, for a host function may want to know.
     fn note_caller(&mut self) {
+        if self.mutated(Mutation::CallerForgotten) {
+            return;
+        }
         let store = self.store_ctx();
         let native = std::mem::offset_of!(VmStoreCtx, native);
         let caller = native + std::mem::offset_of!(NativeState, caller);

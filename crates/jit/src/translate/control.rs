@@ -11,6 +11,8 @@ use palisade_module::wasmparser::{BlockType, BrTable, Operator};
 
 use super::{FuncKinds, Kind, Operand, Result, Translator, invalid};
 use crate::error::CompileError;
+use crate::limits;
+use crate::mutation::Mutation;
 
 /// The most targets of a `br_table` that are compiled.
 const MAX_TABLE_TARGETS: u64 = 65_520;
@@ -40,6 +42,8 @@ pub(crate) struct Control {
     next_reached: bool,
     /// Whether the construct itself was reached.
     reached: bool,
+    /// Whether it is on the way to the loop at which the function is entered.
+    on_the_way: bool,
     /// How many handlers were there outside, if it is a `try_table`.
     pub(crate) outer_handlers: Option<usize>,
 }
@@ -56,6 +60,7 @@ impl Control {
             next,
             next_reached: false,
             reached: true,
+            on_the_way: false,
             outer_handlers: None,
         }
     }
@@ -66,7 +71,16 @@ impl Translator<'_, '_> {
     pub(super) fn control(&mut self, op: &Operator<'_>) -> Result<bool> {
         match op {
             Operator::Nop => {}
-            Operator::Unreachable => self.trap(TrapCode::Unreachable),
+            Operator::Unreachable => {
+                self.locate();
+                // A block with nothing but a trap would become part of the branch that leads there.
+                self.b.ins().sequence_point();
+                if self.mutated(Mutation::TrapPlaceWrong) {
+                    let place = cranelift_codegen::ir::SourceLoc::new(self.offset - 1);
+                    self.b.set_srcloc(place);
+                }
+                self.trap(TrapCode::Unreachable);
+            }
             Operator::Block { blockty } => {
                 self.begin(*blockty, None)?;
             }
@@ -119,6 +133,7 @@ impl Translator<'_, '_> {
                     next,
                     next_reached: false,
                     reached: false,
+                    on_the_way: false,
                     outer_handlers: None,
                 });
             }
@@ -147,11 +162,12 @@ impl Translator<'_, '_> {
     /// Begins a construct whose label is its end. With handlers, it is a `try_table`, and so many are outside.
     pub(crate) fn begin(&mut self, ty: BlockType, outer_handlers: Option<usize>) -> Result<()> {
         let kinds = self.block_kinds(ty)?;
+        let way = self.on_the_way(kinds.params.len());
         let next = self.b.create_block();
         for &kind in &kinds.results {
             self.block_param(next, kind);
         }
-        self.push_frame(Construct::Block, kinds, next, outer_handlers)
+        self.push_frame(Construct::Block, kinds, next, way, outer_handlers)
     }
 
     fn push_frame(
@@ -159,6 +175,7 @@ impl Translator<'_, '_> {
         construct: Construct,
         kinds: FuncKinds,
         next: Block,
+        on_the_way: bool,
         outer_handlers: Option<usize>,
     ) -> Result<()> {
         let Some(height) = self.stack.len().checked_sub(kinds.params.len()) else {
@@ -173,6 +190,7 @@ impl Translator<'_, '_> {
             next,
             next_reached: false,
             reached: true,
+            on_the_way,
             outer_handlers,
         });
         Ok(())
@@ -184,9 +202,13 @@ impl Translator<'_, '_> {
         for &kind in &kinds.results {
             self.block_param(next, kind);
         }
+        let way = self.on_the_way(kinds.params.len());
         let header = self.b.create_block();
         let args = self.args(kinds.params.len())?;
         self.b.ins().jump(header, &args);
+        if way {
+            self.lead_to(header, kinds.params.len());
+        }
         self.b.switch_to_block(header);
         let start = self.stack.len() - kinds.params.len();
         self.stack.truncate(start);
@@ -194,14 +216,21 @@ impl Translator<'_, '_> {
             let value = self.block_param(header, kind);
             self.stack.push(Operand { value, kind });
         }
-        self.push_frame(Construct::Loop(header), kinds, next, None)?;
-        self.poll();
+        if way {
+            self.dispatch(kinds.params.len());
+        }
+        self.push_frame(Construct::Loop(header), kinds, next, way, None)?;
+        self.locate();
+        if !self.mutated(Mutation::LoopPollDropped) {
+            self.poll();
+        }
         Ok(())
     }
 
     fn begin_if(&mut self, ty: BlockType) -> Result<()> {
         let condition = self.pop()?;
         let kinds = self.block_kinds(ty)?;
+        let way = self.on_the_way(kinds.params.len());
         let next = self.b.create_block();
         for &kind in &kinds.results {
             self.block_param(next, kind);
@@ -213,7 +242,7 @@ impl Translator<'_, '_> {
         self.b.seal_block(then);
         self.b.seal_block(otherwise);
         self.b.switch_to_block(then);
-        self.push_frame(Construct::If(Some((otherwise, saved))), kinds, next, None)
+        self.push_frame(Construct::If(Some((otherwise, saved))), kinds, next, way, None)
     }
 
     fn begin_else(&mut self) -> Result<()> {
@@ -223,9 +252,13 @@ impl Translator<'_, '_> {
         let Some(frame) = self.frames.last_mut() else { return invalid("`else` of nothing") };
         let Construct::If(arm) = &mut frame.construct else { return invalid("`else` of no `if`") };
         let Some((block, saved)) = arm.take() else { return invalid("a second `else`") };
-        self.stack.truncate(frame.height);
-        self.stack.extend(saved);
+        let (height, on_the_way) = (frame.height, frame.on_the_way);
+        self.stack.truncate(height);
         self.b.switch_to_block(block);
+        if on_the_way {
+            self.reload_below(height);
+        }
+        self.stack.extend(saved);
         self.reachable = true;
         Ok(())
     }
@@ -266,6 +299,9 @@ impl Translator<'_, '_> {
         }
         if frame.next_reached {
             self.b.switch_to_block(frame.next);
+            if frame.on_the_way {
+                self.reload_below(frame.height);
+            }
             let values = self.b.block_params(frame.next).to_vec();
             let operands = values.into_iter().zip(&frame.results);
             self.stack.extend(operands.map(|(value, &kind)| Operand { value, kind }));
@@ -373,6 +409,12 @@ impl Translator<'_, '_> {
             return Err(CompileError::Limit { what, limit: MAX_TABLE_TARGETS, found });
         }
         let index = self.pop()?;
+        // All targets take as many values as the default one.
+        let arity = match self.is_return(targets.default()) {
+            true => 0,
+            false => self.label(targets.default())?.1 as u64,
+        };
+        limits::check("arguments of a `br_table`", limits::ARGUMENTS, found * arity)?;
         let mut to_return = None;
         let mut entries = Vec::with_capacity(targets.len() as usize);
         for depth in targets.targets() {
@@ -384,6 +426,10 @@ impl Translator<'_, '_> {
             .chain(entries)
             .map(|(block, args)| self.b.func.dfg.block_call(block, &args))
             .collect();
+        let mut calls = calls;
+        if self.mutated(Mutation::BranchTableOff) {
+            calls.rotate_right(1);
+        }
         let [default, entries @ ..] = &calls[..] else { return invalid("an empty `br_table`") };
         let table = self.b.create_jump_table(JumpTableData::new(*default, entries));
         self.b.ins().br_table(index, table);

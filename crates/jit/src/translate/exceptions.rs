@@ -21,6 +21,7 @@ use palisade_vm::native::Builtin;
 
 use super::{FuncKinds, Kind, Result, Translator, invalid};
 use crate::error::CompileError;
+use crate::mutation::Mutation;
 
 /// The most clauses that a function's calls may have around them, all calls taken together, and values that its
 /// clauses ask for: each is an edge or a load.
@@ -97,7 +98,9 @@ impl Translator<'_, '_> {
                 }
             };
             let results = self.b.inst_results(call).to_vec();
-            self.reload_fuel();
+            if !self.mutated(Mutation::FuelStale) {
+                self.reload_fuel();
+            }
             return Ok(results);
         }
         let returns = self.b.func.dfg.signatures.get(signature).map(|known| &known.returns);
@@ -119,7 +122,9 @@ impl Translator<'_, '_> {
         };
         self.b.seal_block(after);
         self.b.switch_to_block(after);
-        self.reload_fuel();
+        if !self.mutated(Mutation::FuelStale) {
+            self.reload_fuel();
+        }
         Ok(results)
     }
 
@@ -127,7 +132,12 @@ impl Translator<'_, '_> {
     /// `try_table` outwards. Nothing if there is no clause.
     fn exception_items(&mut self) -> Result<Vec<ExceptionTableItem>> {
         let mut items = Vec::new();
-        'search: for handler in self.handlers.open.iter_mut().rev() {
+        let reversed = self.mutated(Mutation::HandlersReversed);
+        let mut open: Vec<_> = self.handlers.open.iter_mut().rev().collect();
+        if reversed {
+            open.reverse();
+        }
+        'search: for handler in open {
             for clause in &mut handler.clauses {
                 if items.is_empty() {
                     items.push(ExceptionTableItem::Context(self.vmctx));
@@ -171,7 +181,10 @@ impl Translator<'_, '_> {
             };
             Clause { tag, label, wants_ref, landing: None }
         };
-        let clauses = table.catches.iter().map(clause).collect();
+        let mut clauses: Vec<Clause> = table.catches.iter().map(clause).collect();
+        if self.mutated(Mutation::ClausesReversed) {
+            clauses.reverse();
+        }
         self.begin(table.ty, Some(self.handlers.open.len()))?;
         self.handlers.open.push(Handler { clauses });
         Ok(())
@@ -198,7 +211,9 @@ impl Translator<'_, '_> {
         let Some(&payload) = self.b.block_params(block).first() else {
             return invalid("a landing without an exception");
         };
-        self.reload_fuel();
+        if !self.mutated(Mutation::LandingFuelStale) {
+            self.reload_fuel();
+        }
         let exception = self.b.ins().ireduce(types::I32, payload);
         self.note(exception, Kind::Ref);
         let mut values = Vec::new();
@@ -209,6 +224,11 @@ impl Translator<'_, '_> {
                 let object = self.object(exception);
                 values.push(self.load_field(object, field.offset, field.kind, kind, false)?);
             }
+        }
+        if self.mutated(Mutation::ExceptionFieldsReversed)
+            && values.iter().all(|&value| self.b.func.dfg.value_type(value) == types::I32)
+        {
+            values.reverse();
         }
         if clause.wants_ref {
             values.push(exception);

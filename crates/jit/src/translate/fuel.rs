@@ -13,6 +13,7 @@ use palisade_module::wasmparser::{FunctionBody, Operator};
 use palisade_vm::layout::VmStoreCtx;
 
 use super::{Result, Translator, invalid};
+use crate::mutation::Mutation;
 
 /// What there is to know of a body before it is translated.
 pub(super) struct Costs {
@@ -56,13 +57,15 @@ fn calls(op: &Operator<'_>) -> bool {
 impl Translator<'_, '_> {
     /// What happens when a function is entered: the poll, the count of calls.
     pub(super) fn enter(&mut self, calls: bool) -> Result<()> {
-        if calls {
+        if calls && !self.mutated(Mutation::EntryPollDropped) {
             self.poll();
         }
         if self.env.options.depth {
             let left = self.change_depth(-1);
             let over = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
-            self.trap_if(over, TrapCode::CallDepthExceeded);
+            if !self.mutated(Mutation::DepthUncounted) {
+                self.trap_if(over, TrapCode::CallDepthExceeded);
+            }
         }
         if self.env.options.fuel {
             self.fuel = Some(self.b.declare_var(types::I64));
@@ -73,7 +76,7 @@ impl Translator<'_, '_> {
 
     /// What happens when a function is left.
     pub(super) fn leave(&mut self) {
-        if self.env.options.depth {
+        if self.env.options.depth && !self.mutated(Mutation::ReturnUncounted) {
             self.change_depth(1);
         }
     }
@@ -95,7 +98,8 @@ impl Translator<'_, '_> {
         let Some(cost) = self.costs.next() else {
             return if self.frames.is_empty() { Ok(()) } else { invalid("a block without a cost") };
         };
-        if self.reachable && cost > 0 {
+        let free = self.mutated(Mutation::BlockFree) && self.costs.len() % 3 == 2;
+        if self.reachable && cost > 0 && !free {
             self.charge_units(cost);
         }
         Ok(())

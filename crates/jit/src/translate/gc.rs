@@ -22,6 +22,7 @@ use palisade_vm::gc::layout::{FieldKind, FieldLayout, ObjectLayout};
 
 use super::{Kind, Result, Translator, invalid};
 use crate::error::CompileError;
+use crate::mutation::Mutation;
 
 /// The most references that may stand on the operand stack where objects are made, all those places taken
 /// together: each is an entry of a stack map.
@@ -73,7 +74,8 @@ impl Translator<'_, '_> {
             Operator::I31GetS | Operator::I31GetU => {
                 let reference = self.pop()?;
                 self.trap_if_null(reference, TrapCode::NullI31Reference);
-                let number = if matches!(op, Operator::I31GetS) {
+                let signed = matches!(op, Operator::I31GetS);
+                let number = if signed && !self.mutated(Mutation::SmallIntegerUnsigned) {
                     self.b.ins().sshr_imm_u(reference, 1)
                 } else {
                     self.b.ins().ushr_imm_u(reference, 1)

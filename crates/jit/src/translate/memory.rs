@@ -5,7 +5,9 @@ use palisade_core::fuel;
 use palisade_module::wasmparser::{MemArg, Operator};
 use palisade_vm::native::Builtin;
 
+use super::bounds::ForStore;
 use super::{Kind, Result, Translator};
+use crate::mutation::Mutation;
 
 /// Copies and fills of a constant length up to this many bytes are done where they stand.
 const INLINE_BYTES: u64 = 64;
@@ -57,7 +59,13 @@ impl Translator<'_, '_> {
     fn narrow(&mut self, memarg: &MemArg, kind: Kind, ty: Type, how: Narrow) -> Result<()> {
         let index = self.pop()?;
         let a = self.address(index, memarg, ty.bytes())?;
-        let value = self.b.ins().load(ty, a.flags, a.base, a.offset);
+        let value = if ty == types::I8 && self.mutated(Mutation::LoadWidened) {
+            let wide = self.b.ins().load(types::I16, a.flags, a.base, a.offset);
+            self.b.ins().ireduce(ty, wide)
+        } else {
+            self.b.ins().load(ty, a.flags, a.base, a.offset)
+        };
+        let how = if self.mutated(Mutation::LoadExtensionSwapped) { Narrow::Signed } else { how };
         let value = match how {
             Narrow::Signed => self.b.ins().sextend(kind.ty(), value),
             Narrow::Unsigned => self.b.ins().uextend(kind.ty(), value),
@@ -69,14 +77,18 @@ impl Translator<'_, '_> {
     fn store(&mut self, memarg: &MemArg, size: u32) -> Result<()> {
         let (index, value) = self.pop2()?;
         let a = self.address(index, memarg, size)?;
+        let flags = a.flags.for_store();
         let ty = self.b.func.dfg.value_type(value);
         if ty.bytes() == size {
-            self.b.ins().store(a.flags, value, a.base, a.offset);
+            self.b.ins().store(flags, value, a.base, a.offset);
         } else {
             match size {
-                1 => self.b.ins().istore8(a.flags, value, a.base, a.offset),
-                2 => self.b.ins().istore16(a.flags, value, a.base, a.offset),
-                _ => self.b.ins().istore32(a.flags, value, a.base, a.offset),
+                2 if self.mutated(Mutation::StoreNarrowed) => {
+                    self.b.ins().istore8(flags, value, a.base, a.offset)
+                }
+                1 => self.b.ins().istore8(flags, value, a.base, a.offset),
+                2 => self.b.ins().istore16(flags, value, a.base, a.offset),
+                _ => self.b.ins().istore32(flags, value, a.base, a.offset),
             };
         }
         Ok(())
@@ -177,6 +189,13 @@ impl Translator<'_, '_> {
         self.charge_units(fuel::bytes(len));
         let flags = self.memory_flags().with_notrap();
         let pieces = Self::pieces(len);
+        if self.mutated(Mutation::CopyPiecewise) {
+            for (ty, at) in pieces {
+                let value = self.b.ins().load(ty, flags, from, at);
+                self.b.ins().store(flags, value, to, at);
+            }
+            return Ok(());
+        }
         let read: Vec<_> =
             pieces.iter().map(|&(ty, at)| (self.b.ins().load(ty, flags, from, at), at)).collect();
         for (value, at) in read {

@@ -16,6 +16,7 @@ mod fuel;
 mod gc;
 mod memory;
 mod numeric;
+mod osr;
 mod simd;
 mod tables;
 mod values;
@@ -42,6 +43,7 @@ use palisade_vm::native::{Builtin, POLL, POLL_BYTES};
 
 use crate::error::CompileError;
 use crate::limits;
+use crate::mutation::Mutation;
 use crate::options::Options;
 
 use control::Control;
@@ -179,6 +181,8 @@ pub(crate) struct Translator<'a, 'f> {
     fuel: Option<Variable>,
     /// What each basic block costs, in order, and which is next.
     costs: std::vec::IntoIter<u64>,
+    /// How the function is entered, if at a loop.
+    osr: Option<osr::Entry>,
     /// How many polls there are in this function.
     polls: u32,
     signatures: HashMap<TypeId, SigRef>,
@@ -205,13 +209,15 @@ pub(crate) fn at(offset: usize) -> Offset32 {
     Offset32::new(offset as i32)
 }
 
-/// Puts the body of a defined function into `func`, which is empty but for its name.
+/// Puts the body of a defined function into `func`, which is empty but for its name. With the offset of a loop, it
+/// is entered there (see `osr`).
 pub(crate) fn function(
     env: Env<'_>,
     isa: &dyn TargetIsa,
     context: &mut FunctionBuilderContext,
     func: &mut Function,
     defined: u32,
+    at_loop: Option<u32>,
 ) -> Result<()> {
     let info = env.info;
     let Some(body) = info.bodies.get(defined as usize) else {
@@ -223,7 +229,10 @@ pub(crate) fn function(
     let type_id = info.funcs.get((info.imported_funcs + defined) as usize);
     let Some(&type_id) = type_id else { return invalid("a function without a type") };
     let kinds = FuncKinds::of(&env, type_id)?;
-    func.signature = kinds.signature();
+    func.signature = match at_loop {
+        None => kinds.signature(),
+        Some(_) => osr::signature(&kinds),
+    };
     let (_, costs) = fuel::costs(&body)?;
     let mut region = |user_id, description: &'static str| {
         let data = AliasRegionData { user_id, description: description.into() };
@@ -235,6 +244,10 @@ pub(crate) fn function(
     let object_region = region(4, "objects of the heap");
     let mut b = FunctionBuilder::new(func, context);
     b.set_srcloc(SourceLoc::new(range.start as u32));
+    b.make_stack_map_alias_region(Box::new(|regions, _, _, _| {
+        let description = "references in the frame".into();
+        Some(regions.insert(AliasRegionData { user_id: 5, description }))
+    }));
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
@@ -266,10 +279,16 @@ pub(crate) fn function(
         global_region,
         handlers: exceptions::Handlers::default(),
         objects: gc::Objects::new(object_region),
+        osr: None,
     };
-    this.parameters(entry, &kinds.params);
+    let arguments = this.b.block_params(entry).to_vec();
+    this.parameters(&arguments, &kinds.params, at_loop.is_some());
     this.declared_locals(&body)?;
     this.enter(costs.calls)?;
+    if let Some(offset) = at_loop {
+        let Some(&cells) = arguments.get(1) else { return invalid("no buffer") };
+        this.enter_at(cells, osr::path(&body, offset)?);
+    }
     this.body(&body)?;
     limits::check("loops", limits::LOOPS, u64::from(this.polls))?;
     this.b.seal_all_blocks();
@@ -278,10 +297,19 @@ pub(crate) fn function(
 }
 
 impl Translator<'_, '_> {
-    fn parameters(&mut self, entry: Block, params: &[Kind]) {
-        let values = self.b.block_params(entry).to_vec();
-        for (&kind, &value) in params.iter().zip(values.iter().skip(1)) {
+    /// Whether the code is to be wrong in this respect, for a test.
+    pub(crate) fn mutated(&self, mutation: Mutation) -> bool {
+        self.env.options.mutated(mutation)
+    }
+
+    /// Declares the parameters; where the function is entered at a loop, they come later.
+    fn parameters(&mut self, arguments: &[Value], params: &[Kind], later: bool) {
+        for (index, &kind) in params.iter().enumerate() {
             let local = self.declare(kind);
+            let value = match arguments.get(index + 1) {
+                Some(&value) if !later => value,
+                _ => self.zero(kind),
+            };
             self.b.def_var(local, value);
         }
     }
@@ -309,7 +337,7 @@ impl Translator<'_, '_> {
     /// Makes a variable that the collector knows of if it has to.
     pub(crate) fn variable(&mut self, kind: Kind) -> Variable {
         let variable = self.b.declare_var(kind.ty());
-        if kind == Kind::Ref {
+        if kind == Kind::Ref && !self.mutated(Mutation::LocalRootForgotten) {
             self.b.declare_var_needs_stack_map(variable);
         }
         variable
@@ -324,7 +352,7 @@ impl Translator<'_, '_> {
 
     /// Lets the collector know of a value if it has to.
     pub(crate) fn note(&mut self, value: Value, kind: Kind) {
-        if kind == Kind::Ref {
+        if kind == Kind::Ref && !self.mutated(Mutation::RootForgotten) {
             self.b.declare_value_needs_stack_map(value);
         }
     }
@@ -346,38 +374,69 @@ impl Translator<'_, '_> {
     fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         self.frames.push(Control::function(&mut self.b, &self.results));
         self.charge()?;
+        let mut charged = true;
         let mut reader = body.get_operators_reader()?;
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
             // Joins make values in numbers that only the product of locals and nesting bounds.
             limits::intermediate(self.b.func)?;
+            limits::check("operands", limits::OPERANDS, self.stack.len() as u64)?;
             self.offset = offset as u32;
-            self.b.set_srcloc(SourceLoc::new(self.offset));
+            // A block is charged for where its first operator stands that costs anything: there, a backtrace says
+            // that the fuel ran out.
+            if !charged && palisade_module::fuel::cost(&op) > 0 {
+                self.locate();
+                self.charge()?;
+                charged = true;
+            }
             if self.reachable {
                 self.operator(&op)?;
             } else {
                 self.unreachable_operator(&op)?;
             }
             if palisade_module::fuel::ends_block(&op) {
-                self.charge()?;
+                if !charged {
+                    // It costs nothing.
+                    self.charge()?;
+                }
+                charged = false;
             }
         }
         if self.frames.is_empty() { Ok(()) } else { invalid("a body that does not end") }
     }
 
     /// Translates an operator that can be reached.
+    ///
+    /// Instructions come from the newest operator that can trap, whatever operators were between: the code generator
+    /// makes a load part of the instruction that uses its value if nothing that can trap stands between them, and
+    /// the fault has to be said to be where the load was.
     fn operator(&mut self, op: &Operator<'_>) -> Result<()> {
-        let taken = self.control(op)?
-            || self.values(op)?
-            || self.numeric(op)?
+        let may_trap = numeric::may_trap(op);
+        if self.control(op)? || self.values(op)? || (!may_trap && self.numeric(op)?) {
+            return Ok(());
+        }
+        if self.simd(op)? {
+            return Ok(());
+        }
+        self.locate();
+        if may_trap {
+            // An instruction that faults for a reason of its own takes no load into itself.
+            self.b.ins().sequence_point();
+        }
+        let taken = self.numeric(op)?
             || self.memory(op)?
+            || self.simd_memory(op)?
             || self.calls(op)?
             || self.tables(op)?
             || self.atomic(op)?
-            || self.simd(op)?
             || self.gc(op)?
             || self.exceptions(op)?;
         if taken { Ok(()) } else { invalid("an operator that nobody translates") }
+    }
+
+    /// Says that the instructions from here on come from the operator at hand.
+    pub(crate) fn locate(&mut self) {
+        self.b.set_srcloc(SourceLoc::new(self.offset));
     }
 
     // ---- the operand stack ----
@@ -500,6 +559,12 @@ impl Translator<'_, '_> {
 
     /// Ends the guest if `condition` is not zero.
     pub(crate) fn trap_if(&mut self, condition: Value, code: TrapCode) {
+        let code = match code {
+            TrapCode::TableOutOfBounds if self.mutated(Mutation::TrapCodeWrong) => {
+                TrapCode::MemoryOutOfBounds
+            }
+            code => code,
+        };
         self.b.ins().trapnz(condition, trap_code(code));
     }
 
@@ -510,7 +575,9 @@ impl Translator<'_, '_> {
 
     /// Ends the guest if a reference is null.
     pub(crate) fn trap_if_null(&mut self, reference: Value, code: TrapCode) {
-        self.trap_unless(reference, code);
+        if !self.mutated(Mutation::NullUnchecked) {
+            self.trap_unless(reference, code);
+        }
     }
 
     // ---- built-ins ----

@@ -14,19 +14,85 @@ use cranelift_frontend::FuncInstBuilder;
 use palisade_module::wasmparser::Operator;
 
 use super::{Kind, Operand, Result, Translator};
+use crate::mutation::Mutation;
 
 /// What makes instructions.
 type Ins<'s, 'f> = FuncInstBuilder<'s, 'f>;
 
+/// Whether an operator of this family can trap.
+pub(super) fn may_trap(op: &Operator<'_>) -> bool {
+    use Operator as O;
+    matches!(
+        op,
+        O::I32DivS
+            | O::I32DivU
+            | O::I32RemS
+            | O::I32RemU
+            | O::I64DivS
+            | O::I64DivU
+            | O::I64RemS
+            | O::I64RemU
+            | O::I32TruncF32S
+            | O::I32TruncF32U
+            | O::I32TruncF64S
+            | O::I32TruncF64U
+            | O::I64TruncF32S
+            | O::I64TruncF32U
+            | O::I64TruncF64S
+            | O::I64TruncF64U
+    )
+}
+
 impl Translator<'_, '_> {
     /// Translates an operator of this family.
     pub(super) fn numeric(&mut self, op: &Operator<'_>) -> Result<bool> {
-        Ok(self.integer(op)?
+        Ok(self.mutant(op)?
+            || self.integer(op)?
             || self.comparison(op)?
             || self.float(op)?
             || self.conversion(op)?
             || self.truncation(op)?
             || self.wide(op)?)
+    }
+
+    /// What a test wants to be wrong.
+    fn mutant(&mut self, op: &Operator<'_>) -> Result<bool> {
+        use Mutation as M;
+        use Operator as O;
+        match op {
+            O::I32LtS | O::I64LtS if self.mutated(M::ComparisonWrong) => {
+                self.compare(IntCC::SignedLessThanOrEqual)
+            }
+            O::I32LtS | O::I64LtS if self.mutated(M::ComparisonUnsigned) => {
+                self.compare(IntCC::UnsignedLessThan)
+            }
+            O::F32Ne | O::F64Ne if self.mutated(M::NansEqual) => {
+                self.compare_floats(FloatCC::OrderedNotEqual)
+            }
+            O::I64Shl if self.mutated(M::ShiftMaskWrong) => {
+                let (x, y) = self.pop2()?;
+                let count = self.b.ins().band_imm_u(y, 31);
+                let result = self.b.ins().ishl(x, count);
+                self.push(Kind::I64, result);
+                Ok(true)
+            }
+            O::I32ShrS | O::I64ShrS if self.mutated(M::ShiftLogical) => {
+                self.same2(|i, x, y| i.ushr(x, y))
+            }
+            O::I32DivS | O::I64DivS if self.mutated(M::DivisionUnsigned) => {
+                self.same2(|i, x, y| i.udiv(x, y))
+            }
+            O::I32RemS | O::I64RemS if self.mutated(M::RemainderUnsigned) => {
+                self.same2(|i, x, y| i.urem(x, y))
+            }
+            O::I32Rotl | O::I64Rotl if self.mutated(M::RotationReversed) => {
+                self.same2(|i, x, y| i.rotr(x, y))
+            }
+            O::I64ExtendI32U if self.mutated(M::ExtensionSigned) => {
+                self.convert(Kind::I64, |i, to, x| i.sextend(to, x))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// An operator on a value that gives one of the same kind.

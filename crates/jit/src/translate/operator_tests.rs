@@ -225,7 +225,7 @@ fn compile(text: String, options: &Options, isa: &OwnedTargetIsa) -> ModuleInfo 
     let mut builder = FunctionBuilderContext::new();
     for defined in 0..info.bodies.len() as u32 {
         let mut context = Context::new();
-        function(env, &**isa, &mut builder, &mut context.func, defined)
+        function(env, &**isa, &mut builder, &mut context.func, defined, None)
             .unwrap_or_else(|error| panic!("{:?}: {error}", operators_of(&info, defined)));
         let form = context.func.display().to_string();
         if let Err(error) = context.compile(&**isa, &mut ControlPlane::default()) {

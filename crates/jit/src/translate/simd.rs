@@ -19,6 +19,7 @@ use cranelift_frontend::FuncInstBuilder;
 use palisade_module::wasmparser::Operator;
 
 use super::{Kind, Result, Translator};
+use crate::mutation::Mutation;
 
 /// What makes instructions.
 type Ins<'s, 'f> = FuncInstBuilder<'s, 'f>;
@@ -26,8 +27,7 @@ type Ins<'s, 'f> = FuncInstBuilder<'s, 'f>;
 impl Translator<'_, '_> {
     /// Translates an operator of this family.
     pub(super) fn simd(&mut self, op: &Operator<'_>) -> Result<bool> {
-        Ok(self.simd_memory(op)?
-            || self.simd_bits(op)?
+        Ok(self.simd_bits(op)?
             || self.simd_lanes(op)?
             || self.simd_splat(op)?
             || self.simd_int_arithmetic(op)?
@@ -165,6 +165,7 @@ impl Translator<'_, '_> {
     /// Pushes a lane that is as wide as what is pushed.
     fn extract_whole(&mut self, ty: Type, lane: u8, kind: Kind) -> Result<bool> {
         let vector = self.pop_lanes(ty)?;
+        let lane = lane ^ u8::from(self.mutated(Mutation::LaneWrong));
         let value = self.b.ins().extractlane(vector, lane);
         self.push(kind, value);
         Ok(true)
@@ -179,6 +180,7 @@ impl Translator<'_, '_> {
         extend: impl FnOnce(Ins<'_, '_>, Value) -> Value,
     ) -> Result<bool> {
         let vector = self.pop_lanes(ty)?;
+        let lane = lane ^ u8::from(self.mutated(Mutation::LaneWrong));
         let value = self.b.ins().extractlane(vector, lane);
         let value = extend(self.b.ins(), value);
         self.push(kind, value);
@@ -188,6 +190,7 @@ impl Translator<'_, '_> {
     fn replace(&mut self, ty: Type, lane: u8) -> Result<bool> {
         let value = self.pop_lane(ty)?;
         let vector = self.pop_lanes(ty)?;
+        let lane = lane ^ u8::from(self.mutated(Mutation::ReplacedLaneWrong));
         let result = self.b.ins().insertlane(vector, value, lane);
         self.push_lanes(result)
     }

@@ -11,6 +11,7 @@ use palisade_vm::native::Builtin;
 
 use super::{Kind, Result, Translator};
 use crate::error::CompileError;
+use crate::mutation::Mutation;
 
 impl Translator<'_, '_> {
     /// Translates an operator of this family.
@@ -93,8 +94,15 @@ impl Translator<'_, '_> {
         let kind = self.env.kind(ValType::Ref(self.table_type(table)?.element));
         let index = self.zero_extend(index);
         let len = self.table_field(table, std::mem::offset_of!(VmTableDef, len));
-        let outside = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
-        self.trap_if(outside, code);
+        let beyond = if self.mutated(Mutation::TableOffByOne) {
+            IntCC::UnsignedGreaterThan
+        } else {
+            IntCC::UnsignedGreaterThanOrEqual
+        };
+        let outside = self.b.ins().icmp(beyond, index, len);
+        if !self.mutated(Mutation::TableUnchecked) {
+            self.trap_if(outside, code);
+        }
         let base = self.table_field(table, std::mem::offset_of!(VmTableDef, base));
         let size = if kind == Kind::Func { 3 } else { 2 };
         let offset = self.b.ins().ishl_imm_u(index, size);

@@ -61,7 +61,7 @@ fn try_compile(wat: &str, options: &Options) -> Result<Vec<Made>, CompileError> 
     for defined in 0..info.bodies.len() as u32 {
         let mut func = Function::new();
         func.name = UserFuncName::user(0, defined);
-        function(env, &*isa, &mut context, &mut func, defined)?;
+        function(env, &*isa, &mut context, &mut func, defined, None)?;
         cranelift_codegen::verify_function(&func, &*isa)
             .unwrap_or_else(|error| panic!("{error}\n{}", func.display()));
         let mut unit = Context::for_function(func.clone());

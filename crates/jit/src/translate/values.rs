@@ -11,6 +11,7 @@ use palisade_vm::layout::VmFuncRef;
 use palisade_vm::native::Builtin;
 
 use super::{Kind, Operand, Result, Translator, invalid};
+use crate::mutation::Mutation;
 
 impl Translator<'_, '_> {
     /// Translates an operator of this family.
@@ -59,7 +60,11 @@ impl Translator<'_, '_> {
                 let condition = self.pop()?;
                 let second = self.pop_operand()?;
                 let first = self.pop()?;
-                let value = self.b.ins().select(condition, first, second.value);
+                let value = if self.mutated(Mutation::SelectSwapped) {
+                    self.b.ins().select(condition, second.value, first)
+                } else {
+                    self.b.ins().select(condition, first, second.value)
+                };
                 self.push(second.kind, value);
             }
             O::RefNull { hty } => {
@@ -75,6 +80,7 @@ impl Translator<'_, '_> {
             }
             O::RefAsNonNull => {
                 let Operand { value, kind } = self.pop_operand()?;
+                self.locate();
                 self.trap_if_null(value, TrapCode::NullReference);
                 self.stack.push(Operand { value, kind });
             }

@@ -11,7 +11,9 @@ use palisade_jit::{CompileModule, Compiler, Options, Stubs, link};
 use palisade_module::wasmparser::WasmFeatures;
 use palisade_module::{ExportIdx, FuncIdx, ModuleInfo, TypeRegistry};
 use palisade_vm::layout::{Cell, HostFunc, VmCtx, VmFuncRef};
-use palisade_vm::native::{CodeObject, CodeRegistry, EngineHooks, Entered, NativeConfig, enter};
+use palisade_vm::native::{
+    CodeObject, CodeRegistry, EngineHooks, Entered, NativeConfig, TypeStubs, enter,
+};
 use palisade_vm::{ImportValue, InstanceId, StoreConfig, StoreInner, VmOffsets};
 
 /// What the other engine, or the host, does with a call. It gets as many cells as there are for arguments and
@@ -143,7 +145,10 @@ impl Machine {
         let instance = store.instance(id).expect("the instance");
         // SAFETY: the stubs are those of the types, the code that of the functions; the machine keeps both.
         unsafe {
-            let stub_for = |id| stubs.of_type(&types, id).expect("stubs").to_engine();
+            let stub_for = |id| {
+                let stubs = stubs.of_type(&types, id).expect("stubs");
+                TypeStubs { to_engine: stubs.to_engine(), trampoline: stubs.enter() }
+            };
             instance.activate_native(&stub_for);
             for &(defined, at) in &linked.entries {
                 instance.publish_native(defined, code.at(at));

@@ -3,5 +3,6 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod calls;
+mod faults;
 mod machine;
 mod shapes;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use palisade_core::TypeId;
 use palisade_jit::{
     Bounds, CompileError, CompileModule, CompiledFunc, Compiler, StubAddresses, StubKey, link,
+    link_loop,
 };
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
@@ -220,7 +221,8 @@ impl NativeModule {
         if compiled.is_empty() {
             return Ok(());
         }
-        let linked = link(self.info.clone(), self.offsets.clone(), compiled)?;
+        let mut linked = link(self.info.clone(), self.offsets.clone(), compiled)?;
+        linked.tables.counts_depth = self.tier.compiler.options().depth;
         let object = self.tier.registry.publish(&linked.code, linked.tables);
         let object = object.map_err(|error| CompileError::Codegen(error.to_string()))?;
         version.add(object, &linked.entries);
@@ -235,7 +237,18 @@ impl NativeModule {
         offset: u32,
         count: impl FnOnce(&Result<CompiledFunc, CompileError>),
     ) -> Result<LoopCode, CompileError> {
-        let _ = (version, defined, offset, count);
-        Err(CompileError::Stopped)
+        let made = self.compiler(version)?.compile_loop(&self.module(), defined, offset);
+        count(&made);
+        let mut linked = link_loop(self.info.clone(), self.offsets.clone(), defined, &made?)?;
+        linked.tables.counts_depth = self.tier.compiler.options().depth;
+        let object = self.tier.registry.publish(&linked.code, linked.tables);
+        let object = object.map_err(|error| CompileError::Codegen(error.to_string()))?;
+        let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize);
+        let stubs = id.and_then(|id| self.stubs()?.get(id));
+        let trampoline = stubs.ok_or(CompileError::Internal("a function without stubs"))?;
+        let trampoline = trampoline.enter_loop().expose_provenance();
+        let code = object.start().expose_provenance();
+        version.keep(object);
+        Ok(LoopCode::Ready { trampoline, code })
     }
 }

@@ -12,8 +12,8 @@ use palisade_vm::InstanceId;
 use palisade_vm::layout::{VmCtx, VmFuncRef};
 use palisade_vm::native::TypeStubs;
 
-use super::module::{LoopCode, NativeModule};
 use super::Tier;
+use super::module::{LoopCode, NativeModule};
 use super::queue::Job;
 use crate::module::Module;
 use crate::store::StoreOpaque;

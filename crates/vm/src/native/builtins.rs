@@ -155,15 +155,8 @@ impl HeapCode {
 }
 
 /// The addresses of all built-ins, by number.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub fn builtin_table() -> *const usize {
     use std::sync::OnceLock;
     static TABLE: OnceLock<[usize; Builtin::ALL.len()]> = OnceLock::new();
     TABLE.get_or_init(|| std::array::from_fn(super::arch::wrapper)).as_ptr()
-}
-
-/// The addresses of all built-ins, by number: there are none where no machine code runs.
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub fn builtin_table() -> *const usize {
-    std::ptr::null()
 }

@@ -1,11 +1,8 @@
 //! The built-ins as their wrappers call them: on the host's stack, with plain numbers.
 //!
-//! Each unpacks its arguments (see [`Builtin`]) and calls what every engine calls. Nothing unwinds out of here: a
+//! They are called by the system's convention for C. Each unpacks its arguments (see [`Builtin`]) and calls what every engine calls. Nothing unwinds out of here: a
 //! panic poisons the store and ends the guest. A trap, or an exception that the machine code outside does not
 //! catch, is a status that ends the entry.
-
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use palisade_core::{TrapCode, TypeId};
 use palisade_module::TagIdx;
@@ -16,6 +13,7 @@ use crate::builtins as b;
 use crate::builtins::gc;
 use crate::gc::layout::FieldKind;
 use crate::layout::{Cell, VmCtx, VmFuncRef, VmRef, VmStoreCtx};
+use crate::panics;
 
 /// What a built-in leaves in the two registers of results.
 #[repr(C)]
@@ -33,7 +31,7 @@ pub(crate) const RESUME: u64 = u64::MAX;
 pub(crate) const CONTINUE: u64 = u64::MAX - 1;
 
 /// A built-in whose type nobody knows.
-type Untyped = unsafe extern "sysv64" fn();
+type Untyped = unsafe extern "C" fn();
 
 /// The built-ins by number, for the wrappers.
 #[repr(transparent)]
@@ -44,36 +42,25 @@ pub(crate) struct Implementations([Untyped; Builtin::ALL.len()]);
 #[error("a part of the runtime, or of its embedder, panicked: {0}")]
 struct Panicked(String);
 
-fn panic_message(payload: Box<dyn Any + Send>) -> String {
-    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (_, Some(text)) => text.clone(),
-        _ => "no message".to_owned(),
-    };
-    // The payload's destructor is not ours.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    text
-}
-
 /// Runs a built-in, and says how machine code goes on.
 ///
 /// # Safety
 ///
 /// `ctx` is the context of a live store, on its own thread, whose machine code was left through a wrapper.
 unsafe fn finish(ctx: *mut VmStoreCtx, work: impl FnOnce() -> Result<u64, TrapCode>) -> BuiltinRet {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = panics::catch(|| {
         // SAFETY: the caller's word.
         work().or_else(|code| unsafe { thrown(ctx, code) })
-    }));
+    });
     match outcome {
         Ok(Ok(value)) => BuiltinRet { value, status: 0 },
         Ok(Err(Ended::Trap(code))) => BuiltinRet { value: 0, status: code as u64 },
         Ok(Err(Ended::Resume)) => BuiltinRet { value: 0, status: RESUME },
-        Err(payload) => {
+        Err(text) => {
             // SAFETY: the caller's word; whoever panicked holds nothing any more.
             let store = unsafe { &mut *(*ctx).store };
             store.poisoned = true;
-            store.pending_error = Some(Box::new(Panicked(panic_message(payload))));
+            store.pending_error = Some(Box::new(Panicked(text)));
             BuiltinRet { value: 0, status: TrapCode::Internal as u64 }
         }
     }
@@ -136,44 +123,44 @@ fn of_func(func: *mut VmFuncRef) -> u64 {
 /// The built-in with a number of arguments beside the context.
 macro_rules! implementation {
     ($work:expr, $a:ident) => {{
-        unsafe extern "sysv64" fn call(vm: *mut VmCtx, $a: u64) -> BuiltinRet {
+        unsafe extern "C" fn call(vm: *mut VmCtx, $a: u64) -> BuiltinRet {
             // SAFETY: machine code passes its own context and what the built-in wants; its wrapper has left it.
             unsafe { finish((*vm).store, || $work(vm, $a)) }
         }
         // SAFETY: both are addresses of functions; the wrappers call with the arguments that machine code gives.
-        unsafe { std::mem::transmute::<unsafe extern "sysv64" fn(*mut VmCtx, u64) -> BuiltinRet, Untyped>(call) }
+        unsafe { std::mem::transmute::<unsafe extern "C" fn(*mut VmCtx, u64) -> BuiltinRet, Untyped>(call) }
     }};
     ($work:expr, $a:ident, $b:ident) => {{
-        unsafe extern "sysv64" fn call(vm: *mut VmCtx, $a: u64, $b: u64) -> BuiltinRet {
+        unsafe extern "C" fn call(vm: *mut VmCtx, $a: u64, $b: u64) -> BuiltinRet {
             // SAFETY: as above.
             unsafe { finish((*vm).store, || $work(vm, $a, $b)) }
         }
         // SAFETY: as above.
-        unsafe { std::mem::transmute::<unsafe extern "sysv64" fn(*mut VmCtx, u64, u64) -> BuiltinRet, Untyped>(call) }
+        unsafe { std::mem::transmute::<unsafe extern "C" fn(*mut VmCtx, u64, u64) -> BuiltinRet, Untyped>(call) }
     }};
     ($work:expr, $a:ident, $b:ident, $c:ident) => {{
-        unsafe extern "sysv64" fn call(vm: *mut VmCtx, $a: u64, $b: u64, $c: u64) -> BuiltinRet {
+        unsafe extern "C" fn call(vm: *mut VmCtx, $a: u64, $b: u64, $c: u64) -> BuiltinRet {
             // SAFETY: as above.
             unsafe { finish((*vm).store, || $work(vm, $a, $b, $c)) }
         }
         // SAFETY: as above.
-        unsafe { std::mem::transmute::<unsafe extern "sysv64" fn(*mut VmCtx, u64, u64, u64) -> BuiltinRet, Untyped>(call) }
+        unsafe { std::mem::transmute::<unsafe extern "C" fn(*mut VmCtx, u64, u64, u64) -> BuiltinRet, Untyped>(call) }
     }};
     ($work:expr, $a:ident, $b:ident, $c:ident, $d:ident) => {{
-        unsafe extern "sysv64" fn call(vm: *mut VmCtx, $a: u64, $b: u64, $c: u64, $d: u64) -> BuiltinRet {
+        unsafe extern "C" fn call(vm: *mut VmCtx, $a: u64, $b: u64, $c: u64, $d: u64) -> BuiltinRet {
             // SAFETY: as above.
             unsafe { finish((*vm).store, || $work(vm, $a, $b, $c, $d)) }
         }
         // SAFETY: as above.
-        unsafe { std::mem::transmute::<unsafe extern "sysv64" fn(*mut VmCtx, u64, u64, u64, u64) -> BuiltinRet, Untyped>(call) }
+        unsafe { std::mem::transmute::<unsafe extern "C" fn(*mut VmCtx, u64, u64, u64, u64) -> BuiltinRet, Untyped>(call) }
     }};
     ($work:expr, $a:ident, $b:ident, $c:ident, $d:ident, $e:ident) => {{
-        unsafe extern "sysv64" fn call(vm: *mut VmCtx, $a: u64, $b: u64, $c: u64, $d: u64, $e: u64) -> BuiltinRet {
+        unsafe extern "C" fn call(vm: *mut VmCtx, $a: u64, $b: u64, $c: u64, $d: u64, $e: u64) -> BuiltinRet {
             // SAFETY: as above.
             unsafe { finish((*vm).store, || $work(vm, $a, $b, $c, $d, $e)) }
         }
         // SAFETY: as above.
-        unsafe { std::mem::transmute::<unsafe extern "sysv64" fn(*mut VmCtx, u64, u64, u64, u64, u64) -> BuiltinRet, Untyped>(call) }
+        unsafe { std::mem::transmute::<unsafe extern "C" fn(*mut VmCtx, u64, u64, u64, u64, u64) -> BuiltinRet, Untyped>(call) }
     }};
 }
 
@@ -213,7 +200,7 @@ macro_rules! implementations {
 }
 
 /// What stubs call.
-type StubCall = unsafe extern "sysv64" fn(*mut VmStoreCtx, *mut VmFuncRef, *mut Cell) -> BuiltinRet;
+type StubCall = unsafe extern "C" fn(*mut VmStoreCtx, *mut VmFuncRef, *mut Cell) -> BuiltinRet;
 
 /// Runs what a stub called.
 ///

@@ -7,14 +7,10 @@ use std::sync::Arc;
 
 use palisade_core::{TrapCode, ValType};
 
+use super::calls::{BuiltinRet, CONTINUE, finish_stub};
+use super::ranges::Ranges;
 use super::stack::MachineStack;
-use super::{CodeRegistry, ranges::Ranges};
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::{
-    arch,
-    calls::{BuiltinRet, CONTINUE, finish_stub},
-    traps, walk,
-};
+use super::{CodeRegistry, arch, traps, walk};
 use crate::builtins::growth_trap;
 use crate::error::VmError;
 use crate::layout::{Cell, VmCtx, VmFuncRef, VmStoreCtx};
@@ -104,7 +100,6 @@ const BELOW: usize = 128;
 impl StoreInner {
     /// Makes the machine stack, and everything else that machine code needs to run on this thread.
     fn prepare_native(&mut self) -> Result<(), VmError> {
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         traps::prepare_thread().map_err(VmError::system("a signal stack", 0))?;
         if self.native.stack.is_some() {
             return Ok(());
@@ -114,8 +109,8 @@ impl StoreInner {
         let stack = stack.map_err(VmError::system("the machine stack", bytes as u64))?;
         // SAFETY: the context is owned by the store, on its own thread.
         let state = unsafe { &mut (*self.ctx_ptr()).native };
-        (state.stack_guard, state.stack_low, state.stack_high) =
-            (stack.guard(), stack.low(), stack.high());
+        (state.stack_guard, state.stack_reserve) = (stack.guard(), stack.reserve());
+        (state.stack_low, state.stack_high) = (stack.low(), stack.high());
         self.native.stack = Some(stack);
         Ok(())
     }
@@ -148,7 +143,6 @@ impl StoreInner {
 /// is held. The trampoline and the code are published in its registry and stay so; the trampoline is one for the
 /// code's signature; `callee` is the context that goes with the code; `cells` has the arguments, and room for
 /// the results.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub unsafe fn enter(
     store: *mut StoreInner,
     trampoline: *const u8,
@@ -193,6 +187,10 @@ pub unsafe fn enter(
         let current = traps::enter(ctx);
         let status = arch::enter(ctx, trampoline, code, callee, cells, top);
         traps::leave(current);
+        if (*state).reserve_open != 0 {
+            traps::close_reserve(&mut *state);
+            (*store).interrupt.reopen_polls();
+        }
         let result = match status {
             0 => Ok(Entered::Done),
             CONTINUE => Ok(Entered::Continue),
@@ -221,8 +219,7 @@ pub unsafe fn enter(
 ///
 /// Called by its wrapper: `ctx` is the context of a live store whose machine code was just left; the function is the
 /// store's, and the cells hold its arguments and have room for its results.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(super) unsafe extern "sysv64" fn call_interp(
+pub(super) unsafe extern "C" fn call_interp(
     ctx: *mut VmStoreCtx,
     func: *mut VmFuncRef,
     cells: *mut Cell,
@@ -249,8 +246,7 @@ pub(super) unsafe extern "sysv64" fn call_interp(
 /// # Safety
 ///
 /// As [`call_interp`], and the function is one of the host.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(super) unsafe extern "sysv64" fn call_host(
+pub(super) unsafe extern "C" fn call_host(
     ctx: *mut VmStoreCtx,
     func: *mut VmFuncRef,
     cells: *mut Cell,

@@ -13,6 +13,7 @@
 
 mod activate;
 pub mod builtins;
+mod calls;
 pub mod code;
 mod entry;
 mod ranges;
@@ -23,11 +24,12 @@ mod traps;
 mod unwind;
 mod walk;
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(target_arch = "x86_64")]
 #[path = "x86_64/mod.rs"]
 mod arch;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod calls;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "unsupported.rs"]
+mod arch;
 
 pub use activate::TypeStubs;
 pub use builtins::{Builtin, HeapCode, builtin_table};
@@ -43,3 +45,6 @@ pub const POLL_BYTES: u32 = 64 << 10;
 
 /// The trap code, beyond those of [`palisade_core::TrapCode`], of loads from the poll region.
 pub const POLL: u8 = 200;
+
+/// Whether machine code can run on this processor.
+pub const SUPPORTED: bool = cfg!(target_arch = "x86_64");

@@ -61,8 +61,11 @@ impl CodeRegistry {
     ///
     /// # Errors
     ///
-    /// There is hardly any address space left.
+    /// There is hardly any address space left, or no machine code for this processor.
     pub fn new() -> io::Result<Arc<Self>> {
+        if !super::SUPPORTED {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Self::with_space(MOST)
     }
 
@@ -264,3 +267,7 @@ impl CodeObject {
         maps.binary_search_by_key(&ret, |map| map.ret).ok().and_then(|at| maps.get(at))
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

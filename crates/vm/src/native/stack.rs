@@ -2,6 +2,11 @@
 //! pages.
 //!
 //! Frames larger than a page are touched page by page where they are made, so that no frame reaches past the guard.
+//!
+//! Handlers of signals that do not ask for a stack of their own run on this one, wherever the guest has got to. For
+//! those there is a reserve between the guard and the stack, closed like the guard: what touches it is machine code
+//! whose stack is used up, or such a handler, for which it is opened until the guest has been stopped
+//! (see `traps`).
 
 use std::io;
 
@@ -9,6 +14,9 @@ use crate::sys::region::{Region, page_size, round_up};
 
 /// Inaccessible bytes on each side.
 const GUARD: usize = 128 << 10;
+
+/// The part of it, next to the stack, that can be opened for handlers.
+const RESERVE: usize = 64 << 10;
 
 /// The least that there is, whatever the configuration says: a few entries and their frames.
 const LEAST: usize = 64 << 10;
@@ -38,6 +46,11 @@ impl MachineStack {
     /// The lowest usable address.
     pub(crate) fn low(&self) -> usize {
         self.guard() + GUARD
+    }
+
+    /// Where the reserve below that begins.
+    pub(crate) fn reserve(&self) -> usize {
+        self.low() - RESERVE
     }
 
     /// One past the highest usable address.

@@ -9,6 +9,9 @@
 //! - the instruction is recorded to look for an interruption, and the address lies in this store's poll region;
 //! - the address lies in the guard of this store's machine stack, whatever the instruction is.
 //!
+//! A handler of the embedder that runs on the machine stack, since it asked for no other, may find that stack nearly used
+//! up. It gets the reserve then, and the guest is stopped when it next looks for an interruption.
+//!
 //! Everything else, in machine code or not, goes to who was there before.
 
 use std::cell::Cell;
@@ -73,7 +76,7 @@ fn on_fault(fault: &Fault) -> bool {
         Verdict::Again => {}
         Verdict::Trap(code) => {
             note(state, &registers);
-            registers.leave(ctx, code.into());
+            registers.leave(ctx, state.host_sp as usize, code.into());
         }
     }
     true
@@ -101,13 +104,14 @@ fn note(state: &mut NativeState, registers: &arch::Registers) {
 /// # Safety
 ///
 /// The state is that of a live store, whose machine code runs on this thread or has left through a wrapper.
-unsafe fn judge(state: &NativeState, fault: &Fault, registers: &arch::Registers) -> Verdict {
+unsafe fn judge(state: &mut NativeState, fault: &Fault, registers: &arch::Registers) -> Verdict {
     let pc = registers.pc();
     // SAFETY: the registry lives as long as the store. If there is code at the instruction then it runs, which
     // somebody sees to.
     let object = unsafe { state.registry.as_ref().and_then(|registry| registry.lookup(pc)) };
     if object.is_none() && !arch::in_wrapper(pc) {
-        return Verdict::Foreign;
+        let helped = needs_reserve(state, fault, registers) && open_reserve(state);
+        return if helped { Verdict::Again } else { Verdict::Foreign };
     }
     if exhausted(state, fault, registers) {
         return Verdict::Trap(TrapCode::StackOverflow as u8);
@@ -144,10 +148,55 @@ fn exhausted(state: &NativeState, fault: &Fault, registers: &arch::Registers) ->
     fault.by_kernel && (state.stack_guard..near).contains(&registers.sp())
 }
 
+/// Whether host code on the machine stack, a handler of a signal, has used it up.
+fn needs_reserve(state: &NativeState, fault: &Fault, registers: &arch::Registers) -> bool {
+    let touched = |address| (state.stack_reserve..state.stack_low).contains(&address);
+    fault.signal == libc::SIGSEGV
+        && state.reserve_open == 0
+        && fault.address.is_some_and(touched)
+        && (state.stack_guard..state.stack_high).contains(&registers.sp())
+}
+
+/// Opens the reserve, and closes the poll region so that the guest does not use it for long.
+fn open_reserve(state: &mut NativeState) -> bool {
+    let (from, len) = (state.stack_reserve, state.stack_low - state.stack_reserve);
+    let open = libc::PROT_READ | libc::PROT_WRITE;
+    if !protect(from, len, open) || !protect(state.poll, POLL_BYTES as usize, libc::PROT_NONE) {
+        return false;
+    }
+    state.reserve_open = 1;
+    true
+}
+
+/// Closes the reserve again. Host code runs, on a stack of its own, and what is left on the machine stack lies above.
+pub(crate) fn close_reserve(state: &mut NativeState) {
+    let (from, len) = (state.stack_reserve, state.stack_low - state.stack_reserve);
+    if protect(from, len, libc::PROT_NONE) {
+        state.reserve_open = 0;
+    }
+}
+
+/// Changes the access of pages of the store's own, without a trace in what the thread was doing.
+fn protect(from: usize, len: usize, access: libc::c_int) -> bool {
+    // SAFETY: the pages are the store's, and nothing but machine code and handlers on its stack refers to them; the
+    // number of the last error is the thread's own.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        let at = std::ptr::with_exposed_provenance_mut(from);
+        let changed = libc::mprotect(at, len, access) == 0;
+        *errno = before;
+        changed
+    }
+}
+
 /// Why a load from the poll region failed.
 fn polled(state: &NativeState, address: usize) -> Verdict {
     if address.wrapping_sub(state.poll) >= POLL_BYTES as usize {
         return Verdict::Foreign;
+    }
+    if state.reserve_open != 0 {
+        return Verdict::Trap(TrapCode::StackOverflow as u8);
     }
     // SAFETY: the words live as long as the store.
     match unsafe { (*state.interrupts).pending() } {

@@ -46,7 +46,7 @@ pub(crate) unsafe fn catch(ctx: *mut VmStoreCtx) -> Result<bool, TrapCode> {
     let Some(caught) = found else { return Ok(false) };
     // SAFETY: as above.
     unsafe {
-        (*ctx).depth_left += caught.depth;
+        (*ctx).depth_left = (*ctx).depth_left.saturating_add(caught.depth);
         let state = &mut (*ctx).native;
         state.resume_pc = caught.pc;
         state.resume_sp = std::ptr::with_exposed_provenance_mut(caught.sp);

@@ -8,6 +8,7 @@ use crate::layout::{NativeState, VmRef, VmStoreCtx};
 use crate::native::code::FuncKind;
 use crate::native::trace::TraceFrame;
 use crate::native::{CodeObject, CodeRegistry, Segment};
+use palisade_core::TrapCode;
 use palisade_module::FuncIdx;
 
 /// The bytes of the instructions that make a frame, at the start of each function: `push rbp; mov rbp, rsp`.
@@ -135,6 +136,16 @@ impl Frame {
     }
 }
 
+/// The code of the trap record at the instruction that faulted, if the segment was left by a fault.
+unsafe fn fault(state: *const NativeState) -> Option<u8> {
+    // SAFETY: the caller's word: code that has been left just now is alive.
+    unsafe {
+        let pc = (*state).exit_pc;
+        let object = (*(*state).registry).lookup(pc).filter(|_| pc != 0)?;
+        object.trap_at(object.offset_of(pc)?)
+    }
+}
+
 /// Adds the frames of the innermost segment, which has failed, to the backtrace.
 ///
 /// # Safety
@@ -145,7 +156,9 @@ pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx) {
     unsafe {
         let state = &raw const (*ctx).native;
         let trace = &raw mut (*(*ctx).store).trace;
-        for frame in Frames::innermost(state) {
+        // A call that is one too many was not made: it is its caller that is there.
+        let refused = fault(state) == Some(TrapCode::CallDepthExceeded as u8);
+        for frame in Frames::innermost(state).skip(usize::from(refused)) {
             if let Some(frame) = frame.describe(&*(*state).registry) {
                 (*trace).push(frame);
             }

@@ -4,10 +4,8 @@
 //!
 //! Nothing in here knows what a guest is. Everything that can fail returns the system's own error.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) mod alt_stack;
 pub(crate) mod event;
 pub mod host_stack;
 pub(crate) mod region;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) mod signals;

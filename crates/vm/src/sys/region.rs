@@ -134,10 +134,11 @@ impl Region {
     }
 
     /// Keeps the pages between `from` and `to` apart from all neighbours in the system's books, so that changing
-    /// the access of all of them at once never needs a new entry there.
-    pub(crate) fn keep_apart(&self, from: usize, to: usize) -> io::Result<()> {
+    /// the access of all of them at once never needs a new entry there. A system that does not take the advice may
+    /// need one.
+    pub(crate) fn keep_apart(&self, from: usize, to: usize) {
         // SAFETY: the range lies within our own mapping; the advice is about core dumps alone.
-        unsafe { Ok(madvise(self.base().add(from).cast(), to - from, Advice::LinuxDontDump)?) }
+        let _ = unsafe { madvise(self.base().add(from).cast(), to - from, Advice::LinuxDontDump) };
     }
 
     /// Gives the pages between `from` and `to`, which are open, back to the system: they are zero afterwards.

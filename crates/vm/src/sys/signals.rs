@@ -62,8 +62,14 @@ pub(crate) fn install(judge: Judge) -> io::Result<()> {
                 ours.sa_sigaction = on_signal as *const () as usize;
                 ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
                 libc::sigemptyset(&mut ours.sa_mask);
-                libc::sigaction(signal, std::ptr::null(), previous.get().cast()) != 0
-                    || libc::sigaction(signal, &ours, std::ptr::null_mut()) != 0
+                // First, so that ours finds something in any case; then what was there at the very moment.
+                let mut last: libc::sigaction = std::mem::zeroed();
+                let failed = libc::sigaction(signal, std::ptr::null(), previous.get().cast()) != 0
+                    || libc::sigaction(signal, &ours, &mut last) != 0;
+                if !failed {
+                    previous.get().cast::<libc::sigaction>().write(last);
+                }
+                failed
             };
             if failed {
                 return Err(io::Error::last_os_error().raw_os_error().unwrap_or(0));
@@ -130,13 +136,28 @@ unsafe fn chain(fault: &Fault, info: *mut siginfo_t) {
                 }
             }
             handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+                admit(fault.signal, previous.sa_flags);
                 type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
                 std::mem::transmute::<usize, Handler>(handler)(fault.signal, info, fault.context);
             }
             handler => {
+                admit(fault.signal, previous.sa_flags);
                 type Handler = unsafe extern "C" fn(c_int);
                 std::mem::transmute::<usize, Handler>(handler)(fault.signal);
             }
+        }
+    }
+}
+
+/// Lets a signal come again while its handler runs, if that handler asked for it: some never return.
+fn admit(signal: c_int, flags: c_int) {
+    if flags & libc::SA_NODEFER != 0 {
+        // SAFETY: a set of our own, and the mask of this thread, which is put back when our handler returns.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, signal);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) enum Func {
     Unrecorded,
     /// Stores a byte to memory 0 at `n`, at byte 16, without looking.
     Store,
-    /// Calls itself for ever.
+    /// Calls itself for ever, with a poll at byte 16.
     Runaway,
     /// Loops for ever, with a poll at byte 16.
     Spin,
@@ -48,18 +48,24 @@ pub(crate) enum Func {
     Catch,
     /// Keeps `n` as a reference while it makes a structure of the type in the global table; gives it back.
     Keep,
-    /// Calls the function before it by a chain of frames: runs down `n` frames, then `ud2`.
+    /// Calls itself until there are `n` frames, then `ud2`.
     Deep,
     /// As `Runaway`, with frames of a page.
     RunawayLarge,
-    /// Fills the stack up to its last words by calls, then calls a built-in.
+    /// Divides 1 by `n`.
     Division,
     /// Loops for ever, and looks for nothing.
     Deaf,
+    /// Calls `memory.grow` by 0, then itself, for ever: the stack ends in a wrapper sooner or later.
+    Wrapped,
+    /// Keeps `n` as a reference while it calls import 0 with it; gives it back.
+    Hold,
+    /// Calls import 0 with `n`; what it throws, or its result.
+    CatchImport,
 }
 
 /// How many there are.
-const COUNT: u32 = 19;
+const COUNT: u32 = 22;
 
 impl Func {
     pub(crate) fn start(self) -> u32 {
@@ -126,6 +132,9 @@ unsafe extern "sysv64" fn blob() {
         ".org 77b + 5 * 64",
         "push rbp",
         "mov rbp, rsp",
+        "mov rax, [rdi + {poll}]",
+        ".org 77b + 5 * 64 + 16, 0x90",
+        "mov ecx, [rax]",
         "call 77b + 5 * 64",
         "pop rbp",
         "ret",
@@ -229,10 +238,11 @@ unsafe extern "sysv64" fn blob() {
         "sub rsp, 16",
         "mov [rsp + 4], esi",
         "mov rax, [rdi + {builtins}]",
+        "mov rax, [rax + {struct_new}]",
         "mov esi, [rdi + {types}]",
         "mov edx, 16",
-        "call [rax + {struct_new}]",
-        ".org 77b + 14 * 64 + 48, 0x90",
+        ".org 77b + 14 * 64 + 46, 0x90",
+        "call rax",
         "mov eax, [rsp + 4]",
         "leave",
         "ret",
@@ -269,6 +279,55 @@ unsafe extern "sysv64" fn blob() {
         "push rbp",
         "mov rbp, rsp",
         "jmp 77b + 18 * 64 + 4",
+        // Wrapped
+        ".org 77b + 19 * 64",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rdi",
+        "push rdi",
+        "mov rax, [rdi + {poll}]",
+        ".org 77b + 19 * 64 + 16, 0x90",
+        "mov ecx, [rax + 8]",
+        "xor edx, edx",
+        "xor esi, esi",
+        "mov rax, [rdi + {builtins}]",
+        "call [rax + {grow}]",
+        "mov rdi, [rsp]",
+        "call 77b + 19 * 64",
+        "ud2",
+        // Hold
+        ".org 77b + 20 * 64",
+        "push rbp",
+        "mov rbp, rsp",
+        "sub rsp, 16",
+        "mov [rsp + 4], esi",
+        "mov rax, [rdi + {store}]",
+        "mov [rax + {caller}], rdi",
+        "mov rax, [rdi + {imports}]",
+        "mov rdi, [rax + {native_ctx}]",
+        "mov rax, [rax + {native}]",
+        ".org 77b + 20 * 64 + 46, 0x90",
+        "call rax",
+        "mov eax, [rsp + 4]",
+        "leave",
+        "ret",
+        // CatchImport: its context at rsp + 8.
+        ".org 77b + 21 * 64",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rdi",
+        "push rdi",
+        "mov rax, [rdi + {store}]",
+        "mov [rax + {caller}], rdi",
+        "mov rax, [rdi + {imports}]",
+        "mov rdi, [rax + {native_ctx}]",
+        "mov rax, [rax + {native}]",
+        ".org 77b + 21 * 64 + 46, 0x90",
+        "call rax",
+        "nop",
+        // byte 49: the handler, with the exception in rax.
+        "leave",
+        "ret",
         ".org 77b + {len}",
         memory0 = const offset_of!(VmCtx, memory0),
         base = const offset_of!(VmMemoryDef, base),
@@ -338,17 +397,27 @@ pub(crate) fn tables(module: &Arc<ModuleInfo>, offsets: &Arc<VmOffsets>) -> Tabl
         traps: vec![
             (F::Unreachable.start() + 16, TrapCode::Unreachable as u8),
             (F::Store.start() + 16, TrapCode::MemoryOutOfBounds as u8),
+            (F::Runaway.start() + 16, POLL),
             (F::Spin.start() + 16, POLL),
             (F::Deep.start() + 32, TrapCode::Unreachable as u8),
             (F::Division.start() + 16, TrapCode::IntegerDivideByZero as u8),
+            (F::Wrapped.start() + 16, POLL),
         ],
         srclocs: vec![(F::Unreachable.start() + 16, 77)],
-        calls: vec![call(F::Catch, 11, 16, 0..2)],
-        handlers: vec![Handler::Context(8), Handler::Tag(0, F::Catch.start() + 32)],
-        maps: vec![StackMap { ret: F::Keep.start() + KEEP_RET, frame: 16, slots: 0..1 }],
+        calls: vec![call(F::Catch, 11, 16, 0..2), call(F::CatchImport, KEEP_RET, 16, 2..4)],
+        handlers: vec![
+            Handler::Context(8),
+            Handler::Tag(0, F::Catch.start() + 32),
+            Handler::Context(8),
+            Handler::Tag(0, F::CatchImport.start() + 49),
+        ],
+        maps: vec![
+            StackMap { ret: F::Keep.start() + KEEP_RET, frame: 16, slots: 0..1 },
+            StackMap { ret: F::Hold.start() + KEEP_RET, frame: 16, slots: 0..1 },
+        ],
         slots: vec![4],
     }
 }
 
-/// Where the call in `Keep` returns to: after `push`, `mov`, `sub`, and what loads the arguments.
-pub(crate) const KEEP_RET: u32 = 31;
+/// Where the calls in `Keep`, `Hold` and `CatchImport` return to.
+pub(crate) const KEEP_RET: u32 = 48;

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use palisade_core::TrapCode;
 use palisade_vm::layout::{Cell, HostFunc, VmCtx, VmFuncRef};
-use palisade_vm::native::{CodeObject, CodeRegistry, EngineHooks, Entered, NativeConfig, enter};
+use palisade_vm::native::{
+    CodeObject, CodeRegistry, EngineHooks, Entered, NativeConfig, TypeStubs, enter,
+};
 use palisade_vm::{ImportValue, InstanceId, StoreConfig, StoreInner, VmOffsets};
 
 use crate::code::{self, Func};
@@ -20,7 +22,6 @@ pub(crate) struct Machine {
     pub(crate) id: InstanceId,
     pub(crate) vm: *mut VmCtx,
     pub(crate) object: Arc<CodeObject>,
-    pub(crate) registry: Arc<CodeRegistry>,
 }
 
 /// What the "other engine" was called with last.
@@ -66,11 +67,16 @@ impl Machine {
     }
 
     pub(crate) fn with(config: StoreConfig, work: Work) -> Self {
+        Self::with_module(config, work, code::MODULE)
+    }
+
+    /// The same with a module whose contexts look alike.
+    pub(crate) fn with_module(config: StoreConfig, work: Work, module: &str) -> Self {
         let registry = CodeRegistry::new().expect("address space");
         let hooks = EngineHooks { call: other };
         let native = Some(NativeConfig { registry: registry.clone(), hooks });
         let mut world = World::with(StoreConfig { native, ..config });
-        let module = world.module(code::MODULE);
+        let module = world.module(module);
         let offsets = Arc::new(VmOffsets::new(&module).expect("an ordinary size"));
         let type_id = module.types[1];
         let import = world.store.alloc_host_func(HostFunc {
@@ -89,13 +95,14 @@ impl Machine {
         let object = registry.publish(code::bytes(), tables).expect("room");
         let vm = world.store.vmctx(id);
         world.store.update_host_stack_limit();
-        let machine = Self { world, id, vm, object, registry };
+        let machine = Self { world, id, vm, object };
         // SAFETY: the stubs are in the registry as long as the machine; the functions are the store's.
         unsafe {
             (*import).native.code = machine.at(Func::Host);
             (*import).native.ctx = import.cast();
-            let stub = machine.at(Func::Interp);
-            machine.world.store.instance(id).expect("it").activate_native(&|_| stub);
+            let trampoline = machine.at(Func::Trampoline);
+            let stubs = TypeStubs { to_engine: machine.at(Func::Interp), trampoline };
+            machine.world.store.instance(id).expect("it").activate_native(&|_| stubs);
         }
         machine
     }

@@ -6,4 +6,6 @@ mod code;
 #[path = "../common/mod.rs"]
 mod common;
 mod machine;
+mod nest;
 mod run;
+mod signals;

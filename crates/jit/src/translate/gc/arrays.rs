@@ -14,6 +14,7 @@ use palisade_module::wasmparser::Operator;
 use palisade_vm::gc::layout::{ELEMENTS, FieldKind};
 use palisade_vm::native::Builtin;
 
+use crate::mutation::Mutation;
 use crate::translate::{Kind, Result, Translator};
 
 /// Up to this length, arrays are filled inline: longer ones are worth a call.
@@ -100,7 +101,12 @@ impl Translator<'_, '_> {
     /// Sees to it that an array is there and has an element.
     fn check_element(&mut self, array: Value, index: Value) {
         let len = self.array_len(array);
-        let outside = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
+        let beyond = if self.mutated(Mutation::ArrayOffByOne) {
+            IntCC::UnsignedGreaterThan
+        } else {
+            IntCC::UnsignedGreaterThanOrEqual
+        };
+        let outside = self.b.ins().icmp(beyond, index, len);
         self.trap_if(outside, TrapCode::ArrayOutOfBounds);
     }
 

@@ -14,6 +14,7 @@ use palisade_vm::layout::{VmFuncRef, VmStoreCtx};
 use palisade_vm::native::{Builtin, HeapCode};
 
 use crate::error::CompileError;
+use crate::mutation::Mutation;
 use crate::translate::{Kind, Operand, Result, Translator, at, invalid, trap_code};
 
 /// What is asked about a reference.
@@ -149,7 +150,8 @@ impl Translator<'_, '_> {
         use HeapType as H;
         let answers = Answers { yes: self.b.create_block(), no: self.b.create_block() };
         let there = self.b.create_block();
-        let if_null = if test.nullable { answers.yes } else { answers.no };
+        let nullable = test.nullable ^ self.mutated(Mutation::NullTestSwapped);
+        let if_null = if nullable { answers.yes } else { answers.no };
         let reference = operand.value;
         let not_null = self.b.ins().icmp_imm_s(IntCC::NotEqual, reference, 0);
         self.b.ins().brif(not_null, there, &[], if_null, &[]);

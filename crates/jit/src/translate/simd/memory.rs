@@ -8,7 +8,7 @@ use super::super::{Result, Translator};
 use super::Ins;
 
 impl Translator<'_, '_> {
-    pub(super) fn simd_memory(&mut self, op: &Operator<'_>) -> Result<bool> {
+    pub(in crate::translate) fn simd_memory(&mut self, op: &Operator<'_>) -> Result<bool> {
         use Operator as O;
         match op {
             O::V128Load { memarg } => {

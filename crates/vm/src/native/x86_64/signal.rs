@@ -41,8 +41,10 @@ impl Registers {
         self.get(REG_RBP)
     }
 
-    /// Lets the thread go on in [`super::leave`].
-    pub(crate) fn leave(self, ctx: *mut VmStoreCtx, status: u64) {
+    /// Lets the thread go on in [`super::leave`], on the host's stack: the next signal may come before the first
+    /// instruction, when there is no room on the guest's.
+    pub(crate) fn leave(self, ctx: *mut VmStoreCtx, host_sp: usize, status: u64) {
+        self.set(REG_RSP, host_sp);
         self.set(REG_RDI, ctx as usize);
         self.set(REG_RSI, status as usize);
         self.set(REG_RIP, super::leave_address());
