@@ -21,6 +21,9 @@ mod options;
 mod stubs;
 mod translate;
 
+#[cfg(test)]
+mod corpus_tests;
+
 pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
 pub use error::CompileError;
 pub use link::{Linked, link, link_loop};
