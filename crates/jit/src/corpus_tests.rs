@@ -184,7 +184,8 @@ fn code(
         in_batch: &|_| true,
     };
     let func = &mut workspace.context.func;
-    translate::function(env, &**compiler.isa(), &mut workspace.builder, func, defined).unwrap();
+    translate::function(env, &**compiler.isa(), &mut workspace.builder, func, defined, None)
+        .unwrap();
     limits::intermediate(func).unwrap();
     let compiled = workspace.context.compile(&**compiler.isa(), &mut ControlPlane::default());
     compiled.map_err(|error| format!("{:?}", error.inner)).unwrap();
@@ -325,7 +326,7 @@ fn x1_a_function_has_no_more_polls_than_there_are_addresses() {
             in_batch: &|_| true,
         };
         let Workspace { mut context, mut builder } = Workspace::new();
-        translate::function(env, &**compiler.isa(), &mut builder, &mut context.func, 0)
+        translate::function(env, &**compiler.isa(), &mut builder, &mut context.func, 0, None)
     };
     assert_eq!(compile(1_000), Ok(()));
     let most = u64::from(POLL_BYTES) / 4;
