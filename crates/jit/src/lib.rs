@@ -24,7 +24,7 @@ mod translate;
 #[cfg(test)]
 mod corpus_tests;
 
-pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
+pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation, is_compiling};
 pub use error::CompileError;
 pub use link::{Linked, link, link_loop};
 #[doc(hidden)]

@@ -115,7 +115,8 @@ impl Translator<'_, '_> {
             return self.guarded_address(index, memarg);
         }
         let index = self.index(index);
-        let place = self.checked_place(memory, index, self.static_offset(memarg), u64::from(size))?;
+        let place =
+            self.checked_place(memory, index, self.static_offset(memarg), u64::from(size))?;
         let flags = self.memory_flags().with_notrap();
         Ok(Address { base: place, offset: 0, flags })
     }
@@ -174,6 +175,7 @@ impl Translator<'_, '_> {
         };
         let reach = self.number(reach);
         let end = if ty.memory64 {
+            self.settle(index);
             self.b.ins().uadd_overflow_trap(index, reach, code)
         } else {
             self.b.ins().iadd(index, reach)

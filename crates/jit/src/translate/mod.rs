@@ -173,6 +173,8 @@ pub(crate) struct Translator<'a, 'f> {
     pub(crate) reachable: bool,
     /// The offset of the operator at hand in the module.
     pub(crate) offset: u32,
+    /// Where instructions came from before, and where they come from now. See [`Translator::locate`].
+    located: (u32, u32),
     /// Where the function's body begins in the module.
     pub(crate) body_start: u32,
     /// The defined function that is translated.
@@ -266,6 +268,7 @@ pub(crate) fn function(
         locals: Vec::new(),
         reachable: true,
         offset: range.start as u32,
+        located: (range.start as u32, range.start as u32),
         body_start: range.start as u32,
         defined,
         fuel: None,
@@ -436,7 +439,20 @@ impl Translator<'_, '_> {
 
     /// Says that the instructions from here on come from the operator at hand.
     pub(crate) fn locate(&mut self) {
+        if self.located.1 != self.offset {
+            self.located = (self.located.1, self.offset);
+        }
         self.b.set_srcloc(SourceLoc::new(self.offset));
+    }
+
+    /// Lets no load that may fault become part of what follows, if `value` is one: of instructions that come from
+    /// the operator at hand, such as a comparison of what an operator before has read.
+    pub(crate) fn settle(&mut self, value: Value) {
+        let dfg = &self.b.func.dfg;
+        let made = dfg.value_def(dfg.resolve_aliases(value)).inst();
+        if made.is_some_and(|made| dfg.insts[made].opcode().can_load()) {
+            self.b.ins().sequence_point();
+        }
     }
 
     // ---- the operand stack ----
@@ -633,8 +649,17 @@ impl Translator<'_, '_> {
 
     /// An integer as one of 64 bits, its upper half zero.
     pub(crate) fn zero_extend(&mut self, value: Value) -> Value {
-        let ty = self.b.func.dfg.value_type(value);
-        if ty == types::I64 { value } else { self.b.ins().uextend(types::I64, value) }
+        if self.b.func.dfg.value_type(value) == types::I64 {
+            return value;
+        }
+        // It becomes one instruction with a load that gives the value: as long as it comes from an operator that is
+        // not later than the load, the fault does.
+        let (before, now) = self.located;
+        let earlier = if now == self.offset { before } else { now };
+        self.b.set_srcloc(SourceLoc::new(earlier));
+        let wide = self.b.ins().uextend(types::I64, value);
+        self.b.set_srcloc(SourceLoc::new(now));
+        wide
     }
 
     /// Two numbers below 2^32 as built-ins take them.

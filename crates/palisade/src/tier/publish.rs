@@ -8,9 +8,9 @@ use std::sync::PoisonError;
 
 use palisade_interp::LoopEntry;
 use palisade_jit::{Bounds, GUARDED_REACH};
-use palisade_vm::InstanceId;
 use palisade_vm::layout::{VmCtx, VmFuncRef};
 use palisade_vm::native::TypeStubs;
+use palisade_vm::{InstanceId, Resource};
 
 use super::Tier;
 use super::module::{LoopCode, NativeModule};
@@ -113,7 +113,7 @@ fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
     if !native.tier.tiers() {
         // The other version is made when it is needed first.
         let missing = version.published.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if missing && native.compile_version(version).is_err() {
+        if missing && native.compile_version(version, &|| false).is_err() {
             return;
         }
     }
@@ -122,9 +122,14 @@ fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
     if store.tier.taken.len() <= at {
         store.tier.taken.resize(at + 1, 0);
     }
-    let from = std::mem::replace(&mut store.tier.taken[at], published.len());
-    for &defined in published.iter().skip(from) {
+    let from = store.tier.taken[at];
+    for &(defined, bytes) in published.iter().skip(from) {
         let Some(code) = version.entry(defined) else { continue };
+        // Who cannot pay for code is interpreted.
+        if store.vm_mut().ledger().charge(Resource::HostBytes, u64::from(bytes)).is_err() {
+            return;
+        }
+        store.tier.taken[at] += 1;
         let Some(instance) = store.vm().instance(id) else { continue };
         // SAFETY: the code is the function's, and the module, which the instance keeps, keeps it.
         unsafe {

@@ -84,9 +84,9 @@ impl Queue {
         Self { shared: Arc::default(), threads: threads.max(1) }
     }
 
-    /// Set when the engine ends.
-    pub(super) fn stop(&self) -> &AtomicBool {
-        &self.shared.stop
+    /// Whether the engine ends.
+    pub(super) fn ending(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
     }
 
     /// Takes a request. Where no thread can be started it is dropped, and the function stays interpreted.
@@ -238,8 +238,10 @@ fn functions(module: &NativeModule, version: &Version, wanted: &[u32], counts: &
         return;
     };
     let mut compiled = Vec::with_capacity(wanted.len());
+    let ending = || module.ending();
     for &defined in wanted {
-        let result = compiler.compile(&module.module(), defined, &|other| wanted.contains(&other));
+        let in_batch = |other| wanted.contains(&other);
+        let result = compiler.compile(&module.module(&ending), defined, &in_batch);
         counts.add(&result);
         match result {
             Ok(func) => compiled.push((defined, func)),
