@@ -465,8 +465,10 @@ fn host_values_that_guests_drop_are_dropped() {
         );
         let run = instance.get_typed_func::<(), i32>(&mut store, "run");
         let outcome = run.unwrap().call(&mut store, ()).unwrap();
-        // Two are held at first (in a local and on the stack), then one.
-        assert_eq!(outcome, 2 * 10 + 1);
+        // Two are held at first (in a local and on the stack), then one. Machine code knows that what is only
+        // dropped is not used again.
+        let early = engine.compile_stats().compiled > 0;
+        assert!(outcome == 2 * 10 + 1 || early && outcome == 10 + 1, "{outcome}");
         store.gc().unwrap();
         assert_eq!(count.load(Ordering::Relaxed), 0);
     });
