@@ -275,7 +275,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("module", &["core"]),
     ("vm", &["core", "module"]),
     ("interp", &["core", "module", "vm"]),
-    ("palisade", &["core", "module", "vm", "interp"]),
+    ("jit", &["core", "module", "vm"]),
+    ("palisade", &["core", "module", "vm", "interp", "jit"]),
     ("wasi", &["palisade"]),
     ("wast", &["palisade"]),
     ("cli", &["core", "module", "palisade", "wasi", "wast"]),
@@ -353,7 +354,16 @@ fn each_thing_is_done_in_its_one_place() {
     assert_eq!(files_with("wasmparser", "crates/wasi"), none);
     assert_eq!(files_with("palisade_interp", "crates/vm"), none);
     assert_eq!(files_with("openat2(", "crates/wasi"), ["crates/wasi/src/path.rs"]);
-    assert_eq!(files_with("palisade_interp::call(", "crates"), ["crates/palisade/src/func.rs"]);
+    assert_eq!(
+        files_with("palisade_interp::call(", "crates"),
+        ["crates/palisade/src/tier/drive.rs"]
+    );
+    let entering = ["crates/interp/src/ops/native.rs", "crates/palisade/src/tier/drive.rs"];
+    assert_eq!(files_with("native::enter(", "crates"), entering);
+    assert_eq!(files_with("cranelift", "crates/palisade"), none);
+    assert_eq!(files_with("palisade_jit", "crates/interp"), none);
+    let deciding = |path: &String| !path.contains("/tier/") && !path.ends_with("/config.rs");
+    assert!(!files_with("palisade_jit", "crates/palisade").iter().any(deciding));
     assert_eq!(files_with("use palisade::", "crates/wasi"), ["crates/wasi/src/linker.rs"]);
     assert_eq!(files_with("process::Command", "crates"), none);
 }

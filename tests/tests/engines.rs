@@ -71,7 +71,9 @@ fn generated(from: u64, to: u64) {
             free += usize::from(!machine.metered());
         }
     }
-    println!("{modules} modules, {calls} calls, {complete} complete, {free} free, {host} of the host");
+    println!(
+        "{modules} modules, {calls} calls, {complete} complete, {free} free, {host} of the host"
+    );
     assert!(complete * 5 > calls, "only {complete} of {calls} calls came to an end");
     assert!(free * 4 > modules, "only {free} of {modules} ran without fuel");
     assert!(host > 0, "the host was never called");

@@ -10,7 +10,7 @@ use palisade::{
     Caller, Config, Dispatch, Engine, Func, FuncType, Instance, Linker, Module, Ref, Store,
     TrapCode, Val, ValType,
 };
-use palisade_tests::{DISPATCHERS, link, module};
+use palisade_tests::{ENGINES, Kind, link, module};
 
 fn instantiate(engine: &Engine, text: &str) -> (Store<()>, Instance) {
     let mut store = store(engine);
@@ -70,8 +70,8 @@ fn s1_recursion_traps_whatever_the_frames_size_and_the_way_of_calling() {
 /// A frame that ends exactly where the stack ends calls a function that has never been called.
 #[test]
 fn s1_a_function_not_yet_translated_is_called_at_the_very_end_of_the_stack() {
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.max_wasm_stack(64 << 10);
         });
         for padding in 0..14 {
@@ -143,8 +143,8 @@ const REENTER: &str = r#"(module
 #[test]
 fn s1_recursion_through_the_host_traps_on_small_and_large_stacks() {
     let run = |kib: usize| {
-        for dispatch in DISPATCHERS {
-            let engine = engine_with(dispatch, |config| {
+        for kind in ENGINES {
+            let engine = engine_with(kind, |config| {
                 // So large that the host's stack is what ends it.
                 config.max_wasm_stack(256 << 20);
             });
@@ -292,8 +292,8 @@ fn ring(call: impl Fn(usize) -> String, imports: &str) -> String {
 
 #[test]
 fn s3_endless_tail_calls_with_changing_argument_counts_run_until_the_fuel_is_gone() {
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.consume_fuel(true).max_wasm_stack(64 << 10).call_depth(Some(2));
         });
         let kinds: [&dyn Fn(usize) -> String; 3] = [
@@ -338,8 +338,8 @@ fn s3_endless_tail_calls_across_instances_and_after_host_calls() {
             local.get 4 i64.const 4 i64.ne if unreachable end
             local.get 0 call $nothing
             local.get 0 return_call $start))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.consume_fuel(true).max_wasm_stack(64 << 10).call_depth(Some(4));
         });
         let mut linker = Linker::<()>::new(&engine);
@@ -376,8 +376,8 @@ fn s3_tail_calls_of_host_functions_leave_nothing_behind() {
                 local.get 0 i32.const 1 i32.sub local.tee 0 br_if 0
             end
             local.get 2 local.get 1))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.max_wasm_stack(64 << 10).call_depth(Some(3));
         });
         let mut linker = Linker::<()>::new(&engine);
@@ -421,8 +421,8 @@ fn nested(count: usize, kind: &str) -> Vec<String> {
 #[test]
 fn s4_deep_nesting_works_or_is_an_error_on_a_small_stack() {
     on_small_stack(256, || {
-        for dispatch in DISPATCHERS {
-            let engine = engine_with(dispatch, |_| {});
+        for kind in ENGINES {
+            let engine = engine_with(kind, |_| {});
             for (count, works) in [(99_000, true), (100_001, false)] {
                 for text in ["block", "loop", "if"].iter().flat_map(|kind| nested(count, kind)) {
                     match Module::new(&engine, &text) {
@@ -475,8 +475,8 @@ fn s4_other_input_that_nests_deeply() {
     }
     rec += "))";
     on_small_stack(256, move || {
-        for dispatch in DISPATCHERS {
-            let engine = engine_with(dispatch, |_| {});
+        for kind in ENGINES {
+            let engine = engine_with(kind, |_| {});
             for text in [&comments, &parens, &modules, &annotations, &components, &chain] {
                 if let Err(error) = Module::new(&engine, text) {
                     assert!(error.to_string().len() < 4_000, "{:.100}", error.to_string());
@@ -508,7 +508,7 @@ fn s4_other_input_that_nests_deeply() {
 #[test]
 fn s4_long_chains_of_objects_are_dropped_on_a_small_stack() {
     on_small_stack(256, || {
-        let engine = engine_with(Dispatch::Loop, |_| {});
+        let engine = engine_with(Kind::Loop, |_| {});
         let mut store = store(&engine);
         let text = r#"(module (import "p" "f" (func $p)) (table (export "t") 1 funcref)
             (elem (i32.const 0) func $f) (func $f (export "f") call $p))"#;
@@ -704,7 +704,7 @@ fn everything() -> String {
 fn tail_calls_do_not_grow_the_stack() {
     let text = everything();
     for fuel in [false, true] {
-        let engine = engine_with(Dispatch::TailCall, |config: &mut Config| {
+        let engine = engine_with(Kind::TailCall, |config: &mut Config| {
             config.consume_fuel(fuel);
         });
         assert_eq!(engine.dispatcher(), Dispatch::TailCall);

@@ -4,7 +4,9 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use palisade::{Caller, Extern, Func, FuncType, Instance, Linker, Module, Store, TrapCode, Val, ValType};
+use palisade::{
+    Caller, Extern, Func, FuncType, Instance, Linker, Module, Store, TrapCode, Val, ValType,
+};
 
 use super::machines::Machine;
 use super::shapes;
@@ -60,7 +62,12 @@ pub fn calls(machines: &[Machine]) {
     let numbers = [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, -1, i32::MIN, 1 << 29, 1 << 30];
     let names = ["indirect", "tail", "open", "sub", "ref", "get", "set", "grown"];
     everywhere(machines, text, &names, &numbers);
-    everywhere(machines, text, &["grown", "get", "indirect", "grown", "set", "get"], &[1, 8, 9, 10]);
+    everywhere(
+        machines,
+        text,
+        &["grown", "get", "indirect", "grown", "set", "get"],
+        &[1, 8, 9, 10],
+    );
 }
 
 /// C5: what sizes and tests give, used as an address in a register of 64 bits; what grows is seen to have grown.
@@ -95,7 +102,8 @@ pub fn sizes_as_addresses(machines: &[Machine]) {
     let names = ["table_size", "is_null", "eqz", "memory_size", "copy", "copy_back", "fill"];
     let numbers = [0, 1, 2, 4, 5, 6, -1, 65_512, 65_513, 65_516, 65_517, i32::MIN];
     everywhere(machines, text, &names, &numbers);
-    let growing = ["memory_grow", "seen", "table_grow", "memory_size", "table_grow", "copy", "fill"];
+    let growing =
+        ["memory_grow", "seen", "table_grow", "memory_size", "table_grow", "copy", "fill"];
     everywhere(machines, text, &growing, &[0, 1, 65_532, 131_072, 196_592, 5, -1]);
 }
 
@@ -167,8 +175,19 @@ pub fn objects(machines: &[Machine]) {
             i32.xor)
     )"#;
     let names = [
-        "array_get", "array_set", "null_array", "null_len", "null_struct", "small",
-        "small_signed", "tests", "cast", "as_non_null", "branch", "waits", "waits_long",
+        "array_get",
+        "array_set",
+        "null_array",
+        "null_len",
+        "null_struct",
+        "small",
+        "small_signed",
+        "tests",
+        "cast",
+        "as_non_null",
+        "branch",
+        "waits",
+        "waits_long",
     ];
     everywhere(machines, text, &names, &[0, 1, 2, 3, 4, 5, 6, -1, i32::MIN, 1 << 30]);
 }
@@ -275,12 +294,33 @@ pub fn odds_and_ends(machines: &[Machine]) {
             i32.const 64 local.get 0 i32.store16 i32.const 64 i32.load)
     )"#;
     let names = [
-        "chain", "chain_table", "chain_array", "chain_length", "chain_divide", "chain_store",
-        "lane", "lanes", "nan", "table", "unreachable", "divide", "divide64", "remainder",
-        "truncate", "shift", "arithmetic", "rotate", "extend", "compare", "select", "atomic",
-        "atomic16", "store16",
+        "chain",
+        "chain_table",
+        "chain_array",
+        "chain_length",
+        "chain_divide",
+        "chain_store",
+        "lane",
+        "lanes",
+        "nan",
+        "table",
+        "unreachable",
+        "divide",
+        "divide64",
+        "remainder",
+        "truncate",
+        "shift",
+        "arithmetic",
+        "rotate",
+        "extend",
+        "compare",
+        "select",
+        "atomic",
+        "atomic16",
+        "store16",
     ];
-    let numbers = [0, 1, 2, 3, 4, 5, 6, 33, -1, -2, 127, 128, 65_532, 65_534, i32::MIN, 0x7FC0_0000];
+    let numbers =
+        [0, 1, 2, 3, 4, 5, 6, 33, -1, -2, 127, 128, 65_532, 65_534, i32::MIN, 0x7FC0_0000];
     everywhere(machines, text, &names, &numbers);
 }
 
@@ -368,7 +408,9 @@ pub fn stopped(machines: fn() -> Vec<Machine>) {
                 let _ = done.send((machine.name, error.trap_code()));
             });
             match wait.recv_timeout(Duration::from_secs(20)) {
-                Ok((name, code)) => assert_eq!(code, Some(TrapCode::DeadlineExceeded), "{name} {text}"),
+                Ok((name, code)) => {
+                    assert_eq!(code, Some(TrapCode::DeadlineExceeded), "{name} {text}")
+                }
                 Err(_) => panic!("machine {number} did not stop: {text}"),
             }
         }
@@ -398,5 +440,10 @@ pub fn depth(machines: &[Machine]) {
                 (local.set $n (i32.add (local.get $n) (i32.const 1)))
                 (br_if $again (i32.lt_s (local.get $n) (i32.const 300))))
             (call $down (local.get 0))))"#;
-    everywhere(machines, text, &["down", "many", "down"], &[0, 1, 90, 96, 97, 98, 99, 100, 101, 5000]);
+    everywhere(
+        machines,
+        text,
+        &["down", "many", "down"],
+        &[0, 1, 90, 96, 97, 98, 99, 100, 101, 5000],
+    );
 }

@@ -32,7 +32,10 @@ impl Printer<'_> {
             1 => "(global.get $g)".into(),
             2 => format!("(i32.load (i32.and (local.get {local}) (i32.const 0xfffc)))"),
             3 => format!("(i32.add (local.get {local}) (i32.const {}))", self.rng.below(9)),
-            4 => format!("(i32.wrap_i64 (i64.mul (global.get $w) (i64.const {})))", self.rng.below(9)),
+            4 => format!(
+                "(i32.wrap_i64 (i64.mul (global.get $w) (i64.const {})))",
+                self.rng.below(9)
+            ),
             _ => format!("(local.get {local})"),
         }
     }
@@ -62,7 +65,10 @@ impl Printer<'_> {
                 let counter = LOCALS + u64::from(self.loops);
                 self.loops += 1;
                 let turns = 1 + self.rng.below(7);
-                let _ = writeln!(self.out, "(local.set {counter} (i32.const {turns})) (loop $l{counter}");
+                let _ = writeln!(
+                    self.out,
+                    "(local.set {counter} (i32.const {turns})) (loop $l{counter}"
+                );
                 self.statements(depth - 1);
                 format!(
                     "(local.set {counter} (i32.sub (local.get {counter}) (i32.const 1)))
@@ -88,7 +94,8 @@ impl Printer<'_> {
                     "(block $h{label} (result i32) (try_table (catch $e $h{label})"
                 );
                 self.statements(depth - 1);
-                let _ = writeln!(self.out, "(if (i32.and {a} (i32.const 1)) (then (throw $e {b})))");
+                let _ =
+                    writeln!(self.out, "(if (i32.and {a} (i32.const 1)) (then (throw $e {b})))");
                 format!(") (i32.const 3)) (local.set {local})")
             }
             _ => format!(

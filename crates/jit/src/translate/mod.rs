@@ -290,6 +290,7 @@ pub(crate) fn function(
         this.enter_at(cells, osr::path(&body, offset)?);
     }
     this.body(&body)?;
+    limits::check("loops", limits::LOOPS, u64::from(this.polls))?;
     this.b.seal_all_blocks();
     this.b.finalize(isa.frontend_config());
     Ok(())
@@ -668,7 +669,7 @@ impl Translator<'_, '_> {
     // ---- polls ----
 
     /// Looks at whether the guest is to stop: a load that faults then. Each in a function has an address of
-    /// its own, for the optimiser merges loads of one address, and removes such polls silently.
+    /// its own ([`limits::LOOPS`]), for the optimiser merges loads of one address, and removes such polls silently.
     pub(crate) fn poll(&mut self) {
         if !self.env.options.polls {
             return;
