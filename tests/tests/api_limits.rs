@@ -7,7 +7,7 @@ use palisade::{
     Caller, Config, Engine, ErrorKind, Linker, Memory, MemoryType, Module, Ref, RefType, Resource,
     ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, Table, TableType, TrapCode,
 };
-use palisade_tests::{ENGINES, Kind, engine, instance, link, metered_engine, module};
+use palisade_tests::{DISPATCHERS, ENGINES, Kind, engine, instance, link, metered_engine, module};
 
 const FOR_EVER: &str = r#"(module (func (export "run") (loop br 0))
     (func $deep (export "deep") (result i32) (i32.add (call $deep) (i32.const 1)))
@@ -398,7 +398,7 @@ fn translated_code_is_charged_to_the_store() {
     let functions: String = (0..100)
         .map(|i| format!("(func (export \"{i}\") (param i32) (result i32) {ADDS})"))
         .collect();
-    for kind in ENGINES {
+    for kind in DISPATCHERS {
         let engine = engine(kind);
         let module = module(&engine, &format!("(module {functions})"));
         let mut uses = Vec::new();

@@ -96,7 +96,7 @@ fn x1_fuel_ends_every_endless_program() {
             assert_eq!(invoke(&mut store, instance, "fine", &[]), Ok(vec![8]), "{name}");
             left.push(store.get_fuel().expect("metered"));
         }
-        assert_eq!(left, [0, 98, 0, 98], "{name}");
+        assert!(left.chunks(2).all(|pair| pair == [0, 98]), "{name}: {left:?}");
     }
 }
 

@@ -28,8 +28,8 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{
-    AbiParam, AliasRegion, AliasRegionData, Block, FuncRef, Function, InstBuilder, InstructionData, MemFlagsData,
-    SigRef, Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, types,
+    AbiParam, AliasRegion, AliasRegionData, Block, FuncRef, Function, InstBuilder, InstructionData,
+    MemFlagsData, SigRef, Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
