@@ -28,8 +28,8 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{
-    AbiParam, AliasRegion, AliasRegionData, Block, FuncRef, Function, InstBuilder, MemFlagsData,
-    SigRef, Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, types,
+    AbiParam, AliasRegion, AliasRegionData, Block, FuncRef, Function, InstBuilder, InstructionData,
+    MemFlagsData, SigRef, Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -173,8 +173,6 @@ pub(crate) struct Translator<'a, 'f> {
     pub(crate) reachable: bool,
     /// The offset of the operator at hand in the module.
     pub(crate) offset: u32,
-    /// Where instructions came from before, and where they come from now. See [`Translator::locate`].
-    located: (u32, u32),
     /// Where the function's body begins in the module.
     pub(crate) body_start: u32,
     /// The defined function that is translated.
@@ -268,7 +266,6 @@ pub(crate) fn function(
         locals: Vec::new(),
         reachable: true,
         offset: range.start as u32,
-        located: (range.start as u32, range.start as u32),
         body_start: range.start as u32,
         defined,
         fuel: None,
@@ -439,17 +436,20 @@ impl Translator<'_, '_> {
 
     /// Says that the instructions from here on come from the operator at hand.
     pub(crate) fn locate(&mut self) {
-        if self.located.1 != self.offset {
-            self.located = (self.located.1, self.offset);
-        }
         self.b.set_srcloc(SourceLoc::new(self.offset));
     }
 
     /// Lets no load that may fault become part of what follows, if `value` is one: of instructions that come from
-    /// the operator at hand, such as a comparison of what an operator before has read.
+    /// the operator at hand, such as a comparison of what an operator before has read. What the code generator
+    /// itself makes of several instructions comes from nowhere, that is, from where the one before it does: no
+    /// instruction may be said to come from an earlier operator than its neighbours.
     pub(crate) fn settle(&mut self, value: Value) {
         let dfg = &self.b.func.dfg;
-        let made = dfg.value_def(dfg.resolve_aliases(value)).inst();
+        let mut made = dfg.value_def(dfg.resolve_aliases(value)).inst();
+        // Through what extends it or takes a part of it.
+        while let Some(InstructionData::Unary { arg, .. }) = made.map(|made| dfg.insts[made]) {
+            made = dfg.value_def(dfg.resolve_aliases(arg)).inst();
+        }
         if made.is_some_and(|made| dfg.insts[made].opcode().can_load()) {
             self.b.ins().sequence_point();
         }
@@ -652,14 +652,8 @@ impl Translator<'_, '_> {
         if self.b.func.dfg.value_type(value) == types::I64 {
             return value;
         }
-        // It becomes one instruction with a load that gives the value: as long as it comes from an operator that is
-        // not later than the load, the fault does.
-        let (before, now) = self.located;
-        let earlier = if now == self.offset { before } else { now };
-        self.b.set_srcloc(SourceLoc::new(earlier));
-        let wide = self.b.ins().uextend(types::I64, value);
-        self.b.set_srcloc(SourceLoc::new(now));
-        wide
+        self.settle(value);
+        self.b.ins().uextend(types::I64, value)
     }
 
     /// Two numbers below 2^32 as built-ins take them.
