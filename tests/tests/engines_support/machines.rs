@@ -31,6 +31,18 @@ impl Machine {
     pub fn metered(&self) -> bool {
         self.engine.config().metered()
     }
+
+    /// Panics unless there was machine code, and the compiler never gave up: else the comparison was one of the
+    /// interpreter with itself.
+    pub fn has_compiled(&self) {
+        let stats = self.engine.compile_stats();
+        if self.engine.strategy() == Strategy::Interpreter {
+            return;
+        }
+        assert!(stats.compiled > 0, "{}: nothing was compiled", self.name);
+        assert_eq!(stats.failed, 0, "{}: the code generator failed: {stats:?}", self.name);
+        assert_eq!(stats.refused, 0, "{}: functions were refused: {stats:?}", self.name);
+    }
 }
 
 fn base(strategy: Strategy) -> Config {

@@ -80,6 +80,10 @@ impl Translator<'_, '_> {
     fn table_field(&mut self, table: u32, offset: usize) -> Value {
         let def = self.env.offsets.table(TableIdx(table));
         let def = self.constant_field(types::I64, self.vmctx, def);
+        let is_len = offset == std::mem::offset_of!(VmTableDef, len);
+        if is_len && self.mutated(Mutation::TableLengthStale) {
+            return self.constant_field(types::I64, def, offset as u32);
+        }
         self.field(types::I64, def, offset)
     }
 
