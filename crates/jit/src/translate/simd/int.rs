@@ -9,8 +9,8 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use palisade_module::wasmparser::Operator;
 
 use super::super::{Kind, Result, Translator};
-use crate::mutation::Mutation;
 use super::Ins;
+use crate::mutation::Mutation;
 
 impl Translator<'_, '_> {
     pub(super) fn simd_int_arithmetic(&mut self, op: &Operator<'_>) -> Result<bool> {
