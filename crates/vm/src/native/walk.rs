@@ -115,14 +115,23 @@ impl Frame {
         Some((object, object.offset_of(self.pc)?))
     }
 
-    /// What a backtrace says of a frame; `None` for stubs and trampolines.
+    /// What a backtrace says of a frame, from the inside out: nothing of stubs and trampolines, two frames of an
+    /// inlined body.
     ///
     /// # Safety
     ///
     /// As [`Frame::code`].
-    pub(crate) unsafe fn describe(&self, registry: &CodeRegistry) -> Option<TraceFrame> {
+    pub(crate) unsafe fn describe(
+        &self,
+        registry: &CodeRegistry,
+    ) -> impl Iterator<Item = TraceFrame> + use<> {
         // SAFETY: the caller's word.
-        let (object, offset) = unsafe { self.code(registry) }?;
+        let code = unsafe { self.code(registry) };
+        let frames = code.and_then(|(object, offset)| self.describe_in(object, offset));
+        frames.into_iter().flatten().flatten()
+    }
+
+    fn describe_in(&self, object: &CodeObject, offset: u32) -> Option<[Option<TraceFrame>; 2]> {
         let inside = offset - u32::from(!self.exact);
         let func = object.func_at(inside)?;
         let (module, _) = object.tables().module.as_ref()?;
@@ -130,9 +139,15 @@ impl Frame {
             FuncKind::Defined(defined) | FuncKind::Osr(defined) => defined,
             FuncKind::Stub => return None,
         };
-        let offset = object.source_at(inside, func);
-        let func = FuncIdx(module.imported_funcs + defined);
-        Some(TraceFrame { module: module.clone(), func, offset })
+        let frame = |defined, offset| {
+            let func = FuncIdx(module.imported_funcs + defined);
+            Some(TraceFrame { module: module.clone(), func, offset })
+        };
+        let source = object.source_at(inside, func);
+        Some(match object.inlined(source) {
+            None => [frame(defined, source), None],
+            Some(place) => [frame(place.func, place.offset), frame(defined, place.call)],
+        })
     }
 }
 
@@ -159,8 +174,8 @@ pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx) {
         // A call that is one too many was not made: it is its caller that is there.
         let refused = fault(state) == Some(TrapCode::CallDepthExceeded as u8);
         for frame in Frames::innermost(state).skip(usize::from(refused)) {
-            if let Some(frame) = frame.describe(&*(*state).registry) {
-                (*trace).push(frame);
+            for described in frame.describe(&*(*state).registry) {
+                (*trace).push(described);
             }
         }
     }
