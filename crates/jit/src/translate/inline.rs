@@ -127,7 +127,7 @@ impl<'a> Translator<'a, '_> {
             return Ok(None);
         };
         let Some(left) = self.inlining.left.checked_sub(size) else { return Ok(None) };
-        // What is compiled by itself is not to be refused for what is inlined.
+        // What is compiled by itself is hardly to be refused for what is inlined.
         let func = &self.b.func.dfg;
         if func.num_values() as u64 > limits::VALUES / 2
             || func.num_blocks() as u64 > limits::BLOCKS / 2
@@ -208,3 +208,7 @@ impl<'a> Translator<'a, '_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "inline_tests.rs"]
+mod tests;
