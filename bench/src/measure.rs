@@ -41,6 +41,23 @@ pub fn in_turns(pairs: usize, mut ours: impl FnMut(), mut theirs: impl FnMut()) 
     Pairs { ours: median(a), theirs: median(b), ratio: median(ratios) }
 }
 
+/// Runs all of them in rotation: medians of the seconds that each took, and of the ratios to the first in the same
+/// round.
+pub fn rotate(rounds: usize, runs: &mut [Box<dyn FnMut() -> i64>]) -> (Vec<f64>, Vec<f64>) {
+    let count = runs.len();
+    let mut seconds = vec![Vec::new(); count];
+    for round in 0..rounds.max(1) {
+        for step in 0..count {
+            let which = (round + step) % count;
+            seconds[which].push(time(&mut runs[which]));
+        }
+    }
+    let ratio =
+        |times: &Vec<f64>| median(times.iter().zip(&seconds[0]).map(|(a, b)| a / b).collect());
+    let ratios = seconds.iter().map(ratio).collect();
+    (seconds.into_iter().map(median).collect(), ratios)
+}
+
 /// The geometric mean of ratios.
 #[derive(Default)]
 pub struct Mean {
@@ -54,10 +71,13 @@ impl Mean {
         self.count += 1;
     }
 
+    pub fn value(&self) -> f64 {
+        (self.log_sum / f64::from(self.count.max(1))).exp()
+    }
+
     pub fn print(&self) {
         if self.count > 0 {
-            let mean = (self.log_sum / f64::from(self.count)).exp();
-            println!("geometric mean of {}: {mean:.3}", self.count);
+            println!("geometric mean of {}: {:.3}", self.count, self.value());
         }
     }
 }

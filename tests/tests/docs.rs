@@ -354,7 +354,10 @@ fn each_thing_is_done_in_its_one_place() {
     assert_eq!(files_with("wasmparser", "crates/wasi"), none);
     assert_eq!(files_with("palisade_interp", "crates/vm"), none);
     assert_eq!(files_with("openat2(", "crates/wasi"), ["crates/wasi/src/path.rs"]);
-    assert_eq!(files_with("palisade_interp::call(", "crates"), ["crates/palisade/src/tier/drive.rs"]);
+    assert_eq!(
+        files_with("palisade_interp::call(", "crates"),
+        ["crates/palisade/src/tier/drive.rs"]
+    );
     let entering = ["crates/interp/src/ops/native.rs", "crates/palisade/src/tier/drive.rs"];
     assert_eq!(files_with("native::enter(", "crates"), entering);
     assert_eq!(files_with("cranelift", "crates/palisade"), none);

@@ -4,7 +4,11 @@
 use palisade::{Config, Engine, Instance, Module, Store, Strategy, Tuning, Val};
 
 /// A configuration with a name, where machine code checks itself.
-fn config(strategy: Strategy, fuel: bool, change: impl FnOnce(&mut Config)) -> Engine {
+fn config(
+    strategy: Strategy,
+    fuel: bool,
+    change: impl FnOnce(&mut Config) -> &mut Config,
+) -> Engine {
     let mut config = Config::new();
     config.strategy(strategy).consume_fuel(fuel).paranoid(true);
     change(&mut config);
@@ -12,24 +16,22 @@ fn config(strategy: Strategy, fuel: bool, change: impl FnOnce(&mut Config)) -> E
 }
 
 fn judge(fuel: bool) -> Engine {
-    config(Strategy::Interpreter, fuel, |_| {})
+    config(Strategy::Interpreter, fuel, |c| c)
 }
 
 /// Machine code in all its forms.
 fn machines(fuel: bool) -> Vec<(&'static str, Engine)> {
     let early = Tuning { threshold: 1, wait: true, ..Tuning::default() };
     vec![
-        ("guarded", config(Strategy::Compiled, fuel, |_| {})),
-        ("explicit", config(Strategy::Compiled, fuel, |c| drop(c.memory_guard_size(0)))),
+        ("guarded", config(Strategy::Compiled, fuel, |c| c)),
+        ("explicit", config(Strategy::Compiled, fuel, |c| c.memory_guard_size(0))),
         (
             "unmasked",
-            config(Strategy::Compiled, fuel, |c| {
-                c.memory_guard_size(0).index_masking(false);
-            }),
+            config(Strategy::Compiled, fuel, |c| c.memory_guard_size(0).index_masking(false)),
         ),
-        ("without", config(Strategy::Compiled, fuel, |c| drop(c.inlining(false)))),
-        ("tiered", config(Strategy::Auto, fuel, |c| drop(c.tuning(early)))),
-        ("old", config(Strategy::Compiled, fuel, |c| drop(c.baseline_cpu(true)))),
+        ("without", config(Strategy::Compiled, fuel, |c| c.inlining(false))),
+        ("tiered", config(Strategy::Auto, fuel, |c| c.tuning(early))),
+        ("old", config(Strategy::Compiled, fuel, |c| c.baseline_cpu(true))),
     ]
 }
 
@@ -377,7 +379,7 @@ fn references_of_the_caller_live_while_a_body_allocates() {
         (call $array (i32.mul (local.get 0) (i32.const 2)))))"#;
     for_each(text, "run", &[0, 1, 2, 9]);
     let (judge, text) = (judge(true), text.as_bytes());
-    let stressed = config(Strategy::Compiled, true, |c| drop(c.gc_stress(true)));
+    let stressed = config(Strategy::Compiled, true, |c| c.gc_stress(true));
     for arg in [1, 9] {
         let args = [Val::I32(arg)];
         let at = |engine: &Engine| {
@@ -397,7 +399,7 @@ fn counted_calls_stay_calls() {
           (then (call $down (i32.sub (local.get 0) (i32.const 1))))
           (else (i32.add (call $leaf (i32.const 1)) (call $leaf (i32.const 2))))))
       (func (export "run") (param i32) (result i32) (call $down (local.get 0))))"#;
-    let counted = |strategy| config(strategy, false, |c| drop(c.call_depth(Some(10))));
+    let counted = |strategy| config(strategy, false, |c| c.call_depth(Some(10)));
     let (judge, compiled) = (counted(Strategy::Interpreter), counted(Strategy::Compiled));
     for depth in 0..12 {
         let at = |engine: &Engine| {
@@ -405,5 +407,52 @@ fn counted_calls_stay_calls() {
             outcome(engine, &module, "run", &[Val::I32(depth)], 0)
         };
         assert_eq!(at(&compiled), at(&judge), "{depth}");
+    }
+}
+
+/// What the code generator makes of a load and what is done with its value, where nothing else is left of the block.
+#[test]
+fn a_load_that_is_all_of_a_body_faults_in_it() {
+    let loads = [
+        "(i64.extend_i32_u (i32.load8_u (local.get 0)))",
+        "(i64.extend_i32_s (i32.load8_s (local.get 0)))",
+        "(i64.extend_i32_u (i32.load16_u offset=3 (local.get 0)))",
+        "(i64.extend_i32_s (i32.load (local.get 0)))",
+        "(i64.extend_i32_u (i32.sub (i32.load (local.get 0)) (i32.const -5)))",
+        "(i64.add (i64.load (local.get 0)) (i64.load (local.get 0)))",
+        "(i64.and (i64.load (local.get 0)) (i64.const 255))",
+        "(i64.sub (i64.load (local.get 0)) (i64.const 5))",
+        "(i64.mul (i64.load (local.get 0)) (i64.const 8))",
+        "(i64.extend_i32_u (i64.eqz (i64.load (local.get 0))))",
+        "(i64.extend_i32_u (i32.wrap_i64 (i64.load (local.get 0))))",
+        "(i64.extend_i32_u (i32.and (i32.wrap_i64 (i64.load (local.get 0))) (i32.const 0xffff)))",
+        "(i64.xor (i64.load (local.get 0)) (i64.const -1))",
+        "(i64.shl (i64.load (local.get 0)) (i64.const 1))",
+        "(i64.extend8_s (i64.load8_u (local.get 0)))",
+        "(i64.reinterpret_f64 (f64.load (local.get 0)))",
+        "(i64.reinterpret_f64 (f64.promote_f32 (f32.load (local.get 0))))",
+        "(i64x2.extract_lane 0 (v128.load (local.get 0)))",
+        "(i64x2.extract_lane 1 (i64x2.splat (i64.load (local.get 0))))",
+    ];
+    for load in loads {
+        let text = format!(
+            r#"(module
+              (memory 1)
+              (func $load (param i32) (result i64) {load})
+              (func (export "known") (param i32) (result i64)
+                (i64.xor
+                  (i64.load (i32.and (local.get 0) (i32.const 7)))
+                  (call $load (i32.add (local.get 0) (i32.const 65529)))))
+              (func (export "arm") (param i32) (result i64)
+                (local $at i32)
+                (local.set $at (i32.add (local.get 0) (i32.const 65529)))
+                (i64.store (i32.and (local.get 0) (i32.const 7)) (i64.const 5))
+                (if (result i64) (i32.and (local.get 0) (i32.const 1))
+                  (then (call $load (local.get $at)))
+                  (else (i64.add (i64.const 1) (call $load (local.get $at)))))))"#
+        );
+        for name in ["known", "arm"] {
+            for_each(&text, name, &[-5, 0, 7, 8]);
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! input gives equal bytes, on any thread; nothing is called by name but functions of the same batch.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -100,6 +101,16 @@ pub struct Relocation {
     pub target: u32,
     /// Whether its results need an area in memory: then the context is its second argument.
     pub return_area: bool,
+}
+
+thread_local! {
+    static COMPILING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the code generator runs on this thread. A panic of it is caught, leaves a function interpreted, and is
+/// counted: a hook that reports panics may want to leave it out.
+pub fn is_compiling() -> bool {
+    COMPILING.try_with(Cell::get).unwrap_or(false)
 }
 
 /// Makes machine code. One for each engine; threads share it.
@@ -249,7 +260,9 @@ impl Compiler {
         workspace: &mut Workspace,
         work: impl FnOnce(&mut Workspace) -> Result<T, CompileError>,
     ) -> Result<T, CompileError> {
+        let outer = COMPILING.replace(true);
         let outcome = catch_unwind(AssertUnwindSafe(|| work(workspace)));
+        COMPILING.set(outer);
         let result = outcome.unwrap_or_else(|payload| Err(CompileError::Panic(message(&*payload))));
         if result.is_err() {
             *workspace = Workspace::new();

@@ -57,6 +57,7 @@ fn generate(seed: u64) -> Option<Vec<u8>> {
 }
 
 /// Options of which every combination comes up.
+#[allow(clippy::needless_update, reason = "there are more with the feature `mutations`")]
 fn options(seed: u64) -> Options {
     let flag = |bit: u64| seed >> bit & 1 == 1;
     Options {
@@ -69,6 +70,7 @@ fn options(seed: u64) -> Options {
         inline: !flag(6),
         polls: true,
         paranoid: true,
+        ..Options::default()
     }
 }
 

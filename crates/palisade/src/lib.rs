@@ -105,7 +105,7 @@ pub use store::{GcStats, InterruptHandle, Refusal, Resource, Store};
 pub use structref::{StructRef, StructRefPre};
 pub use table::Table;
 pub use tag::Tag;
-pub use tier::{CompileStats, Strategy, Tuning};
+pub use tier::{CompileStats, Strategy, Tuning, is_compiling};
 pub use trap::{FrameInfo, Trap, WasmBacktrace};
 pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{

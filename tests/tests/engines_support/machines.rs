@@ -61,11 +61,6 @@ pub fn judge() -> Machine {
     machine("interpreter", Strategy::Interpreter, |c| c.consume_fuel(true).call_depth(Some(DEPTH)))
 }
 
-/// As [`judge`], without fuel and without a limit of calls.
-pub fn free_judge() -> Machine {
-    machine("interpreter, free", Strategy::Interpreter, |c| c)
-}
-
 /// Changes of engine as early as can be.
 pub fn eager() -> Tuning {
     Tuning { threshold: 1, wait: true, ..Tuning::default() }

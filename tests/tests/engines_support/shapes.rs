@@ -7,7 +7,7 @@ use std::fmt::Write;
 use palisade::{Caller, Extern, Func, FuncType, Instance, Module, Store, Val, ValType};
 
 use super::machines::Machine;
-use super::observe::{Ledger, bits, ended, note};
+use super::observe::{HostCall, Ledger, bits, ended};
 use crate::hostile_support::Rng;
 
 /// A memory: how it is declared, its index type and its length.
@@ -165,7 +165,10 @@ pub fn instantiate(machine: &Machine, text: &str) -> (Store<Ledger>, Instance) {
     let _ = store.set_fuel(i64::MAX as u64);
     let ty = FuncType::new([ValType::I32], [ValType::I32]);
     let host = Func::new(&mut store, ty, |mut caller: Caller<'_, Ledger>, args, results| {
-        note(&mut caller, args);
+        // Memories may be too large to look at.
+        let (args, fuel) = (args.to_vec(), caller.get_fuel().ok());
+        let call = HostCall { args: args.iter().map(bits).collect(), state: None, fuel };
+        caller.data_mut().calls.push(call);
         results[0] = args[0];
         Ok(())
     });
@@ -194,7 +197,7 @@ pub fn outcome(
 /// Runs the same calls everywhere: they must give the same, take the same fuel and leave the same bytes at the
 /// end of the memory (`end` is its length).
 pub fn compare(machines: &[Machine], text: &str, calls: &[(String, Vec<Val>)], end: Option<u64>) {
-    let mut first: Option<Vec<_>> = None;
+    let mut first: Option<(Vec<_>, Vec<HostCall>)> = None;
     for machine in machines {
         let (mut store, instance) = instantiate(machine, text);
         let memory = instance.get_memory(&store, "memory");
@@ -217,10 +220,13 @@ pub fn compare(machines: &[Machine], text: &str, calls: &[(String, Vec<Val>)], e
             }
             seen.push((outcome, used, left));
         }
-        let Some(expected) = &first else {
-            first = Some(seen);
+        let host = store.into_data().calls;
+        let Some((expected, asked)) = &first else {
+            first = Some((seen, host));
             continue;
         };
+        let args = |calls: &[HostCall]| calls.iter().map(|c| c.args.clone()).collect::<Vec<_>>();
+        assert_eq!(args(asked), args(&host), "{}: calls of the host", machine.name);
         for (((name, args), expected), found) in calls.iter().zip(expected).zip(&seen) {
             let fuel = expected.1.is_none() || found.1.is_none() || expected.1 == found.1;
             let same = expected.0 == found.0 && expected.2 == found.2 && fuel;
@@ -506,7 +512,7 @@ pub fn constants(seed: u64, machines: &[Machine]) {
     for number in 0..40 {
         let wide = rng.chance(50);
         let ty = if wide { "i64" } else { "i32" };
-        let mut value = |rng: &mut Rng, which: u64| match rng.below(3) {
+        let value = |rng: &mut Rng, which: u64| match rng.below(3) {
             0 => format!("local.get {which}"),
             1 => format!("{ty}.const {}", operand(rng, wide)),
             _ => format!(

@@ -175,6 +175,7 @@ impl Translator<'_, '_> {
         };
         let reach = self.number(reach);
         let end = if ty.memory64 {
+            self.settle(index);
             self.b.ins().uadd_overflow_trap(index, reach, code)
         } else {
             self.b.ins().iadd(index, reach)

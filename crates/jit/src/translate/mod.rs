@@ -29,8 +29,8 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{
-    AbiParam, AliasRegion, AliasRegionData, Block, FuncRef, Function, InstBuilder, MemFlagsData,
-    SigRef, Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, types,
+    AbiParam, AliasRegion, AliasRegionData, Block, FuncRef, Function, InstBuilder, InstructionData,
+    MemFlagsData, SigRef, Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -295,6 +295,7 @@ pub(crate) fn function(
         this.enter_at(cells, osr::path(&body, offset)?);
     }
     this.body(&body)?;
+    limits::check("loops", limits::LOOPS, u64::from(this.polls))?;
     this.b.seal_all_blocks();
     this.b.finalize(isa.frontend_config());
     Ok(this.inlining.into_places())
@@ -447,6 +448,22 @@ impl Translator<'_, '_> {
     pub(crate) fn locate(&mut self) {
         let source = self.inlining.source(self.defined, self.offset);
         self.b.set_srcloc(SourceLoc::new(source));
+    }
+
+    /// Lets no load that may fault become part of what follows, if `value` is one: of instructions that come from
+    /// the operator at hand, such as a comparison of what an operator before has read. What the code generator
+    /// itself makes of several instructions comes from nowhere, that is, from where the one before it does: no
+    /// instruction may be said to come from an earlier operator than its neighbours.
+    pub(crate) fn settle(&mut self, value: Value) {
+        let dfg = &self.b.func.dfg;
+        let mut made = dfg.value_def(dfg.resolve_aliases(value)).inst();
+        // Through what extends it or takes a part of it.
+        while let Some(InstructionData::Unary { arg, .. }) = made.map(|made| dfg.insts[made]) {
+            made = dfg.value_def(dfg.resolve_aliases(arg)).inst();
+        }
+        if made.is_some_and(|made| dfg.insts[made].opcode().can_load()) {
+            self.b.ins().sequence_point();
+        }
     }
 
     // ---- the operand stack ----
@@ -643,8 +660,11 @@ impl Translator<'_, '_> {
 
     /// An integer as one of 64 bits, its upper half zero.
     pub(crate) fn zero_extend(&mut self, value: Value) -> Value {
-        let ty = self.b.func.dfg.value_type(value);
-        if ty == types::I64 { value } else { self.b.ins().uextend(types::I64, value) }
+        if self.b.func.dfg.value_type(value) == types::I64 {
+            return value;
+        }
+        self.settle(value);
+        self.b.ins().uextend(types::I64, value)
     }
 
     /// Two numbers below 2^32 as built-ins take them.
@@ -660,7 +680,7 @@ impl Translator<'_, '_> {
     // ---- polls ----
 
     /// Looks at whether the guest is to stop: a load that faults then. Each in a function has an address of
-    /// its own, for the optimiser merges loads of one address, and removes such polls silently.
+    /// its own ([`limits::LOOPS`]), for the optimiser merges loads of one address, and removes such polls silently.
     pub(crate) fn poll(&mut self) {
         if !self.env.options.polls {
             return;

@@ -18,6 +18,12 @@ use palisade_vm::native::CodeObject;
 
 use super::Tier;
 
+/// The most types that the functions of a module may have, for it to get machine code: each takes some stubs, which
+/// are made at once.
+const MOST_STUBS: usize = 4_000;
+/// The most parameters and results of all these types.
+const MOST_STUB_VALUES: usize = 40_000;
+
 /// What stands in place of an address for a function that will not be compiled.
 const REFUSED: usize = 1;
 
@@ -175,11 +181,19 @@ impl NativeModule {
         self.tier.queue.ending()
     }
 
-    /// The stubs of all function types that the module names; nothing if they cannot be made.
+    /// The stubs of the types of all functions of the module, imported ones among them; nothing if they cannot be
+    /// made, or are too many: then its instances, and those beside them, are interpreted.
     pub(super) fn stubs(&self) -> Option<&HashMap<TypeId, StubAddresses>> {
         let all = self.stubs.get_or_init(|| {
-            let named = self.info.types.iter().chain(&self.info.funcs).copied();
-            let ids: BTreeSet<_> = named.filter(|&id| self.types.is_func(id)).collect();
+            let ids: BTreeSet<_> = self.info.funcs.iter().copied().collect();
+            let mut values = 0;
+            for &id in &ids {
+                let ty = self.types.func_type(id)?;
+                values += ty.params.len() + ty.results.len();
+            }
+            if ids.len() > MOST_STUBS || values > MOST_STUB_VALUES {
+                return None;
+            }
             let keys: Option<Vec<_>> = ids.iter().map(|&id| StubKey::of(&self.types, id)).collect();
             let made = self.tier.stubs.get_or_compile(&keys?).ok()?;
             Some(ids.into_iter().zip(made).collect())

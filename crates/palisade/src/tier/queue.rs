@@ -213,6 +213,10 @@ fn run(jobs: &[Job], counts: &Counts) {
     let Some(first) = jobs.first() else { return };
     let Some(module) = first.module.upgrade() else { return };
     let version = module.version(first.bounds);
+    if module.stubs().is_none() {
+        refuse(jobs, version);
+        return;
+    }
     let mut wanted: Vec<u32> = Vec::new();
     for job in jobs {
         if let What::Function(defined) = job.what
@@ -227,6 +231,16 @@ fn run(jobs: &[Job], counts: &Counts) {
         if let What::Loop(defined, offset) = job.what {
             let code = module.compile_loop(version, defined, offset, |result| counts.add(result));
             version.set_loop(defined, offset, code.unwrap_or(LoopCode::Refused));
+        }
+    }
+}
+
+/// Nothing of the module is compiled.
+fn refuse(jobs: &[Job], version: &Version) {
+    for job in jobs {
+        match job.what {
+            What::Function(defined) => version.refuse(defined),
+            What::Loop(defined, offset) => version.set_loop(defined, offset, LoopCode::Refused),
         }
     }
 }
