@@ -17,6 +17,17 @@ pub fn time<R>(run: impl FnOnce() -> R) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
+/// Seconds of this thread's own work: on a machine that does something else besides, what waiting adds is left out.
+pub fn work<R>(run: impl FnOnce() -> R) -> f64 {
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+    };
+    let start = now();
+    std::hint::black_box(run());
+    now() - start
+}
+
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -41,15 +52,19 @@ pub fn in_turns(pairs: usize, mut ours: impl FnMut(), mut theirs: impl FnMut()) 
     Pairs { ours: median(a), theirs: median(b), ratio: median(ratios) }
 }
 
-/// Runs all of them in rotation: medians of the seconds that each took, and of the ratios to the first in the same
+/// Runs all of them in rotation: medians of what the clock says of each, and of the ratios to the first in the same
 /// round.
-pub fn rotate(rounds: usize, runs: &mut [Box<dyn FnMut() -> i64>]) -> (Vec<f64>, Vec<f64>) {
+pub fn rotate(
+    rounds: usize,
+    clock: fn(&mut Box<dyn FnMut() -> i64>) -> f64,
+    runs: &mut [Box<dyn FnMut() -> i64>],
+) -> (Vec<f64>, Vec<f64>) {
     let count = runs.len();
     let mut seconds = vec![Vec::new(); count];
     for round in 0..rounds.max(1) {
         for step in 0..count {
             let which = (round + step) % count;
-            seconds[which].push(time(&mut runs[which]));
+            seconds[which].push(clock(&mut runs[which]));
         }
     }
     let ratio =

@@ -64,9 +64,6 @@ fn generated(from: u64, to: u64) {
                 continue;
             }
             let what = format!("seed {seed}: {} differs", machine.name);
-            if let Ok(file) = std::env::var("PALISADE_SAVE") {
-                std::fs::write(file, &bytes).expect("the module is saved");
-            }
             first.is_that_of(&found, machine.metered(), &what);
             free += usize::from(!machine.metered());
         }
@@ -81,12 +78,35 @@ fn generated(from: u64, to: u64) {
 
 #[test]
 fn c9_generated_modules_do_the_same_in_every_engine_1() {
-    generated(0, 260);
+    generated(0, 220);
 }
 
 #[test]
 fn c9_generated_modules_do_the_same_in_every_engine_2() {
-    generated(5_000_000, 5_000_260);
+    generated(5_000_000, 5_000_220);
+}
+
+/// Where calls are not counted, the bodies of small functions stand in their callers' code. They cost what they cost.
+#[test]
+fn c9_generated_modules_cost_the_same_where_calls_are_not_counted() {
+    let judge = machines::metered_judge();
+    let others = [machines::metered(), machines::metered_tiered()];
+    let mut compared = 0;
+    for seed in 9_000_000..9_000_200 {
+        let Some(bytes) = observe::generate(seed) else { continue };
+        let Some(first) = observe::run(&judge.engine, &bytes, seed) else { continue };
+        for machine in &others {
+            let found = observe::run(&machine.engine, &bytes, seed).expect("as the first");
+            // Nobody says how deep a stack is.
+            let overflow = TrapCode::StackOverflow;
+            if first.ended_by(overflow) || found.ended_by(overflow) {
+                continue;
+            }
+            first.is_that_of(&found, true, &format!("seed {seed}: {} differs", machine.name));
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "only {compared} runs were compared");
 }
 
 // ---- shapes ----
@@ -95,16 +115,23 @@ fn all() -> Vec<Machine> {
     vec![machines::judge(), machines::guarded(), machines::explicit(), machines::tiered()]
 }
 
+/// Whether there was anything to compare.
+fn compiled(machines: &[Machine]) {
+    machines.iter().for_each(Machine::has_compiled);
+}
+
 #[test]
 fn c1_addresses_of_every_shape_reach_the_last_byte_and_not_the_next_1() {
     let machines = all();
-    (0..300).for_each(|seed| shapes::addresses(seed, &machines));
+    (0..200).for_each(|seed| shapes::addresses(seed, &machines));
+    compiled(&machines);
 }
 
 #[test]
 fn c1_addresses_of_every_shape_reach_the_last_byte_and_not_the_next_2() {
     let machines = all();
-    (1_000..1_300).for_each(|seed| shapes::addresses(seed, &machines));
+    (1_000..1_200).for_each(|seed| shapes::addresses(seed, &machines));
+    compiled(&machines);
 }
 
 #[test]
@@ -120,12 +147,14 @@ fn c2_narrow_loads_under_wide_operators_read_nothing_past_the_end() {
 fn c3_addresses_beyond_2_31_survive_spills_and_calls() {
     let machines = all();
     (0..60).for_each(|seed| shapes::pressure(seed, &machines));
+    compiled(&machines);
 }
 
 #[test]
 fn c4_constant_operands_mean_what_variable_ones_mean() {
     let machines = all();
     (0..250).for_each(|seed| shapes::constants(seed, &machines));
+    compiled(&machines);
 }
 
 #[test]
@@ -138,6 +167,7 @@ fn c9_every_call_of_the_host_sees_the_same() {
     let machines =
         [machines::judge(), machines::explicit(), machines::tiered(), machines::stressed_tiered()];
     let calls: usize = (0..250).map(|seed| ledgers::check(seed, &machines)).sum();
+    compiled(&machines);
     println!("{calls} calls of the host");
     assert!(calls > 5_000, "the host was called {calls} times");
 }
@@ -185,7 +215,7 @@ fn for_programs(stress: bool) -> Vec<Engine> {
 
 #[test]
 fn random_programs_mean_what_their_trees_mean_in_every_engine() {
-    fusion_programs::range(&for_programs(false), 200_000, 200_030);
+    fusion_programs::range(&for_programs(false), 200_000, 200_016);
 }
 
 #[test]
@@ -243,9 +273,16 @@ fn c10_all_deliberate_miscompiles_are_noticed() {
     if broken() {
         return;
     }
-    mutants::sound(Mutation::ALL);
+    // `PALISADE_MUTATIONS=A,B` asks for some of them.
+    let asked = std::env::var("PALISADE_MUTATIONS").ok();
+    let wanted = |m: &Mutation| match &asked {
+        Some(names) => names.split(',').any(|name| name == format!("{m:?}")),
+        None => true,
+    };
+    let chosen: Vec<_> = Mutation::ALL.iter().copied().filter(wanted).collect();
+    mutants::sound(&chosen);
     let mut survivors = Vec::new();
-    for &mutation in Mutation::ALL {
+    for &mutation in &chosen {
         match mutants::fate(mutation, true) {
             Fate::Noticed(how) => println!("{mutation:?}: noticed: {how}"),
             Fate::Survived => {
@@ -254,7 +291,7 @@ fn c10_all_deliberate_miscompiles_are_noticed() {
             }
         }
     }
-    let all = Mutation::ALL.len();
+    let all = chosen.len();
     println!("{} of {all} were noticed", all - survivors.len());
     assert!(survivors.len() * 20 <= all, "survivors: {survivors:?}");
 }

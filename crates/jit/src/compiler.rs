@@ -30,7 +30,12 @@ use palisade_module::wasmparser::{BinaryReader, FunctionBody};
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
 use palisade_vm::native::POLL;
+<<<<<<< HEAD
 use palisade_vm::native::code::{CallSite, Handler, INLINED, Inlined, StackMap};
+=======
+use palisade_vm::native::code::{CallSite, Handler, StackMap};
+use palisade_vm::sys::host_stack;
+>>>>>>> jit
 
 use crate::error::CompileError;
 use crate::options::Options;
@@ -43,6 +48,34 @@ const RESULT_REGISTERS: usize = 8;
 /// The stack of a thread that compiles. The passes keep their own lists; this is what threads have by default
 /// elsewhere, for good measure.
 const THREAD_STACK: usize = 8 << 20;
+
+/// What must be left of the caller's stack for the code generator to run there. Its passes do not recurse by what they
+/// work on, but have large frames; a guest decides, by recursion through the host, how much is left when its first
+/// function becomes hot.
+const STACK_LEFT: usize = 512 << 10;
+
+/// Runs something that generates code: here, or on a thread of its own if there is not enough of a stack left.
+///
+/// # Errors
+///
+/// There is neither enough of a stack nor another thread.
+pub(crate) fn on_enough_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, CompileError> {
+    let here = host_stack::position();
+    let enough = |bounds: host_stack::Bounds| {
+        bounds.low <= here && here < bounds.high && here - bounds.low >= STACK_LEFT
+    };
+    if host_stack::bounds().is_some_and(enough) {
+        return Ok(work());
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("palisade-compile".to_owned())
+            .stack_size(THREAD_STACK)
+            .spawn_scoped(scope, work)
+            .map_err(|error| CompileError::Host(format!("no thread for compiling: {error}")))?;
+        thread.join().map_err(|_| CompileError::Internal("a panic outside of the code generator"))
+    })
+}
 
 /// The module that functions are compiled of.
 #[derive(Copy, Clone)]
@@ -180,9 +213,9 @@ impl Compiler {
         &self,
         module: &CompileModule<'_>,
         defined: u32,
-        in_batch: &dyn Fn(u32) -> bool,
+        in_batch: &(dyn Fn(u32) -> bool + Sync),
     ) -> Result<CompiledFunc, CompileError> {
-        self.compile_in(&mut Workspace::new(), module, defined, in_batch)
+        on_enough_stack(|| self.compile_in(&mut Workspace::new(), module, defined, in_batch))?
     }
 
     /// Compiles a function, to be entered at one of its loops: at the `loop` operator at this offset in the module. The
@@ -197,9 +230,11 @@ impl Compiler {
         defined: u32,
         offset: u32,
     ) -> Result<CompiledFunc, CompileError> {
-        self.guarded(&mut Workspace::new(), |workspace| {
-            self.function(workspace, module, defined, Some(offset), &|_| false)
-        })
+        on_enough_stack(|| {
+            self.guarded(&mut Workspace::new(), |workspace| {
+                self.function(workspace, module, defined, Some(offset), &|_| false)
+            })
+        })?
     }
 
     /// Compiles all functions that a module defines, as one batch, on so many threads.
@@ -234,9 +269,15 @@ impl Compiler {
                     break;
                 }
             }
-            work();
+            // Without, whatever other threads there are do it all.
+            let _ = on_enough_stack(work);
         });
         let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if done.len() < count {
+            // Nobody could work at all.
+            let none = || CompileError::Host("no thread for compiling".to_owned());
+            return (0..count).map(|_| Err(none())).collect();
+        }
         done.sort_unstable_by_key(|&(defined, _)| defined);
         done.into_iter().map(|(_, result)| result).collect()
     }

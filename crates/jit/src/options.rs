@@ -23,7 +23,8 @@ pub struct Options {
     pub polls: bool,
     /// Whether NaNs that operators make are the canonical one.
     pub canonical_nans: bool,
-    /// Whether indices that explicit checks let pass are also masked against speculation.
+    /// Whether addresses in linear memories that explicit checks let pass are also masked against speculation.
+    /// Those of table elements always are.
     pub spectre: bool,
     /// Whether every function goes through the verifier of the intermediate form and the checker of register
     /// allocation.

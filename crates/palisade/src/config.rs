@@ -287,8 +287,8 @@ impl Config {
         self
     }
 
-    /// Whether indices are masked after their check, so that a processor that speculates past it reads nothing
-    /// of interest. On by default.
+    /// Whether addresses in linear memories that were checked by comparing are also masked, so that a processor that
+    /// speculates past the check reads nothing of interest. On by default. Those of table elements always are.
     pub fn index_masking(&mut self, enable: bool) -> &mut Self {
         self.spectre = enable;
         self

@@ -407,7 +407,7 @@ pub fn stopped(machines: fn() -> Vec<Machine>) {
                 let error = run.call(&mut store, &[], &mut []).expect_err("it never ends");
                 let _ = done.send((machine.name, error.trap_code()));
             });
-            match wait.recv_timeout(Duration::from_secs(20)) {
+            match wait.recv_timeout(Duration::from_secs(10)) {
                 Ok((name, code)) => {
                     assert_eq!(code, Some(TrapCode::DeadlineExceeded), "{name} {text}")
                 }

@@ -25,8 +25,13 @@ fn likely(mutation: Mutation) -> &'static str {
         | M::AccessWithoutTrap
         | M::LoadWidened
         | M::LoadExtensionSwapped
-        | M::StoreNarrowed => "c1_",
-        M::MemoryLengthStale | M::CopyPiecewise | M::RangeUnchecked => "c5_",
+        | M::StoreNarrowed
+        | M::AtomicSignExtended => "c1_",
+        M::MemoryLengthStale
+        | M::CopyPiecewise
+        | M::RangeUnchecked
+        | M::TableLengthStale
+        | M::CopyFree => "c5_",
         M::ComparisonWrong
         | M::ComparisonUnsigned
         | M::ShiftMaskWrong
@@ -34,7 +39,8 @@ fn likely(mutation: Mutation) -> &'static str {
         | M::DivisionUnsigned
         | M::RemainderUnsigned
         | M::RotationReversed
-        | M::SelectSwapped => "c4_",
+        | M::SelectSwapped
+        | M::VectorShiftMaskWrong => "c4_",
         M::AlignmentUnchecked
         | M::NansEqual
         | M::ExtensionSigned
@@ -54,15 +60,20 @@ fn likely(mutation: Mutation) -> &'static str {
         | M::RootForgotten
         | M::LocalRootForgotten
         | M::SmallIntegerUnsigned
-        | M::NullTestSwapped => "objects_",
+        | M::NullTestSwapped
+        | M::BlockRootForgotten => "objects_",
+        M::GlobalStale | M::LoopEntryLocalLost => "c9_every",
+        M::MemoryIndexIgnored | M::SaturationSigned | M::CarryLost => "c9_generated",
+        M::MinimumWithoutNan => "random_programs",
         M::LoopPollDropped | M::EntryPollDropped => "x1_",
         M::BlockFree
         | M::FuelStale
         | M::LandingFuelStale
         | M::ClausesReversed
         | M::HandlersReversed
-        | M::ExceptionFieldsReversed => "exceptions_",
-        M::DepthUncounted | M::ReturnUncounted => "s1_",
+        | M::ExceptionFieldsReversed
+        | M::TagIgnored => "exceptions_",
+        M::DepthUncounted | M::ReturnUncounted | M::TailCallUncounted => "s1_",
     }
 }
 

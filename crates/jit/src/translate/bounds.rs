@@ -136,7 +136,9 @@ impl Translator<'_, '_> {
     }
 
     fn guarded_address(&mut self, index: Value, memarg: &MemArg) -> Result<Address> {
-        let base = self.memory_base(memory_of(memarg)?)?;
+        let memory = memory_of(memarg)?;
+        let first = memory > 0 && self.mutated(Mutation::MemoryIndexIgnored);
+        let base = self.memory_base(if first { 0 } else { memory })?;
         let flags =
             self.memory_flags().with_trap_code(Some(trap_code(TrapCode::MemoryOutOfBounds)));
         let index = self.index(index);

@@ -83,7 +83,9 @@ impl Translator<'_, '_> {
         let mut args = vec![callee.ctx];
         args.extend(self.pop_many(kinds.params.len())?);
         // The frame that goes was counted, and the one that comes counts itself.
-        self.leave();
+        if !self.mutated(Mutation::TailCallUncounted) {
+            self.leave();
+        }
         match callee.target {
             CallTarget::Direct(func) => self.b.ins().return_call(func, &args),
             CallTarget::Indirect(code) => {

@@ -351,7 +351,9 @@ impl Translator<'_, '_> {
     /// Adds a parameter to a block, which the collector knows of if it has to.
     pub(crate) fn block_param(&mut self, block: Block, kind: Kind) -> Value {
         let value = self.b.append_block_param(block, kind.ty());
-        self.note(value, kind);
+        if !self.mutated(Mutation::BlockRootForgotten) {
+            self.note(value, kind);
+        }
         value
     }
 

@@ -24,6 +24,8 @@ use crate::store::StoreOpaque;
 pub(crate) struct StoreTier {
     /// Whether every function has an entry for machine code.
     active: bool,
+    /// Whether something in the store cannot be entered by machine code, so that nothing becomes machine code.
+    refused: bool,
     /// For each instance how many of its module's functions it has taken over, in their order.
     taken: Vec<usize>,
     /// For each instance how many it has paid for.
@@ -34,7 +36,10 @@ pub(crate) struct StoreTier {
 /// them.
 pub(crate) fn may_run_native(store: &StoreOpaque) -> bool {
     match store.engine.tier() {
-        Some(tier) => tier.compiler.options().depth || store.call_depth_limit().is_none(),
+        Some(tier) => {
+            let counts = tier.compiler.options().depth || store.call_depth_limit().is_none();
+            counts && !store.tier.refused
+        }
         None => false,
     }
 }
@@ -93,8 +98,41 @@ fn prepare_host(store: &mut StoreOpaque, tier: &Tier, func: *mut VmFuncRef) -> R
 /// Machine code could not call it: then nobody may have it.
 pub(crate) fn host_made(store: &mut StoreOpaque, func: *mut VmFuncRef) -> Result<()> {
     match store.engine.tier().cloned() {
-        Some(tier) if store.tier.active => prepare_host(store, &tier, func),
+        Some(tier) if store.tier.active => {
+            let prepared = prepare_host(store, &tier, func);
+            prepared.or_else(|error| refuse(store, error))
+        }
         _ => Ok(()),
+    }
+}
+
+/// Something cannot be entered by machine code: from now on all guests of the store are interpreted. If machine code
+/// is running, it could come across it: then it is an error.
+fn refuse(store: &mut StoreOpaque, error: Error) -> Result<()> {
+    if !store.ctx().native.segment.is_null() {
+        return Err(error);
+    }
+    store.tier.refused = true;
+    interpret_all(store);
+    store.tier.active = false;
+    Ok(())
+}
+
+/// Lets every function of a store be interpreted.
+fn interpret_all(store: &mut StoreOpaque) {
+    for index in 0..store.vm().instance_count() {
+        let id = InstanceId(index as u32);
+        let Some(module) = store.module_of(id).cloned() else { continue };
+        // All that machine code could come across have had stubs since the store was activated.
+        let _ = prepare(store, id, &module);
+        if let Some(taken) = store.tier.taken.get_mut(id.index()) {
+            *taken = 0;
+        }
+        let Some(instance) = store.vm().instance(id) else { continue };
+        for defined in 0..module.info().bodies.len() as u32 {
+            // SAFETY: the address is the interpreter's for this function, which the instance keeps.
+            unsafe { instance.set_code(defined, module.code().code_entry(defined)) };
+        }
     }
 }
 
@@ -110,24 +148,15 @@ pub(crate) fn depth_changed(store: &mut StoreOpaque) {
     if !store.tier.active {
         return;
     }
-    for index in 0..store.vm().instance_count() {
-        let id = InstanceId(index as u32);
-        let Some(module) = store.module_of(id).cloned() else { continue };
-        if may {
-            if !tier.tiers() {
+    if !may {
+        return interpret_all(store);
+    }
+    if !tier.tiers() {
+        for index in 0..store.vm().instance_count() {
+            let id = InstanceId(index as u32);
+            if let Some(module) = store.module_of(id).cloned() {
                 take_over(store, id, &module);
             }
-            continue;
-        }
-        // Every function has stubs: those were made when the store was activated.
-        let _ = prepare(store, id, &module);
-        if let Some(taken) = store.tier.taken.get_mut(id.index()) {
-            *taken = 0;
-        }
-        let Some(instance) = store.vm().instance(id) else { continue };
-        for defined in 0..module.info().bodies.len() as u32 {
-            // SAFETY: the address is the interpreter's for this function, which the instance keeps.
-            unsafe { instance.set_code(defined, module.code().code_entry(defined)) };
         }
     }
 }
@@ -146,7 +175,7 @@ pub(crate) fn instance_made(
     if compiled && !store.tier.active {
         activate(store);
     } else if store.tier.active {
-        prepare(store, id, module)?;
+        prepare(store, id, module).or_else(|error| refuse(store, error))?;
     }
     if compiled && store.tier.active && may_run_native(store) {
         take_over(store, id, module);
