@@ -436,7 +436,7 @@ fn s4_deep_nesting_works_or_is_an_error_on_a_small_stack() {
         for kind in ENGINES {
             let engine = engine_with(kind, |_| {});
             // The compiler makes code of what is far deeper than any program; more than that takes it long.
-            let deep = if kind.interprets() { 99_000 } else { 10_000 };
+            let deep = if kind.interprets() { 99_000 } else { 3_000 };
             for (count, works) in [(deep, true), (100_001, false)] {
                 for text in ["block", "loop", "if"].iter().flat_map(|kind| nested(count, kind)) {
                     match Module::new(&engine, &text) {

@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::{CompiledCode, FinalizedMachExceptionHandler};
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Register};
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
+    OpKind, Register,
+};
 use palisade_core::TypeId;
 use palisade_core::limits::Limits;
 use palisade_module::wasmparser::{BinaryReader, FunctionBody, Operator};
@@ -346,6 +349,138 @@ fn cycle(next: &BTreeMap<u32, Vec<u32>>, polls: &BTreeSet<u32>) -> Option<u32> {
         }
     }
     into.keys().next().copied()
+}
+
+/// A register that a function reads although nobody gave it a value, and where: what the host left there would be
+/// the guest's to see.
+///
+/// The stack's registers and those of arguments have values at the entry; what the host wants back is saved and
+/// restored, which looks at nothing. A call gives values to all registers that it may return something in.
+fn unknown_read(code: &CompiledCode, decoded: &Decoded) -> Option<(u32, Register)> {
+    const ARGUMENTS: [Register; 8] = [
+        Register::RSP,
+        Register::RBP,
+        Register::RDI,
+        Register::RSI,
+        Register::RDX,
+        Register::RCX,
+        Register::R8,
+        Register::R9,
+    ];
+    const KEPT: [Register; 5] =
+        [Register::RBX, Register::R12, Register::R13, Register::R14, Register::R15];
+    let bit = |register: Register| -> u32 {
+        if register.is_gpr() {
+            1 << register.full_register().number()
+        } else if register.is_vector_register() {
+            0x1_0000 << (register.full_register().number() & 15)
+        } else {
+            0
+        }
+    };
+    let floats = 0x00FF_0000;
+    let entry = ARGUMENTS.iter().fold(floats, |set, &register| set | bit(register));
+    let kept = KEPT.iter().fold(0, |set, &register| set | bit(register));
+    let mut factory = InstructionInfoFactory::new();
+    let mut known: BTreeMap<u32, u32> = BTreeMap::from([(0, entry)]);
+    let mut todo = vec![0];
+    while let Some(at) = todo.pop() {
+        let before = known[&at];
+        let bytes = &code.buffer.data()[at as usize..];
+        let mut decoder = Decoder::with_ip(64, bytes, u64::from(at), DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        let name = format!("{:?}", instruction.mnemonic());
+        let info = factory.info(&instruction);
+        let (mut read, mut written, mut first) = (0, 0, None);
+        let registers = instruction.op_count() == 2
+            && instruction.op0_kind() == OpKind::Register
+            && instruction.op1_kind() == OpKind::Register;
+        let unknown = |at: u32| registers && bit(instruction.op_register(at)) & !before != 0;
+        // What is copied is not looked at, and what is unknown stays so. A zero may be made of whatever there is and a
+        // copy of it.
+        let copy = registers && instruction.mnemonic() == Mnemonic::Mov;
+        let zero = instruction.mnemonic() == Mnemonic::Xor && unknown(0) && unknown(1);
+        for used in info.used_registers() {
+            let register = used.register();
+            let reads = !matches!(used.access(), OpAccess::Write | OpAccess::CondWrite);
+            let target = instruction.op0_kind() == OpKind::Register
+                && register.full_register() == instruction.op0_register().full_register();
+            if matches!(used.access(), OpAccess::Write | OpAccess::ReadWrite) {
+                written |= bit(register);
+            }
+            // Operators on one number leave the rest of a vector register as it was. No operator of Wasm looks
+            // there: what makes a vector of a number sets all of it.
+            let merges = register.is_vector_register()
+                && (target || name.starts_with('V'))
+                && ["Cvt", "Sqrts", "Rounds", "Movs", "Movlps", "Movlhps", "Pinsr", "Insertps"]
+                    .iter()
+                    .any(|merging| {
+                        name.trim_start_matches('V')
+                            .to_lowercase()
+                            .starts_with(&merging.to_lowercase())
+                    });
+            // Equal operands give the same whatever they are.
+            let same = instruction.op_count() >= 2
+                && instruction.op1_kind() == OpKind::Register
+                && instruction.op_register(instruction.op_count() - 1)
+                    == instruction.op_register(instruction.op_count() - 2)
+                && (name.contains("xor")
+                    || name.contains("Xor")
+                    || name == "Sbb"
+                    || name.contains("cmpeq"));
+            let saved = instruction.op0_kind() == OpKind::Memory
+                && instruction.memory_base() == Register::RSP
+                && instruction.mnemonic() == Mnemonic::Mov;
+            if reads && !merges && !same && !saved && !copy && !zero {
+                read |= bit(register);
+                if bit(register) & !before != 0 {
+                    first = first.or(Some(register));
+                }
+            }
+        }
+        if read & !before != 0 {
+            return Some((at, first.unwrap_or(Register::None)));
+        }
+        let mut after = before | written;
+        if copy && unknown(1) {
+            after &= !bit(instruction.op0_register());
+        }
+        if matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall) {
+            after |= !kept;
+        }
+        for &next in &decoded.next[&at] {
+            let merged = known.get(&next).map_or(after, |known| known & after);
+            if known.insert(next, merged) != Some(merged) {
+                todo.push(next);
+            }
+        }
+    }
+    None
+}
+
+/// Nothing clears the registers when a guest is entered. Nothing has to: code reads no register that it was not given,
+/// whatever the host left there.
+#[test]
+fn l6_code_reads_no_register_that_it_was_not_given() {
+    let mut functions = 0;
+    let loops = ("loops".to_owned(), LOOPS.as_bytes().to_vec());
+    let few = ["hello.wasm", "tree.wasm", "calc.wasm", "json.wasm"];
+    let chosen = programs().into_iter().filter(|(name, _)| few.contains(&&**name));
+    for (name, bytes) in chosen.chain([loops]) {
+        for baseline in [false, true] {
+            let options = Options { baseline, paranoid: false, ..Options::default() };
+            let compiler = Compiler::new(options).unwrap();
+            let loaded = Loaded::new(&bytes, 0);
+            let mut workspace = Workspace::new();
+            for defined in 0..loaded.info.bodies.len() as u32 {
+                let code = code(&compiler, &mut workspace, &loaded.part(), defined, None);
+                let found = unknown_read(&code, &decode(&code));
+                assert_eq!(found, None, "{name}: function {defined}");
+                functions += 1;
+            }
+        }
+    }
+    assert!(functions > 200, "only {functions} functions");
 }
 
 /// The offsets of a function's loops.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::tier::{Strategy, Tuning};
 
 #[cfg(feature = "mutations")]
-use palisade_jit::Mutation;
+pub use palisade_jit::Mutation;
 
 /// How an engine decodes, validates and runs modules.
 #[derive(Clone, Debug)]
