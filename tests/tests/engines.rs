@@ -86,6 +86,29 @@ fn c9_generated_modules_do_the_same_in_every_engine_2() {
     generated(5_000_000, 5_000_220);
 }
 
+/// Where calls are not counted, the bodies of small functions stand in their callers' code. They cost what they cost.
+#[test]
+fn c9_generated_modules_cost_the_same_where_calls_are_not_counted() {
+    let judge = machines::metered_judge();
+    let others = [machines::metered(), machines::metered_tiered()];
+    let mut compared = 0;
+    for seed in 9_000_000..9_000_200 {
+        let Some(bytes) = observe::generate(seed) else { continue };
+        let Some(first) = observe::run(&judge.engine, &bytes, seed) else { continue };
+        for machine in &others {
+            let found = observe::run(&machine.engine, &bytes, seed).expect("as the first");
+            // Nobody says how deep a stack is.
+            let overflow = TrapCode::StackOverflow;
+            if first.ended_by(overflow) || found.ended_by(overflow) {
+                continue;
+            }
+            first.is_that_of(&found, true, &format!("seed {seed}: {} differs", machine.name));
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "only {compared} runs were compared");
+}
+
 // ---- shapes ----
 
 fn all() -> Vec<Machine> {

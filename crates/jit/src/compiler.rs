@@ -30,8 +30,12 @@ use palisade_module::wasmparser::{BinaryReader, FunctionBody};
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
 use palisade_vm::native::POLL;
+<<<<<<< HEAD
+use palisade_vm::native::code::{CallSite, Handler, INLINED, Inlined, StackMap};
+=======
 use palisade_vm::native::code::{CallSite, Handler, StackMap};
 use palisade_vm::sys::host_stack;
+>>>>>>> jit
 
 use crate::error::CompileError;
 use crate::options::Options;
@@ -109,6 +113,8 @@ pub struct CompiledFunc {
     pub traps: Vec<(u32, u8)>,
     /// See [`palisade_vm::native::code::Tables::srclocs`]. The first is at 0.
     pub srclocs: Vec<(u32, u32)>,
+    /// See [`palisade_vm::native::code::Tables::inlined`]. Each is the source of some code.
+    pub inlined: Vec<Inlined>,
     /// Calls that have handlers of exceptions.
     pub calls: Vec<CallSite>,
     /// See [`CallSite::handlers`].
@@ -331,15 +337,17 @@ impl Compiler {
             UserFuncName::user(0, defined),
             Signature::new(CallConv::Tail),
         );
-        translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
+        let inlined =
+            translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
         limits::translated(func)?;
         proceed(module)?;
-        let compiled = self.generate(&mut workspace.context, body)?;
+        let mut compiled = self.generate(&mut workspace.context, body)?;
+        compiled.inlined = used(&mut compiled.srclocs, &inlined)?;
         proceed(module)?;
         Ok(compiled)
     }
 
-    /// From the intermediate form that the context holds to code.
+    /// From the intermediate form that the context holds to code, where no other body stands in it.
     pub(crate) fn generate(
         &self,
         context: &mut Context,
@@ -419,6 +427,7 @@ fn harvest(func: &Function, code: &CompiledCode, body: u32) -> Result<CompiledFu
         relocations: relocations(func, buffer)?,
         traps: traps(buffer)?,
         srclocs: srclocs(buffer, body),
+        inlined: Vec::new(),
         calls,
         handlers,
         maps,
@@ -502,6 +511,24 @@ fn srclocs(buffer: &MachBufferFinalized<Final>, body: u32) -> Vec<(u32, u32)> {
         }
     }
     found
+}
+
+/// Those places in inlined bodies that code comes from, to which its sources are made to refer.
+fn used(srclocs: &mut [(u32, u32)], all: &[Inlined]) -> Result<Vec<Inlined>, CompileError> {
+    let mut kept = Vec::new();
+    let mut known = HashMap::new();
+    for (_, source) in srclocs {
+        let Some(index) = source.checked_sub(INLINED) else { continue };
+        let Some(&place) = all.get(index as usize) else {
+            return Err(CompileError::Internal("a source that is nowhere"));
+        };
+        let index = *known.entry(place).or_insert_with(|| {
+            kept.push(place);
+            kept.len() as u32 - 1
+        });
+        *source = INLINED + index;
+    }
+    Ok(kept)
 }
 
 type Calls = (Vec<CallSite>, Vec<Handler>);

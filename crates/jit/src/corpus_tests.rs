@@ -581,6 +581,7 @@ fn x1_a_function_has_no_more_polls_than_there_are_addresses() {
         };
         let Workspace { mut context, mut builder } = Workspace::new();
         translate::function(env, &**compiler.isa(), &mut builder, &mut context.func, 0, None)
+            .map(drop)
     };
     assert_eq!(compile(1_000), Ok(()));
     let most = u64::from(POLL_BYTES) / 4;

@@ -29,6 +29,8 @@ pub struct Options {
     /// Whether every function goes through the verifier of the intermediate form and the checker of register
     /// allocation.
     pub paranoid: bool,
+    /// Whether small functions that call nothing become part of their callers. Not where calls are counted.
+    pub inline: bool,
     /// Whether only the instructions of the oldest supported processors are used.
     pub baseline: bool,
     /// What is deliberately done wrong.
@@ -47,6 +49,7 @@ impl Default for Options {
             canonical_nans: false,
             spectre: true,
             paranoid: cfg!(debug_assertions),
+            inline: true,
             baseline: false,
             #[cfg(feature = "mutations")]
             mutation: None,

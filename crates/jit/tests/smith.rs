@@ -67,6 +67,7 @@ fn options(seed: u64) -> Options {
         canonical_nans: flag(3),
         spectre: !flag(4),
         baseline: flag(5),
+        inline: !flag(6),
         polls: true,
         paranoid: true,
         ..Options::default()

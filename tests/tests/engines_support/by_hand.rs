@@ -79,6 +79,12 @@ pub fn sizes_as_addresses(machines: &[Machine]) {
         (func (export "table_size") (param i32) (result i32) table.size $t i32.load8_u offset=3)
         (func (export "table_grow") (param i32) (result i32)
             ref.null func local.get 0 table.grow $t i32.load8_u)
+        (func (export "table_seen") (param i32) (result i32)
+            (local $before i32)
+            (local.set $before (table.size $t))
+            (drop (table.grow $t (ref.null func) (i32.const 3)))
+            (drop (table.get $t (i32.add (local.get $before) (i32.const 2))))
+            (i32.sub (table.size $t) (local.get $before)))
         (func (export "memory_size") (param i32) (result i32) memory.size i32.load8_u)
         (func (export "memory_grow") (param i32) (result i32) local.get 0 memory.grow i32.load8_u)
         (func (export "is_null") (param i32) (result i32)
@@ -103,7 +109,7 @@ pub fn sizes_as_addresses(machines: &[Machine]) {
     let numbers = [0, 1, 2, 4, 5, 6, -1, 65_512, 65_513, 65_516, 65_517, i32::MIN];
     everywhere(machines, text, &names, &numbers);
     let growing =
-        ["memory_grow", "seen", "table_grow", "memory_size", "table_grow", "copy", "fill"];
+        ["memory_grow", "table_seen", "seen", "table_grow", "memory_size", "table_grow", "copy", "fill"];
     everywhere(machines, text, &growing, &[0, 1, 65_532, 131_072, 196_592, 5, -1]);
 }
 
@@ -262,6 +268,10 @@ pub fn odds_and_ends(machines: &[Machine]) {
         (func (export "lanes") (param i32) (result i32)
             local.get 0 i32x4.splat v128.const i16x8 1 2 3 4 5 6 7 8 i32x4.add
             i16x8.extract_lane_u 5)
+        (func (export "carry") (param i32) (result i64 i64)
+            local.get 0 i64.extend_i32_s i64.const 5 i64.const -3 i64.const 7 i64.add128)
+        (func (export "borrow") (param i32) (result i64 i64)
+            i64.const 2 i64.const 9 local.get 0 i64.extend_i32_s i64.const 7 i64.sub128)
         (func (export "nan") (param i32) (result i32)
             local.get 0 f32.reinterpret_i32 f32.const nan f32.ne
             local.get 0 f32.reinterpret_i32 local.get 0 f32.reinterpret_i32 f32.ne i32.add)
@@ -300,9 +310,7 @@ pub fn odds_and_ends(machines: &[Machine]) {
         "chain_length",
         "chain_divide",
         "chain_store",
-        "lane",
-        "lanes",
-        "nan",
+        "lane", "lanes", "nan", "carry", "borrow",
         "table",
         "unreachable",
         "divide",

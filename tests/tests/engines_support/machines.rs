@@ -108,6 +108,21 @@ pub fn tiered() -> Machine {
     })
 }
 
+/// As [`judge`], with fuel alone.
+pub fn metered_judge() -> Machine {
+    machine("interpreter, fuel alone", Strategy::Interpreter, |c| c.consume_fuel(true))
+}
+
+/// Machine code that counts fuel, and no calls: so small functions become part of their callers.
+pub fn metered() -> Machine {
+    machine("metered", Strategy::Compiled, |c| c.consume_fuel(true))
+}
+
+/// The same in turns with the interpreter.
+pub fn metered_tiered() -> Machine {
+    machine("tiered, metered", Strategy::Auto, |c| c.tuning(eager()).consume_fuel(true))
+}
+
 /// As [`tiered`], without counting anything.
 pub fn free_tiered() -> Machine {
     machine("tiered, free", Strategy::Auto, |c| c.tuning(eager()))

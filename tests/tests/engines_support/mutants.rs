@@ -47,7 +47,8 @@ fn likely(mutation: Mutation) -> &'static str {
         | M::LaneWrong
         | M::ReplacedLaneWrong
         | M::TrapPlaceWrong
-        | M::BranchTableOff => "t4_",
+        | M::BranchTableOff
+        | M::CarryLost => "t4_",
         M::TrapCodeWrong
         | M::NullUnchecked
         | M::CallTypeUnchecked
@@ -63,7 +64,7 @@ fn likely(mutation: Mutation) -> &'static str {
         | M::NullTestSwapped
         | M::BlockRootForgotten => "objects_",
         M::GlobalStale | M::LoopEntryLocalLost => "c9_every",
-        M::MemoryIndexIgnored | M::SaturationSigned | M::CarryLost => "c9_generated",
+        M::MemoryIndexIgnored | M::SaturationSigned => "c9_generated",
         M::MinimumWithoutNan => "random_programs",
         M::LoopPollDropped | M::EntryPollDropped => "x1_",
         M::BlockFree

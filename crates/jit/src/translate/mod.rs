@@ -14,6 +14,7 @@ mod control;
 mod exceptions;
 mod fuel;
 mod gc;
+mod inline;
 mod memory;
 mod numeric;
 mod osr;
@@ -39,6 +40,7 @@ use palisade_module::wasmparser::{self, BinaryReader, FunctionBody, Operator};
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
 use palisade_vm::layout::{VmCtx, VmStoreCtx};
+use palisade_vm::native::code::Inlined;
 use palisade_vm::native::{Builtin, POLL, POLL_BYTES};
 
 use crate::error::CompileError;
@@ -197,6 +199,8 @@ pub(crate) struct Translator<'a, 'f> {
     handlers: exceptions::Handlers,
     /// What is known about objects of the heap.
     objects: gc::Objects,
+    /// The bodies that stand in the middle of this function's code.
+    inlining: inline::Inlining,
 }
 
 /// The trap code of a load or a check, as Cranelift carries it.
@@ -210,7 +214,7 @@ pub(crate) fn at(offset: usize) -> Offset32 {
 }
 
 /// Puts the body of a defined function into `func`, which is empty but for its name. With the offset of a loop, it
-/// is entered there (see `osr`).
+/// is entered there (see `osr`). Returns the places in other bodies that its instructions may come from.
 pub(crate) fn function(
     env: Env<'_>,
     isa: &dyn TargetIsa,
@@ -218,7 +222,7 @@ pub(crate) fn function(
     func: &mut Function,
     defined: u32,
     at_loop: Option<u32>,
-) -> Result<()> {
+) -> Result<Vec<Inlined>> {
     let info = env.info;
     let Some(body) = info.bodies.get(defined as usize) else {
         return invalid("an unknown function");
@@ -280,6 +284,7 @@ pub(crate) fn function(
         handlers: exceptions::Handlers::default(),
         objects: gc::Objects::new(object_region),
         osr: None,
+        inlining: inline::Inlining::new(bytes.len()),
     };
     let arguments = this.b.block_params(entry).to_vec();
     this.parameters(&arguments, &kinds.params, at_loop.is_some());
@@ -293,7 +298,7 @@ pub(crate) fn function(
     limits::check("loops", limits::LOOPS, u64::from(this.polls))?;
     this.b.seal_all_blocks();
     this.b.finalize(isa.frontend_config());
-    Ok(())
+    Ok(this.inlining.into_places())
 }
 
 impl Translator<'_, '_> {
@@ -375,6 +380,11 @@ impl Translator<'_, '_> {
 
     fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         self.frames.push(Control::function(&mut self.b, &self.results));
+        self.operators(body)
+    }
+
+    /// Translates the operators of a body, whose own construct has begun.
+    fn operators(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         self.charge()?;
         let mut charged = true;
         let mut reader = body.get_operators_reader()?;
@@ -438,7 +448,8 @@ impl Translator<'_, '_> {
 
     /// Says that the instructions from here on come from the operator at hand.
     pub(crate) fn locate(&mut self) {
-        self.b.set_srcloc(SourceLoc::new(self.offset));
+        let source = self.inlining.source(self.defined, self.offset);
+        self.b.set_srcloc(SourceLoc::new(source));
     }
 
     /// Lets no load that may fault become part of what follows, if `value` is one: of instructions that come from

@@ -142,14 +142,23 @@ impl Frame {
         }
     }
 
-    /// What a backtrace says of a frame; `None` for stubs and trampolines.
+    /// What a backtrace says of a frame, from the inside out: nothing of stubs and trampolines, two frames of an
+    /// inlined body.
     ///
     /// # Safety
     ///
     /// As [`Frame::code`].
-    pub(crate) unsafe fn describe(&self, registry: &CodeRegistry) -> Option<TraceFrame> {
+    pub(crate) unsafe fn describe(
+        &self,
+        registry: &CodeRegistry,
+    ) -> impl Iterator<Item = TraceFrame> + use<> {
         // SAFETY: the caller's word.
-        let (object, offset) = unsafe { self.code(registry) }?;
+        let code = unsafe { self.code(registry) };
+        let frames = code.and_then(|(object, offset)| self.describe_in(object, offset));
+        frames.into_iter().flatten().flatten()
+    }
+
+    fn describe_in(&self, object: &CodeObject, offset: u32) -> Option<[Option<TraceFrame>; 2]> {
         let inside = offset - u32::from(!self.exact);
         let func = object.func_at(inside)?;
         let (module, _) = object.tables().module.as_ref()?;
@@ -157,9 +166,15 @@ impl Frame {
             FuncKind::Defined(defined) | FuncKind::Osr(defined) => defined,
             FuncKind::Stub => return None,
         };
-        let offset = object.source_at(inside, func);
-        let func = FuncIdx(module.imported_funcs + defined);
-        Some(TraceFrame { module: module.clone(), func, offset })
+        let frame = |defined, offset| {
+            let func = FuncIdx(module.imported_funcs + defined);
+            Some(TraceFrame { module: module.clone(), func, offset })
+        };
+        let source = object.source_at(inside, func);
+        Some(match object.inlined(source) {
+            None => [frame(defined, source), None],
+            Some(place) => [frame(place.func, place.offset), frame(defined, place.call)],
+        })
     }
 }
 
@@ -177,8 +192,8 @@ pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx, code: TrapCode) {
             if frame.exact && frame.is_refused(code, &*(*state).registry) {
                 continue;
             }
-            if let Some(frame) = frame.describe(&*(*state).registry) {
-                (*trace).push(frame);
+            for described in frame.describe(&*(*state).registry) {
+                (*trace).push(described);
             }
         }
     }

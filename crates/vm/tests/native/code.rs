@@ -427,6 +427,7 @@ pub(crate) fn tables(module: &Arc<ModuleInfo>, offsets: &Arc<VmOffsets>) -> Tabl
             (F::Chain.start() + 16, POLL),
         ],
         srclocs: vec![(F::Unreachable.start() + 16, 77)],
+        inlined: Vec::new(),
         calls: vec![call(F::Catch, 11, 16, 0..2), call(F::CatchImport, KEEP_RET, 16, 2..4)],
         handlers: vec![
             Handler::Context(8),
