@@ -30,12 +30,8 @@ use palisade_module::wasmparser::{BinaryReader, FunctionBody};
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
 use palisade_vm::native::POLL;
-<<<<<<< HEAD
 use palisade_vm::native::code::{CallSite, Handler, INLINED, Inlined, StackMap};
-=======
-use palisade_vm::native::code::{CallSite, Handler, StackMap};
 use palisade_vm::sys::host_stack;
->>>>>>> jit
 
 use crate::error::CompileError;
 use crate::options::Options;
