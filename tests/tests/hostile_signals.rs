@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{mem, ptr, thread};
 
 use hostile_support::{engine_with, invoke, store};
-use palisade::{Engine, Linker, Store, TrapCode, Val};
+use palisade::{Engine, Linker, Store, TrapCode, Tuning, Val};
 use palisade_tests::{COMPILING, Kind, link};
 
 /// Runs this test again in a process of its own, with a word that says what it is to do.
@@ -356,10 +356,11 @@ fn m1_an_instance_without_a_reservation_runs_code_that_compares() {
     if let Some(word) = word() {
         let kind = if word == "compiled" { Kind::Compiled } else { Kind::Tiering };
         let engine = engine_with(kind, |config| {
-            config.max_wasm_stack(1 << 20);
+            let tuning = Tuning { threshold: 2, wait: true, ..Tuning::default() };
+            config.tuning(tuning);
         });
         let text = r#"(module (memory (export "memory") 1 4)
-            (func $load (param i32) (result i32) (i32.load (local.get 0)))
+            (func $load (export "inner") (param i32) (result i32) (i32.load (local.get 0)))
             (func $f (export "load") (param i32) (result i32) (call $load (local.get 0)))
             (func (export "store") (param i32)
                 (i32.store (local.get 0) (i32.const 0x41414141))))"#;
@@ -368,17 +369,20 @@ fn m1_an_instance_without_a_reservation_runs_code_that_compares() {
             let instance = palisade::Instance::new(&mut *store, &module, &[]).expect("an instance");
             for _ in 0..3 {
                 for (address, good) in [
+                    (1 << 20, false),
                     (0, true),
                     (65_532, true),
                     (65_533, false),
-                    (1 << 20, false),
                     (-4, false),
                     (i32::MIN, false),
                 ] {
-                    let outcome = invoke(&mut *store, instance, "load", &[Val::I32(address)]);
-                    let expected =
-                        if good { Ok(vec![0]) } else { Err(TrapCode::MemoryOutOfBounds) };
-                    assert_eq!(outcome, expected, "{address}");
+                    // At first the outer function is still interpreted, and the inner one is not.
+                    for name in ["inner", "inner", "inner", "load"] {
+                        let outcome = invoke(&mut *store, instance, name, &[Val::I32(address)]);
+                        let expected =
+                            if good { Ok(vec![0]) } else { Err(TrapCode::MemoryOutOfBounds) };
+                        assert_eq!(outcome, expected, "{name} {address}");
+                    }
                     if !good {
                         let outcome = invoke(&mut *store, instance, "store", &[Val::I32(address)]);
                         assert_eq!(outcome, Err(TrapCode::MemoryOutOfBounds), "{address}");
@@ -397,8 +401,10 @@ fn m1_an_instance_without_a_reservation_runs_code_that_compares() {
             let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
             assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
         }
+        let guarded = engine.compile_stats().compiled;
         let mut second = store(&engine);
         check(&mut second);
+        assert_eq!(engine.compile_stats().compiled, 2 * guarded, "there are two versions");
         check(&mut first);
         check(&mut second);
         std::process::exit(0);

@@ -1,6 +1,6 @@
 //! The hostile rows that this version owes tests for: id, and what is tried.
 //!
-//! Rows about what does not exist yet (a compiled tier, signals, components, caches) are
+//! Rows about what does not exist yet (components, caches of code) are
 //! not in here; `docs/security.md` says so.
 
 /// Id and description, in the order of the documentation.
