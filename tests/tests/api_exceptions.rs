@@ -1,8 +1,8 @@
 //! Exceptions in the host's hands: tags, values of every type, errors that hold them; wrong types, wrong stores.
 
 use palisade::{
-    AnyRef, Caller, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, HeapType,
-    I31, Instance, Linker, RefType, Store, Tag, TagType, TrapCode, V128, Val, ValType,
+    AnyRef, Caller, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, HeapType, I31,
+    Instance, Linker, RefType, Store, Tag, TagType, TrapCode, V128, Val, ValType,
 };
 use palisade_tests::{ENGINES, engine, engine_with, instance, link};
 

@@ -309,7 +309,7 @@ fn complaint(code: &CompiledCode) -> (Option<String>, usize) {
     let traps = code.buffer.traps().iter();
     let polls: BTreeSet<u32> =
         traps.filter(|trap| trap.code.as_raw().get() == POLL).map(|trap| trap.offset).collect();
-    for at in polls.iter().filter(|at| !decoded.next.contains_key(at)) {
+    if let Some(at) = polls.iter().find(|at| !decoded.next.contains_key(at)) {
         return (Some(format!("a poll at {at:#x}, which is no instruction")), decoded.back);
     }
     if let Some(at) = cycle(&decoded.next, &polls) {

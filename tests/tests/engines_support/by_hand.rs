@@ -108,8 +108,16 @@ pub fn sizes_as_addresses(machines: &[Machine]) {
     let names = ["table_size", "is_null", "eqz", "memory_size", "copy", "copy_back", "fill"];
     let numbers = [0, 1, 2, 4, 5, 6, -1, 65_512, 65_513, 65_516, 65_517, i32::MIN];
     everywhere(machines, text, &names, &numbers);
-    let growing =
-        ["memory_grow", "table_seen", "seen", "table_grow", "memory_size", "table_grow", "copy", "fill"];
+    let growing = [
+        "memory_grow",
+        "table_seen",
+        "seen",
+        "table_grow",
+        "memory_size",
+        "table_grow",
+        "copy",
+        "fill",
+    ];
     everywhere(machines, text, &growing, &[0, 1, 65_532, 131_072, 196_592, 5, -1]);
 }
 
@@ -310,7 +318,11 @@ pub fn odds_and_ends(machines: &[Machine]) {
         "chain_length",
         "chain_divide",
         "chain_store",
-        "lane", "lanes", "nan", "carry", "borrow",
+        "lane",
+        "lanes",
+        "nan",
+        "carry",
+        "borrow",
         "table",
         "unreachable",
         "divide",
@@ -383,7 +395,7 @@ pub fn two_instances(machines: &[Machine]) {
                 x * 1000 + 7 + expected_own
             };
             let (second, third) = (own(2), own(4));
-            let expected = ((1009 << 12) ^ ((second ^ 3009) + third)) as i32;
+            let expected = (1009 << 12) ^ ((second ^ 3009) + third);
             assert_eq!(results[0].i32(), Some(expected), "{}", machine.name);
         }
     }

@@ -438,11 +438,11 @@ pub fn pressure(seed: u64, machines: &[Machine]) {
                     rng.below(64)
                 ),
             };
-            let _ = write!(body, "{from} local.set {}\n", 2 + local);
+            let _ = writeln!(body, "{from} local.set {}", 2 + local);
         }
         for round in 0..3 {
             let call = if round == 1 { "$host" } else { "$clobber" };
-            let _ = write!(body, "local.get $sum call {call} local.set $sum\n");
+            let _ = writeln!(body, "local.get $sum call {call} local.set $sum");
             for local in 0..addresses {
                 let at = 2 + (local * 7 + round) % addresses;
                 let access = match rng.below(5) {
@@ -455,9 +455,9 @@ pub fn pressure(seed: u64, machines: &[Machine]) {
                     ),
                     _ => format!("local.get {at} f32.load i32.reinterpret_f32"),
                 };
-                let _ = write!(
+                let _ = writeln!(
                     body,
-                    "{access} local.get $sum i32.const 5 i32.rotl i32.add local.set $sum\n"
+                    "{access} local.get $sum i32.const 5 i32.rotl i32.add local.set $sum"
                 );
             }
         }

@@ -138,10 +138,8 @@ impl Translator<'_, '_> {
                     outer_handlers: None,
                 });
             }
-            Operator::Else => {
-                if self.frames.last().is_some_and(|frame| frame.reached) {
-                    self.begin_else()?;
-                }
+            Operator::Else if self.frames.last().is_some_and(|frame| frame.reached) => {
+                self.begin_else()?;
             }
             Operator::End => self.end()?,
             _ => {}
