@@ -192,7 +192,7 @@ fn code(
     let func = &mut workspace.context.func;
     let Workspace { builder, .. } = workspace;
     translate::function(env, &**compiler.isa(), builder, func, defined, at_loop).unwrap();
-    limits::intermediate(func).unwrap();
+    limits::translated(func).unwrap();
     let compiled = workspace.context.compile(&**compiler.isa(), &mut ControlPlane::default());
     compiled.map_err(|error| format!("{:?}", error.inner)).unwrap();
     workspace.context.take_compiled_code().unwrap()
