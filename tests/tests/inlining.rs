@@ -456,3 +456,35 @@ fn a_load_that_is_all_of_a_body_faults_in_it() {
         }
     }
 }
+
+/// What the code generator would like to make of a load on one side of a border and what is done on the other.
+#[test]
+fn a_load_stays_on_its_side_of_the_border() {
+    let text = r#"(module
+      (memory 1)
+      (func $add (param i64 i64) (result i64) (i64.add (local.get 0) (local.get 1)))
+      (func $wide (param i32) (result i64) (i64.extend_i32_s (local.get 0)))
+      (func $same (param i64 i64) (result i32) (i64.eq (local.get 0) (local.get 1)))
+      (func $load (param i32) (result i64) (i64.load (local.get 0)))
+      (func $narrow (param i32) (result i32) (i32.load8_u (local.get 0)))
+      (func (export "in") (param i32) (result i64)
+        (call $add (i64.const 70000) (i64.load (i32.add (local.get 0) (i32.const 65529)))))
+      (func (export "in_first") (param i32) (result i64)
+        (call $add (i64.load (i32.add (local.get 0) (i32.const 65529))) (i64.extend_i32_u (local.get 0))))
+      (func (export "in_wide") (param i32) (result i64)
+        (call $wide (i32.load (i32.add (local.get 0) (i32.const 65533)))))
+      (func (export "in_same") (param i32) (result i32)
+        (call $same (i64.extend_i32_s (local.get 0))
+          (i64.load (i32.add (local.get 0) (i32.const 65529)))))
+      (func (export "out") (param i32) (result i64)
+        (i64.add (i64.extend_i32_s (local.get 0))
+          (call $load (i32.add (local.get 0) (i32.const 65529)))))
+      (func (export "out_narrow") (param i32) (result i64)
+        (i64.extend_i32_u (call $narrow (i32.add (local.get 0) (i32.const 65536)))))
+      (func (export "through") (param i32) (result i64)
+        (call $add (i64.extend_i32_s (local.get 0))
+          (call $load (i32.add (local.get 0) (i32.const 65529))))))"#;
+    for name in ["in", "in_first", "in_wide", "in_same", "out", "out_narrow", "through"] {
+        for_each(text, name, &[-1, 0]);
+    }
+}
