@@ -75,7 +75,8 @@ unsafe fn once(
     // there is a trampoline of its signature.
     unsafe {
         let entry = (*func).native;
-        if !(*func).vmctx.is_null() && entry.ctx == (*func).vmctx.cast() {
+        let compiled = !(*func).vmctx.is_null() && entry.ctx == (*func).vmctx.cast();
+        if compiled && !(*func).trampoline.is_null() {
             return native::enter(store, (*func).trampoline, entry.code, entry.ctx, cells);
         }
         palisade_interp::call(store, func, cells)?;

@@ -44,15 +44,14 @@ pub(crate) fn may_run_native(store: &StoreOpaque) -> bool {
     }
 }
 
-/// Lets every function of a store be entered by machine code, whatever it is; and those that have some by
-/// everybody.
-pub(crate) fn activate(store: &mut StoreOpaque) {
-    let Some(tier) = store.engine.tier().cloned() else { return };
-    if !may_run_native(store) {
-        return;
+/// Lets every function of a store be entered by machine code, whatever it is. Whether that could be done.
+fn activate(store: &mut StoreOpaque) -> bool {
+    if store.tier.active {
+        return true;
     }
-    if !can_activate(store, &tier) {
-        return;
+    let Some(tier) = store.engine.tier().cloned() else { return false };
+    if !may_run_native(store) || !can_activate(store, &tier) {
+        return false;
     }
     store.tier.active = true;
     for index in 0..store.vm().instance_count() {
@@ -64,6 +63,7 @@ pub(crate) fn activate(store: &mut StoreOpaque) {
     for func in store.vm().host_funcs() {
         let _ = prepare_host(store, &tier, func);
     }
+    true
 }
 
 /// Whether there are stubs for all functions of a store: without them it stays interpreted.
@@ -278,8 +278,8 @@ pub(super) unsafe fn entered(vm: *mut VmCtx, defined: u32) -> *const u8 {
         ask(native, Job::function(native, version.bounds, defined));
     }
     let Some(code) = version.entry(defined) else { return std::ptr::null() };
-    if !store.tier.active {
-        activate(store);
+    if !activate(store) {
+        return std::ptr::null();
     }
     take_over(store, id, &module);
     code
@@ -308,8 +308,8 @@ pub(super) unsafe fn looped(vm: *mut VmCtx, defined: u32, offset: u32) -> Option
     };
     // The frame that goes on as machine code stands at what leads to the function's.
     version.entry(defined)?;
-    if !store.tier.active {
-        activate(store);
+    if !activate(store) {
+        return None;
     }
     take_over(store, id, &module);
     let address = std::ptr::with_exposed_provenance;
