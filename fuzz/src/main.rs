@@ -1,8 +1,8 @@
-//! Generated modules in Palisade, on both dispatchers, and in engines that share little with it; broken modules
-//! in its decoder. Without end, unless a difference is found or the time is up.
+//! Generated modules in Palisade, interpreted on both dispatchers, compiled and in turns, and in engines that share
+//! little with it; broken modules in its decoder. Without end, unless a difference is found or the time is up.
 //!
 //! ```text
-//! cargo run --release -- [--seconds N] [--count N] [--seed S] [--engines own,wasmtime,v8] [--node PROGRAM]
+//! cargo run --release -- [--seconds N] [--count N] [--seed S] [--engines own,compiled,wasmtime,v8] [--node PROGRAM]
 //!                        [--only modules|decoder] [--file MODULE]
 //! ```
 //!
@@ -46,6 +46,7 @@ struct Options {
     seconds: Option<u64>,
     count: Option<u64>,
     seed: u64,
+    compiled: bool,
     wasmtime: bool,
     v8: bool,
     node: String,
@@ -60,6 +61,7 @@ fn options() -> Result<Options, String> {
         seconds: None,
         count: None,
         seed: now.map_or(0, |t| t.as_secs()) << 24,
+        compiled: true,
         wasmtime: true,
         v8: true,
         node: "node".into(),
@@ -80,9 +82,11 @@ fn options() -> Result<Options, String> {
             "--file" => options.file = Some(value.into()),
             "--engines" => {
                 let names: Vec<_> = value.split(',').collect();
-                if let Some(name) = names.iter().find(|n| !["own", "wasmtime", "v8"].contains(n)) {
-                    return Err(format!("no engine {name}: own, wasmtime and v8 are there"));
+                let known = ["own", "compiled", "wasmtime", "v8"];
+                if let Some(name) = names.iter().find(|name| !known.contains(name)) {
+                    return Err(format!("no engine {name}: there are {}", known.join(", ")));
                 }
+                options.compiled = names.contains(&"compiled");
                 options.wasmtime = names.contains(&"wasmtime");
                 options.v8 = names.contains(&"v8");
             }
@@ -110,6 +114,8 @@ struct Fuzzer {
     plain: [Engine; 2],
     /// Collects at every allocation.
     stressed: Engine,
+    /// Those that make machine code.
+    machines: Vec<ours::Machine>,
     /// Knows what V8 does.
     narrow: Engine,
     rival: Option<wasmtime::Engine>,
@@ -139,6 +145,7 @@ impl Fuzzer {
             metered: both.map(|dispatch| ours::engine(dispatch, true)),
             plain: both.map(|dispatch| ours::engine(dispatch, false)),
             stressed: ours::stressed(),
+            machines: if options.compiled { ours::machines() } else { Vec::new() },
             narrow: ours::narrow(),
             rival,
             node,
@@ -204,12 +211,30 @@ impl Fuzzer {
         } else if first != stressed {
             return Err(format!("collections matter: {}", difference(&first, &stressed)));
         }
+        self.machines(bytes, &plan, &first)?;
         self.rival(bytes, &plan, &first)?;
         if relaxed {
             self.count("v8: not run, relaxed vectors", 1);
             return Ok(());
         }
         self.v8(bytes, &plan, &first)
+    }
+
+    /// Runs of machine code: where they count fuel, they must be the same in all respects.
+    fn machines(&mut self, bytes: &[u8], plan: &Plan, first: &Trace) -> Result<(), String> {
+        for number in 0..self.machines.len() {
+            let machine = &self.machines[number];
+            let found = own(&machine.engine, bytes, plan)?;
+            let differs = |why: String| format!("{}: {why}", machine.name);
+            if machine.stressed && !found.limited().is_empty() || !machine.engine.config().metered()
+            {
+                compare(first, &found, |class| class).map_err(differs)?;
+            } else if *first != found {
+                return Err(differs(difference(first, &found)));
+            }
+        }
+        self.count("machine code: runs", self.machines.len());
+        Ok(())
     }
 
     fn rival(&mut self, bytes: &[u8], plan: &Plan, ours: &Trace) -> Result<(), String> {

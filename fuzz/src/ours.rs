@@ -2,8 +2,8 @@
 
 use palisade::{
     AnyRef, AsContextMut, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func,
-    Global, I31, Instance, Memory, Module, Ref, Resource, RootScope, SharedMemory, Store, Table,
-    TrapCode, Val,
+    Global, I31, Instance, Memory, Module, Ref, Resource, RootScope, SharedMemory, Store, Strategy,
+    Table, TrapCode, Tuning, Val,
 };
 
 use crate::plan::{Act, Family, Give, Plan, Value, canonical32, canonical64, mix, mixed};
@@ -14,8 +14,50 @@ const FUEL: u64 = 50_000;
 
 fn config(dispatch: Dispatch, fuel: bool) -> Config {
     let mut config = Config::new();
-    config.dispatch(dispatch).consume_fuel(fuel).max_wasm_stack(256 << 10).call_depth(Some(100));
     config
+        .strategy(Strategy::Interpreter)
+        .dispatch(dispatch)
+        .consume_fuel(fuel)
+        .max_wasm_stack(256 << 10)
+        .call_depth(Some(100));
+    config
+}
+
+/// An engine that makes machine code, and what it is called.
+pub struct Machine {
+    pub name: &'static str,
+    pub engine: Engine,
+    /// Whether its heap collects at every allocation.
+    pub stressed: bool,
+}
+
+/// Engines that make machine code: with bounds by pages and by comparing, counting fuel and not, checked by the
+/// compiler itself, with a heap that collects at every allocation, and in turns with the interpreter, so that
+/// every function and loop changes engine as early as it can. Frames of machine code are larger.
+pub fn machines() -> Vec<Machine> {
+    let make = |name, stressed, change: &dyn Fn(&mut Config)| {
+        let mut config = config(Dispatch::Auto, true);
+        config.strategy(Strategy::Compiled).max_wasm_stack(8 << 20).paranoid(false);
+        config.gc_stress(stressed);
+        change(&mut config);
+        Machine { name, engine: Engine::new(&config).expect("this processor is known"), stressed }
+    };
+    let tiers = |c: &mut Config| {
+        let eager = Tuning { threshold: 1, wait: true, ..Tuning::default() };
+        c.strategy(Strategy::Auto).tuning(eager);
+    };
+    vec![
+        make("compiled", false, &|_| {}),
+        make("compiled, without fuel", false, &|c| {
+            c.consume_fuel(false);
+        }),
+        make("compiled, explicit bounds, paranoid, baseline", false, &|c| {
+            c.memory_guard_size(0).paranoid(true).baseline_cpu(true);
+        }),
+        make("compiled, collecting", true, &|_| {}),
+        make("tiered", false, &tiers),
+        make("tiered, collecting", true, &tiers),
+    ]
 }
 
 pub fn engine(dispatch: Dispatch, fuel: bool) -> Engine {

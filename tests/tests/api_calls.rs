@@ -4,7 +4,7 @@ use palisade::{
     AsContext, AsContextMut, Caller, ErrorKind, ExternRef, Func, FuncType, LinkError, Linker,
     Module, Store, TrapCode, V128, Val, ValType,
 };
-use palisade_tests::{DISPATCHERS, engine, instance, link, module};
+use palisade_tests::{DISPATCHERS, ENGINES, engine, instance, link, module};
 
 const ARITHMETIC: &str = r#"(module
     (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
@@ -17,8 +17,8 @@ const ARITHMETIC: &str = r#"(module
 
 #[test]
 fn typed_calls() {
-    for dispatch in DISPATCHERS {
-        let (mut store, instance) = instance(&engine(dispatch), ARITHMETIC);
+    for kind in ENGINES {
+        let (mut store, instance) = instance(&engine(kind), ARITHMETIC);
         let add = instance.get_typed_func::<(i32, i32), i32>(&store, "add").unwrap();
         assert_eq!(add.call(&mut store, (40, 2)).unwrap(), 42);
         assert_eq!(add.call(&mut store, (i32::MAX, 1)).unwrap(), i32::MIN);
@@ -37,8 +37,8 @@ fn typed_calls() {
 
 #[test]
 fn untyped_calls() {
-    for dispatch in DISPATCHERS {
-        let (mut store, instance) = instance(&engine(dispatch), ARITHMETIC);
+    for kind in ENGINES {
+        let (mut store, instance) = instance(&engine(kind), ARITHMETIC);
         let swap = instance.get_func(&store, "swap").unwrap();
         assert_eq!(swap.ty(&store).unwrap().to_string(), "[i32 i64] -> [i64 i32]");
         let mut results = [Val::I32(0), Val::I32(0)];
@@ -82,8 +82,8 @@ fn wrong_types_and_counts_are_errors_that_say_so() {
 
 #[test]
 fn host_closures_of_every_shape() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut linker = Linker::<Vec<i64>>::new(&engine);
         linker
             .func_wrap("h", "none", || {})
@@ -177,8 +177,8 @@ const HOST_SHAPES: &str = r#"(module
 
 #[test]
 fn references_pass_through_guests_unchanged() {
-    for dispatch in DISPATCHERS {
-        let (mut store, instance) = instance(&engine(dispatch), ARITHMETIC);
+    for kind in ENGINES {
+        let (mut store, instance) = instance(&engine(kind), ARITHMETIC);
         let same = instance
             .get_typed_func::<Option<ExternRef>, Option<ExternRef>>(&store, "same")
             .unwrap();
@@ -283,9 +283,9 @@ fn linked_modules_commands_reactors_and_aliases() {
 
 #[test]
 fn memories_tables_and_globals_from_the_host() {
-    for dispatch in DISPATCHERS {
+    for kind in ENGINES {
         let (mut store, instance) = instance(
-            &engine(dispatch),
+            &engine(kind),
             r#"(module (memory (export "m") 1 3) (table (export "t") 2 5 funcref)
                 (global (export "g") (mut i64) (i64.const -1))
                 (global (export "c") f32 (f32.const 1.5))
@@ -364,8 +364,8 @@ fn one_linker_serves_many_stores_and_instances() {
 
 #[test]
 fn s2_a_thousand_parameters_and_results() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let types = |word: &str| format!("({word} {})", "i64 ".repeat(1000));
         let forward: String = (0..1000).map(|i| format!("local.get {i} ")).collect();
         let backward: String = (0..1000).rev().map(|i| format!("local.get {i} ")).collect();
@@ -412,8 +412,8 @@ fn s2_a_thousand_parameters_and_results() {
 
 #[test]
 fn host_functions_call_back_into_the_guest() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut linker = Linker::<Vec<i32>>::new(&engine);
         linker
             .func_wrap("h", "down", |mut caller: Caller<'_, Vec<i32>>, n: i32| {

@@ -1,10 +1,10 @@
 //! Exceptions in the host's hands: tags, values of every type, errors that hold them; wrong types, wrong stores.
 
 use palisade::{
-    AnyRef, Caller, Config, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, HeapType,
+    AnyRef, Caller, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, HeapType,
     I31, Instance, Linker, RefType, Store, Tag, TagType, TrapCode, V128, Val, ValType,
 };
-use palisade_tests::{DISPATCHERS, engine, instance, link};
+use palisade_tests::{ENGINES, engine, engine_with, instance, link};
 
 fn tag(store: &mut Store<()>, types: &[ValType]) -> Tag {
     let ty = TagType::new(FuncType::new(types.iter().cloned(), []));
@@ -150,8 +150,8 @@ fn m6_exceptions_know_their_store() {
 fn an_exception_of_another_store_ends_the_guest_like_any_error() {
     let text = r#"(module (import "host" "f" (func $f))
         (func (export "f") (try_table (catch_all 0) (call $f)) unreachable))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new(&engine);
         let inner_engine = engine.clone();
@@ -177,8 +177,8 @@ fn the_error_says_what_was_thrown_where() {
     let text = r#"(module $m (tag $t (export "other") (param i32 externref))
         (func $g (throw $t (i32.const 5) (ref.null extern)))
         (func (export "f") (result i32) (call $g) (i32.const 1)))"#;
-    for dispatch in DISPATCHERS {
-        let (mut store, instance) = instance(&engine(dispatch), text);
+    for kind in ENGINES {
+        let (mut store, instance) = instance(&engine(kind), text);
         let error = error(&mut store, instance, "f", &[]);
         assert_eq!(error.trap_code(), Some(TrapCode::UncaughtException));
         let message = error.to_string();
@@ -250,8 +250,8 @@ fn an_exception_that_a_host_function_passes_on_is_the_same() {
           (block $h (result i64)
             (try_table (catch $t $h) (call $throw (local.get $e))) unreachable)
           (i64.add)))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new(&engine);
         let exnref = ValType::Ref(RefType::new(true, HeapType::Exn));
@@ -278,8 +278,8 @@ fn a_bare_trap_code_is_no_exception() {
     let text = r#"(module (import "host" "f" (func $f))
         (func (export "f") (try_table (catch_all 0) (call $f)) unreachable)
         (tag $t) (func (export "g") (try_table (catch_all 0) (throw $t)) unreachable))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new(&engine);
         let f = || -> palisade::Result<()> { Err(TrapCode::UncaughtException.into()) };
@@ -299,8 +299,8 @@ fn a_bare_trap_code_is_no_exception() {
 fn h4_a_panic_is_no_exception() {
     let text = r#"(module (import "host" "f" (func $f))
         (func (export "f") (try_table (catch_all 0) (call $f)) unreachable))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new(&engine);
         linker.func_wrap("host", "f", || -> () { panic!("ouch") }).expect("defined");
@@ -325,8 +325,10 @@ fn an_error_keeps_its_exception_through_collections_and_scopes() {
             (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
             (br_if $l (local.get 0))))
         (func (export "f") (call $try (i32.const 9))))"#;
-    for (dispatch, stress) in DISPATCHERS.into_iter().flat_map(|d| [(d, false), (d, true)]) {
-        let engine = Engine::new(Config::new().dispatch(dispatch).gc_stress(stress)).unwrap();
+    for (kind, stress) in ENGINES.into_iter().flat_map(|d| [(d, false), (d, true)]) {
+        let engine = engine_with(kind, |config| {
+            config.gc_stress(stress);
+        });
         // The store's data holds the errors that the host function keeps.
         let mut store = Store::new(&engine, Vec::<Error>::new());
         let mut linker = Linker::new(&engine);

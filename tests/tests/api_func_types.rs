@@ -5,7 +5,7 @@ use palisade::{
     Engine, Error, ErrorKind, ExternType, Finality, Func, FuncType, HeapType, LinkError, Linker,
     Module, RefType, Store, Tag, TagType, Val, ValType,
 };
-use palisade_tests::{DISPATCHERS, engine, link, module};
+use palisade_tests::{ENGINES, engine, link, module};
 
 const NAMES: [&str; 6] = ["plain", "open", "low", "last", "group", "self"];
 
@@ -67,8 +67,8 @@ fn is_mismatch<T>(result: Result<T, Error>, import: &str) {
 
 #[test]
 fn a_host_function_of_an_imports_own_type_satisfies_it() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let guest = module(&engine, GUEST);
         let mut linker = Linker::new(&engine);
         for name in NAMES {

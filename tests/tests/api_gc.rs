@@ -1,22 +1,23 @@
 //! Structures, arrays and their types in the interface: made, looked into and changed by the host, and passed
-//! to guests and back. Everything runs on both dispatchers, and collects at every allocation as well.
+//! to guests and back. Everything runs in every engine, and collects at every allocation as well.
 
 use palisade::{
-    AnyRef, ArrayRef, ArrayRefPre, ArrayType, Config, Engine, EqRef, Error, ErrorKind, ExternRef,
+    AnyRef, ArrayRef, ArrayRefPre, ArrayType, Engine, EqRef, Error, ErrorKind, ExternRef,
     FieldType, Finality, Func, FuncType, HeapType, I31, Linker, Mutability, RefType, StorageType,
     Store, StructRef, StructRefPre, StructType, TrapCode, V128, Val, ValType,
 };
-use palisade_tests::{DISPATCHERS, link};
+use palisade_tests::{ENGINES, engine_with, link};
 
 const VAR: Mutability = Mutability::Var;
 const CONST: Mutability = Mutability::Const;
 
-/// Runs a test on both dispatchers, with and without a collection at every allocation.
+/// Runs a test in every engine, with and without a collection at every allocation.
 fn everywhere(test: impl Fn(&Engine)) {
-    for dispatch in DISPATCHERS {
+    for kind in ENGINES {
         for stress in [false, true] {
-            let mut config = Config::new();
-            test(&Engine::new(config.dispatch(dispatch).gc_stress(stress)).unwrap());
+            test(&engine_with(kind, |config| {
+                config.gc_stress(stress);
+            }));
         }
     }
 }

@@ -7,12 +7,12 @@ use palisade::{
     Caller, Engine, ErrorKind, Func, FuncType, Instance, Linker, Module, Ref, Store, TrapCode, Val,
     ValType,
 };
-use palisade_tests::{DISPATCHERS, engine, instance, link, module};
+use palisade_tests::{DISPATCHERS, ENGINES, engine, instance, link, module};
 
 #[test]
 fn h3_a_guest_without_a_memory_or_with_several_gets_a_defined_answer() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut linker = Linker::<()>::new(&engine);
         linker
             .func_wrap(
@@ -63,8 +63,8 @@ fn h3_a_guest_without_a_memory_or_with_several_gets_a_defined_answer() {
 
 #[test]
 fn h3_a_memory_grown_in_a_callback_is_seen_at_its_new_size() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut linker = Linker::<()>::new(&engine);
         linker
             .func_wrap("h", "grow", |mut caller: Caller<'_, ()>, by_guest: i32| {
@@ -139,8 +139,8 @@ fn misbehaving(linker: &mut Linker<u32>) {
 
 #[test]
 fn h4_a_panic_ends_the_guest_and_poisons_its_store_alone() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut linker = Linker::new(&engine);
         misbehaving(&mut linker);
         let text = r#"(module (import "h" "plain" (func $plain (param i32)))
@@ -184,8 +184,8 @@ fn h4_a_panic_ends_the_guest_and_poisons_its_store_alone() {
 
 #[test]
 fn h4_a_panic_called_directly_or_deep_down_is_caught_once() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut store = Store::new(&engine, 0_u32);
         let direct = Func::wrap(&mut store, || -> () { panic!("direct") }).unwrap();
         let error = direct.call(&mut store, &[], &mut []).unwrap_err();
@@ -219,8 +219,8 @@ fn h4_a_panic_called_directly_or_deep_down_is_caught_once() {
 
 #[test]
 fn h4_wrong_results_of_a_host_function_end_the_guest() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let non_null = ValType::Ref(palisade::RefType::new(false, palisade::HeapType::Func));
         for (ty, wrong) in [
             (ValType::I32, Val::I64(1)),
@@ -257,8 +257,8 @@ fn h4_wrong_results_of_a_host_function_end_the_guest() {
 
 #[test]
 fn h4_a_host_function_may_enter_again_and_end_other_stores() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut linker = Linker::<u32>::new(&engine);
         linker
             .func_wrap("h", "nest", |mut caller: Caller<'_, u32>, n: i32| {
@@ -314,8 +314,8 @@ const TABLES: &str = r#"(module
 
 #[test]
 fn m4_indirect_calls_trap_exactly() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let (mut store, instance) = instance(&engine, TABLES);
         let call = |store: &mut Store<()>, name: &str, args: &[Val]| {
             let func = instance.get_func(&*store, name).unwrap();
@@ -394,8 +394,8 @@ fn m4_types_of_two_modules_are_equal_only_if_their_groups_are() {
     let second = "(rec (type (func (result i32))) (type $mine (func (result i32))))";
     let unlike = "(rec (type $mine (func (result i32))) (type (func (result i64))))";
     let mismatch = Err(TrapCode::IndirectCallTypeMismatch);
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         for (ty, expected) in [
             (alone, [Ok(1), mismatch, mismatch]),
             (first, [mismatch, Ok(2), mismatch]),
@@ -452,8 +452,8 @@ fn m5_numbers_cannot_become_functions() {
 
 #[test]
 fn m5_what_is_not_exported_is_reached_only_through_what_was_handed_out() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::<()>::new(&engine);
         let secretive = link(
@@ -546,8 +546,8 @@ const LEVELS: &str = r#"(module
 
 #[test]
 fn t2_traps_at_every_level_leave_the_stack_balanced() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut linker = Linker::new(&engine);
         bottom(&mut linker);
         let mut store = Store::new(&engine, 0);
@@ -581,8 +581,8 @@ fn t2_traps_at_every_level_leave_the_stack_balanced() {
 
 #[test]
 fn t2_a_trap_in_the_start_function_fails_the_instance_alone() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::<()>::new(&engine);
         let table = link(&linker, &mut store, r#"(module (table (export "t") 2 funcref))"#);
@@ -609,8 +609,8 @@ fn t2_a_trap_in_the_start_function_fails_the_instance_alone() {
 
 #[test]
 fn t2_a_trap_in_a_start_function_below_a_host_call_is_reported_with_both_parts() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let inner = module(&engine, "(module $inner (func $boom unreachable) (start $boom))");
         let mut linker = Linker::<()>::new(&engine);
         linker
@@ -635,8 +635,8 @@ fn t2_a_trap_in_a_start_function_below_a_host_call_is_reported_with_both_parts()
 
 #[test]
 fn host_recursion_driven_by_the_guest_ends_in_a_trap() {
-    for dispatch in DISPATCHERS {
-        let engine: Engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine: Engine = engine(kind);
         let depth = Arc::new(AtomicU32::new(0));
         let deepest = depth.clone();
         let mut linker = Linker::<()>::new(&engine);

@@ -4,10 +4,10 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use palisade::{
-    Caller, Config, Dispatch, Engine, ErrorKind, Linker, Memory, MemoryType, Module, Ref, RefType,
-    Resource, ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, Table, TableType, TrapCode,
+    Caller, Config, Engine, ErrorKind, Linker, Memory, MemoryType, Module, Ref, RefType, Resource,
+    ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, Table, TableType, TrapCode,
 };
-use palisade_tests::{DISPATCHERS, engine, instance, link, metered_engine, module};
+use palisade_tests::{DISPATCHERS, ENGINES, Kind, engine, instance, link, metered_engine, module};
 
 const FOR_EVER: &str = r#"(module (func (export "run") (loop br 0))
     (func $deep (export "deep") (result i32) (i32.add (call $deep) (i32.const 1)))
@@ -15,8 +15,8 @@ const FOR_EVER: &str = r#"(module (func (export "run") (loop br 0))
 
 #[test]
 fn fuel_runs_out_and_is_accounted_for() {
-    for dispatch in DISPATCHERS {
-        let (mut store, instance) = instance(&metered_engine(dispatch), FOR_EVER);
+    for kind in ENGINES {
+        let (mut store, instance) = instance(&metered_engine(kind), FOR_EVER);
         let short = instance.get_typed_func::<(), i32>(&store, "short").unwrap();
         let error = short.call(&mut store, ()).unwrap_err();
         assert_eq!(error.trap_code(), Some(TrapCode::OutOfFuel), "a new store has no fuel");
@@ -34,15 +34,15 @@ fn fuel_runs_out_and_is_accounted_for() {
         store.set_fuel(u64::MAX).unwrap();
         assert_eq!(store.get_fuel().unwrap(), i64::MAX as u64);
     }
-    let mut unmetered = Store::new(&engine(Dispatch::Loop), ());
+    let mut unmetered = Store::new(&engine(Kind::Loop), ());
     assert!(unmetered.set_fuel(1).is_err() && unmetered.get_fuel().is_err());
     assert_eq!(unmetered.fuel_consumed(), None);
 }
 
 #[test]
 fn host_functions_charge_fuel() {
-    for dispatch in DISPATCHERS {
-        let engine = metered_engine(dispatch);
+    for kind in ENGINES {
+        let engine = metered_engine(kind);
         let mut linker = Linker::<bool>::new(&engine);
         linker
             .func_wrap("h", "work", |mut caller: Caller<'_, bool>, units: i64| {
@@ -78,8 +78,8 @@ fn host_functions_charge_fuel() {
 
 #[test]
 fn deadlines_and_interruptions_end_guests() {
-    for dispatch in DISPATCHERS {
-        let (mut store, instance) = instance(&engine(dispatch), FOR_EVER);
+    for kind in ENGINES {
+        let (mut store, instance) = instance(&engine(kind), FOR_EVER);
         let run = instance.get_typed_func::<(), ()>(&store, "run").unwrap();
         let short = instance.get_typed_func::<(), i32>(&store, "short").unwrap();
         store.set_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -106,7 +106,7 @@ fn deadlines_and_interruptions_end_guests() {
 
 #[test]
 fn host_functions_see_interruptions_and_deadlines() {
-    let engine = engine(Dispatch::Auto);
+    let engine = Engine::default();
     let mut linker = Linker::<()>::new(&engine);
     linker
         .func_wrap("h", "wait", |caller: Caller<'_, ()>| {
@@ -129,8 +129,8 @@ fn host_functions_see_interruptions_and_deadlines() {
 
 #[test]
 fn call_depth_and_stack_size_are_limited() {
-    for dispatch in DISPATCHERS {
-        let (mut store, instance) = instance(&engine(dispatch), FOR_EVER);
+    for kind in ENGINES {
+        let (mut store, instance) = instance(&engine(kind), FOR_EVER);
         let deep = instance.get_typed_func::<(), i32>(&store, "deep").unwrap();
         let error = deep.call(&mut store, ()).unwrap_err();
         assert_eq!(error.trap_code(), Some(TrapCode::StackOverflow));
@@ -156,8 +156,8 @@ fn call_depth_and_stack_size_are_limited() {
 
 #[test]
 fn the_ledger_sums_over_the_store() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut store = Store::new(&engine, ());
         store.set_resource_limit(Resource::MemoryBytes, Some(5 * 65536));
         store.set_resource_limit(Resource::TableElements, Some(10));
@@ -204,8 +204,8 @@ struct Data {
 
 #[test]
 fn store_limits_are_asked() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let make = |limits: StoreLimitsBuilder| {
             let mut store = Store::new(&engine, Data { limits: limits.build() });
             store.limiter(|data| &mut data.limits);
@@ -264,8 +264,8 @@ impl ResourceLimiter for Panics {
 
 #[test]
 fn a_limiter_that_panics_ends_the_guest() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut store = Store::new(&engine, Panics);
         store.limiter(|data| data);
         let text = r#"(module (memory 1)
@@ -280,8 +280,8 @@ fn a_limiter_that_panics_ends_the_guest() {
 
 #[test]
 fn backtraces_name_functions_and_escape_their_names() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let text = r#"(module $mod
             (func $inner (param i32) (result i32) (i32.div_s (i32.const 1) (local.get 0)))
             (func (;1;) (param i32) (result i32) (i32.add (call $inner (local.get 0)) (i32.const 1)))
@@ -398,8 +398,8 @@ fn translated_code_is_charged_to_the_store() {
     let functions: String = (0..100)
         .map(|i| format!("(func (export \"{i}\") (param i32) (result i32) {ADDS})"))
         .collect();
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in DISPATCHERS {
+        let engine = engine(kind);
         let module = module(&engine, &format!("(module {functions})"));
         let mut uses = Vec::new();
         // The second store pays for what the first had translated, as does the second instance.

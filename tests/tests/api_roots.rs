@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use palisade::{
-    AnyRef, ArrayRef, ArrayRefPre, ArrayType, AsContextMut, Caller, Config, Engine, EqRef, Error,
+    AnyRef, ArrayRef, ArrayRefPre, ArrayType, AsContextMut, Caller, Engine, EqRef, Error,
     ErrorKind, ExnRef, ExternRef, FieldType, Finality, Func, FuncType, Global, GlobalType,
     HeapType, I31, Linker, Mutability, OwnedRooted, Ref, RefType, Resource, RootScope, Store,
     StructRef, StructRefPre, StructType, Table, TableType, Tag, TagType, TrapCode, Val, ValType,
 };
-use palisade_tests::{DISPATCHERS, link};
+use palisade_tests::{ENGINES, engine_with, link};
 
-/// Runs a test on both dispatchers, with and without a collection at every allocation.
+/// Runs a test in every engine, with and without a collection at every allocation.
 fn everywhere(test: impl Fn(&Engine)) {
-    for dispatch in DISPATCHERS {
+    for kind in ENGINES {
         for stress in [false, true] {
-            let mut config = Config::new();
-            test(&Engine::new(config.dispatch(dispatch).gc_stress(stress)).unwrap());
+            test(&engine_with(kind, |config| {
+                config.gc_stress(stress);
+            }));
         }
     }
 }
@@ -464,8 +465,10 @@ fn host_values_that_guests_drop_are_dropped() {
         );
         let run = instance.get_typed_func::<(), i32>(&mut store, "run");
         let outcome = run.unwrap().call(&mut store, ()).unwrap();
-        // Two are held at first (in a local and on the stack), then one.
-        assert_eq!(outcome, 2 * 10 + 1);
+        // Two are held at first (in a local and on the stack), then one. Machine code knows that what is only
+        // dropped is not used again.
+        let early = engine.compile_stats().compiled > 0;
+        assert!(outcome == 2 * 10 + 1 || early && outcome == 10 + 1, "{outcome}");
         store.gc().unwrap();
         assert_eq!(count.load(Ordering::Relaxed), 0);
     });
@@ -502,8 +505,8 @@ fn a_host_value_whose_drop_panics_poisons_its_store_alone() {
 
 #[test]
 fn the_ledger_holds_for_what_the_host_makes() {
-    for dispatch in DISPATCHERS {
-        let engine = Engine::new(Config::new().dispatch(dispatch)).unwrap();
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| {});
         let mut store = Store::new(&engine, ());
         store.set_resource_limit(Resource::MemoryBytes, Some(8 << 20));
         let pre = node_pre(&mut store);
@@ -572,8 +575,8 @@ fn exceptions_hold_what_they_carry() {
 
 /// Two stores of one engine, and two of two engines.
 fn with_two_stores(test: impl Fn(Store<()>, Store<()>)) {
-    for dispatch in DISPATCHERS {
-        let engine = || Engine::new(Config::new().dispatch(dispatch)).unwrap();
+    for kind in ENGINES {
+        let engine = || engine_with(kind, |_| {});
         let one = engine();
         test(Store::new(&one, ()), Store::new(&one, ()));
         test(Store::new(&one, ()), Store::new(&engine(), ()));

@@ -5,7 +5,7 @@ use palisade::{
     Global, GlobalType, HeapType, Instance, LinkError, Linker, Memory, MemoryType, Module,
     Mutability, Ref, RefType, Store, Table, TableType, Tag, TagType, Val, ValType,
 };
-use palisade_tests::{DISPATCHERS, engine, link, module};
+use palisade_tests::{DISPATCHERS, ENGINES, engine, link, module};
 
 const EXPORTS: &str = r#"(module (memory (export "m") 1) (table (export "t") 1 2 funcref)
     (table (export "et") 1 2 externref)
@@ -59,8 +59,8 @@ fn wrong_engine<T>(result: Result<T, Error>) {
 
 /// Runs a test with two stores of one engine, and with two of two engines.
 fn with_two_worlds(test: impl Fn(World, World)) {
-    for dispatch in DISPATCHERS {
-        let (one, two) = (engine(dispatch), engine(dispatch));
+    for kind in ENGINES {
+        let (one, two) = (engine(kind), engine(kind));
         test(World::new(&one), World::new(&one));
         test(World::new(&one), World::new(&two));
     }

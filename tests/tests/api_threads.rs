@@ -7,7 +7,7 @@ use palisade::{
     Caller, Config, Engine, ErrorKind, Extern, ExternType, Instance, Linker, Memory, MemoryType,
     Module, Resource, ResourceLimiter, SharedMemory, Store, TrapCode,
 };
-use palisade_tests::{DISPATCHERS, engine, module};
+use palisade_tests::{ENGINES, engine, module};
 
 const USER: &str = r#"(module (import "m" "m" (memory 1 8 shared))
     (export "again" (memory 0))
@@ -27,8 +27,8 @@ fn user<T: 'static>(store: &mut Store<T>, memory: &SharedMemory) -> Instance {
 
 #[test]
 fn what_one_store_does_all_see() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let memory = SharedMemory::new(&engine, MemoryType::shared(1, 8)).unwrap();
         let (mut a, mut b) = (Store::new(&engine, ()), Store::new(&engine, ()));
         let (in_a, in_b) = (user(&mut a, &memory), user(&mut b, &memory));

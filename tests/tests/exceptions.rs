@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use hostile_support::{Outcome, engine_with, engines_and_stressed as engines, invoke, store};
 use palisade::{Config, Engine, Instance, Linker, Store, TrapCode, Val};
-use palisade_tests::{DISPATCHERS, link};
+use palisade_tests::{ENGINES, link};
 
 fn instantiate(engine: &Engine, text: &str) -> (Store<()>, Instance) {
     let mut store = store(engine);
@@ -406,8 +406,8 @@ fn traps_are_never_caught() {
     let text = "(module (func $deep (call $deep) (call $deep))
         (func (export \"f\") (try_table (catch_all 0) (call $deep)))
         (func (export \"g\") (try_table (catch_all 0) (loop (br 0)))))";
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.call_depth(Some(100)).consume_fuel(true);
         });
         let (mut store, instance) = instantiate(&engine, text);
@@ -455,9 +455,9 @@ fn deep_recursion_is_unwound_to_the_last_frame() {
             (br_if $again (i32.lt_u
               (local.tee $rounds (i32.add (local.get $rounds) (i32.const 1))) (i32.const 50))))
           (i32.wrap_i64 (local.get $sum))))";
-    for dispatch in DISPATCHERS {
+    for kind in ENGINES {
         for depth in [0, 1, 2, 101, 5_000] {
-            let engine = engine_with(dispatch, |config| {
+            let engine = engine_with(kind, |config| {
                 // The function itself, and one more for each step down: exactly enough.
                 config.call_depth(Some(depth + 2));
             });
@@ -568,8 +568,8 @@ fn what_throws_costs_the_same_everywhere_and_what_does_not_costs_nothing_more() 
         (func (export \"g\") (param i32) (try_table (catch $u 0) (catch $u 0) (catch $t 0) (call $quiet (local.get 0))))
         (func (export \"h\") (param i32) (call $quiet (local.get 0))))";
     let mut seen = Vec::new();
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.consume_fuel(true);
         });
         let (mut store, instance) = instantiate(&engine, text);

@@ -11,7 +11,7 @@ use hostile_support::{
 use palisade::{
     Caller, Engine, ErrorKind, ExnRef, Func, Linker, Store, Tag, TagType, TrapCode, Val,
 };
-use palisade_tests::{DISPATCHERS, link, module};
+use palisade_tests::{ENGINES, link, module};
 
 /// Host functions: `host.throw` throws `host.tag` with its argument, `host.fail` fails, `host.call` calls the
 /// export `back` of its caller and passes on what that does.
@@ -366,10 +366,10 @@ fn endless(body: &str) -> String {
 
 #[test]
 fn x1_guests_that_throw_for_ever_are_stopped() {
-    for dispatch in DISPATCHERS {
+    for kind in ENGINES {
         for body in ENDLESS {
             let text = endless(body);
-            let engine = engine_with(dispatch, |config| {
+            let engine = engine_with(kind, |config| {
                 config.consume_fuel(true);
             });
             let mut store = store(&engine);
@@ -378,7 +378,7 @@ fn x1_guests_that_throw_for_ever_are_stopped() {
             let found = invoke(&mut store, instance, "f", &[]);
             assert_eq!(found, Err(TrapCode::OutOfFuel), "{body}");
 
-            let engine = engine_with(dispatch, |_| {});
+            let engine = engine_with(kind, |_| {});
             let mut store = Store::new(&engine, ());
             let instance = link(&linker(&engine, &mut store).0, &mut store, &text);
             store.set_timeout(Some(Duration::from_millis(20))).expect("a timer");
@@ -397,9 +397,9 @@ fn x1_guests_that_throw_for_ever_are_stopped() {
 
 #[test]
 fn throwing_does_not_grow_the_stack_of_the_host() {
-    for dispatch in DISPATCHERS {
+    for kind in ENGINES {
         on_small_stack(256, move || {
-            let engine = engine_with(dispatch, |_| {});
+            let engine = engine_with(kind, |_| {});
             let mut store = store(&engine);
             let text = "(module (tag $t (param i32))
                 (func $throw (param i32) (throw $t (local.get 0)))
@@ -439,9 +439,9 @@ fn a_host_function_may_be_called_by_the_host_and_throw() {
 #[test]
 fn s4_deeply_nested_scopes_are_searched_paid_for_and_do_not_recurse() {
     const DEPTH: u64 = 50_000;
-    for dispatch in DISPATCHERS {
+    for kind in ENGINES {
         on_small_stack(256, move || {
-            let engine = engine_with(dispatch, |config| {
+            let engine = engine_with(kind, |config| {
                 config.consume_fuel(true);
             });
             // Only the outermost clause fits; behind it an equal nest, in which nothing is thrown any more.
@@ -505,8 +505,8 @@ fn exceptions_that_nobody_holds_are_collected() {
             (local.set 0 (i32.add (local.get 0) (i32.const 1)))
             (br $l))
           unreachable))";
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |_| {});
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| {});
         let mut store = store(&engine);
         store.set_resource_limit(palisade::Resource::MemoryBytes, Some(8 << 20));
         let instance = link(&Linker::new(&engine), &mut store, text);

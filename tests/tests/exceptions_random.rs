@@ -8,11 +8,11 @@ mod hostile_support;
 #[path = "exceptions_support/programs.rs"]
 mod programs;
 
-use hostile_support::engines_and_stressed;
+use hostile_support::interpreters_and_stressed;
 use palisade::Engine;
 
 fn agree(seed: u64, programs: u32) {
-    programs::agree(&engines_and_stressed().collect::<Vec<Engine>>(), seed, programs);
+    programs::agree(&interpreters_and_stressed().collect::<Vec<Engine>>(), seed, programs);
 }
 
 #[test]

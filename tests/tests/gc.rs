@@ -1,19 +1,19 @@
 //! Programs that live on structures, arrays and casts, and the edges of each operator: what is null, what is just
 //! inside and just outside, what is packed, what another instance or the host had in its hands.
 //!
-//! Each runs on both dispatchers, and again with a collection at every allocation.
+//! Each runs in every engine, and again with a collection at every allocation.
 
 mod hostile_support;
 
 use hostile_support::{Outcome, engine_with, invoke, store};
 use palisade::{Caller, Engine, FuncType, HeapType, Linker, RefType, TrapCode, Val, ValType};
-use palisade_tests::{DISPATCHERS, link};
+use palisade_tests::{ENGINES, link};
 
-/// Both dispatchers, without and with a collection at every allocation.
+/// Every engine, without and with a collection at every allocation.
 fn engines() -> impl Iterator<Item = Engine> {
-    DISPATCHERS.into_iter().flat_map(|dispatch| {
+    ENGINES.into_iter().flat_map(|kind| {
         [false, true].map(|stress| {
-            engine_with(dispatch, |config| {
+            engine_with(kind, |config| {
                 config.gc_stress(stress);
             })
         })
@@ -64,8 +64,8 @@ fn binary_trees() {
     let (trees, long) = (20 * 31u32, 255u32);
     check(text, &[("run", &[Val::I32(7), Val::I32(20)], gives(trees + long))]);
     // Without a collection at each allocation there is room for many more, and collections all the same.
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |_| {});
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| {});
         let mut store = store(&engine);
         let instance = link(&Linker::new(&engine), &mut store, text);
         let found = invoke(&mut store, instance, "run", &[Val::I32(15), Val::I32(10_000)]);
@@ -706,8 +706,8 @@ fn v4_the_largest_structures_and_fixed_arrays() {
             (array.len (ref.cast (ref $e) (array.get $e (local.get $e) (i32.const 0)))))))"#,
         "(array.new_default $e (i32.const 4)) ".repeat(10_000)
     );
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.max_wasm_stack(8 << 20);
         });
         let mut store = store(&engine);

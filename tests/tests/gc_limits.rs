@@ -5,7 +5,7 @@ mod hostile_support;
 
 use hostile_support::{Outcome, engine_with, invoke, store};
 use palisade::{Instance, Linker, Module, Resource, Store, TrapCode, Val};
-use palisade_tests::{DISPATCHERS, link, module};
+use palisade_tests::{ENGINES, link, module};
 
 const fn ok() -> Outcome {
     Ok(Vec::new())
@@ -52,9 +52,9 @@ fn fuel_of_objects_is_exact() {
             (func (export "f") {body}))"#,
             "(field i64)".repeat(15)
         );
-        for dispatch in DISPATCHERS {
+        for kind in ENGINES {
             for stress in [false, true] {
-                let engine = engine_with(dispatch, |config| {
+                let engine = engine_with(kind, |config| {
                     config.consume_fuel(true).gc_stress(stress);
                 });
                 let mut store = store(&engine);
@@ -84,8 +84,8 @@ fn x8_objects_count_as_memory_and_end_at_its_limit() {
         (func (export "few") (param i32) (local $l (ref null $list))
           (loop $more (local.set $l (struct.new $list (ref.null $list) (i64.const 1)))
             (br_if $more (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |_| {});
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| {});
         let mut store = store(&engine);
         store.set_resource_limit(Resource::MemoryBytes, Some(32 << 20));
         let instance = link(&Linker::new(&engine), &mut store, text);
@@ -109,8 +109,8 @@ fn x1_endless_making_of_objects_is_stopped() {
         (func (export "loop") (loop $l (drop (struct.new_default $s)) (br $l)))
         (func $tail (export "tail") (param anyref) (return_call $tail (struct.new $s (i32.const 1))))
         (func (export "arrays") (loop $l (drop (array.new $a (i32.const 1) (i32.const 5000000))) (br $l))))"#;
-    for (dispatch, stress) in [false, true].into_iter().flat_map(|s| DISPATCHERS.map(|d| (d, s))) {
-        let engine = engine_with(dispatch, |config| {
+    for (kind, stress) in [false, true].into_iter().flat_map(|s| ENGINES.map(|d| (d, s))) {
+        let engine = engine_with(kind, |config| {
             config.gc_stress(stress);
         });
         let mut store = store(&engine);
@@ -130,8 +130,8 @@ fn x1_endless_making_of_objects_is_stopped() {
 fn s1_recursion_that_makes_objects_ends_at_the_end_of_the_stack() {
     let text = r#"(module (type $s (struct (field i32)))
         (func $again (export "calls") (param anyref) (call $again (struct.new $s (i32.const 1)))))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |_| {});
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| {});
         let mut store = store(&engine);
         let instance = link(&Linker::new(&engine), &mut store, text);
         let deep = invoke(&mut store, instance, "calls", &[Val::AnyRef(None)]);
@@ -152,8 +152,8 @@ fn x10_making_large_structures_does_not_blow_up_the_code() {
         "(module (type $s (struct {fields})) (func $many (result {results}) {zeros})
         (func (export \"f\") (param i32) (if (local.get 0) (then {make}))))"
     );
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |_| {});
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| {});
         let mut store = store(&engine);
         let instance = link(&Linker::new(&engine), &mut store, &text);
         let before = store.resource_use(Resource::HostBytes);
@@ -173,8 +173,8 @@ fn what_a_frame_has_left_is_not_kept() {
           (loop $l (call $hold (local.get $n))
             (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
         (func (export "small") (drop (struct.new $s (i32.const 1)))))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |_| {});
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| {});
         let module: Module = module(&engine, text);
         let mut store: Store<()> = store(&engine);
         let instance: Instance = Linker::new(&engine).instantiate(&mut store, &module).unwrap();

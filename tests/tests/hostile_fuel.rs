@@ -3,8 +3,8 @@
 mod hostile_support;
 
 use hostile_support::{engine_with, invoke, store};
-use palisade::{Dispatch, Linker, TrapCode, Val};
-use palisade_tests::{DISPATCHERS, link};
+use palisade::{Linker, TrapCode, Val};
+use palisade_tests::{ENGINES, Kind, link, metered_engine};
 
 /// Locals and body of a function of one `i32`, its argument, what calling it costs, and how it ends.
 type Case = (&'static str, i32, u64, Result<(), TrapCode>);
@@ -116,8 +116,8 @@ fn text(body: &str) -> String {
 
 #[test]
 fn fuel_numbers_are_those_of_the_documentation() {
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.consume_fuel(true);
         });
         let mut linker = Linker::<()>::new(&engine);
@@ -130,19 +130,23 @@ fn fuel_numbers_are_those_of_the_documentation() {
                 let outcome = invoke(&mut store, instance, "f", &[Val::I32(*argument)]);
                 (outcome.map(drop), store.get_fuel().expect("metered"))
             };
-            assert_eq!(run(1_000_000), (*end, 1_000_000 - cost), "{dispatch:?} {body}");
+            assert_eq!(run(1_000_000), (*end, 1_000_000 - cost), "{kind:?} {body}");
             // Exactly enough, and one too little.
-            assert_eq!(run(*cost), (*end, 0), "{dispatch:?} {body}");
-            assert_eq!(run(cost - 1), (Err(TrapCode::OutOfFuel), 0), "{dispatch:?} {body}");
+            assert_eq!(run(*cost), (*end, 0), "{kind:?} {body}");
+            assert_eq!(run(cost - 1), (Err(TrapCode::OutOfFuel), 0), "{kind:?} {body}");
         }
     }
 }
 
 #[test]
 fn fuel_is_counted_over_calls_and_set_anew() {
-    let engine = engine_with(Dispatch::Auto, |config| {
-        config.consume_fuel(true);
-    });
+    for kind in ENGINES {
+        counted_over_calls(kind);
+    }
+}
+
+fn counted_over_calls(kind: Kind) {
+    let engine = metered_engine(kind);
     let mut linker = Linker::<()>::new(&engine);
     linker
         .func_wrap("h", "host", |mut caller: palisade::Caller<'_, ()>| {
@@ -166,7 +170,7 @@ fn fuel_is_counted_over_calls_and_set_anew() {
         let outcome = invoke(&mut store, instance, "f", &[Val::I32(0)]);
         assert_eq!(outcome.is_ok(), fuel == u64::MAX);
     }
-    let plain = engine_with(Dispatch::Auto, |_| {});
+    let plain = palisade_tests::engine(kind);
     let mut store = hostile_support::store(&plain);
     assert!(store.set_fuel(5).is_err() && store.get_fuel().is_err());
     assert_eq!(store.fuel_consumed(), None);

@@ -19,7 +19,7 @@ mod programs;
 mod steps;
 
 use ast::Ty;
-use hostile_support::{engines, invoke, store};
+use hostile_support::{engines, interpreters, invoke, store};
 use palisade::{Engine, Instance, Module, TrapCode, Val};
 
 /// The seeds that the environment asks for.
@@ -32,12 +32,12 @@ fn seeds() -> Option<(u64, u64)> {
 #[test]
 fn c8_random_programs_mean_what_their_trees_mean_1() {
     let (from, to) = seeds().unwrap_or((0, 100));
-    programs::range(&engines().collect::<Vec<Engine>>(), from, to);
+    programs::range(&interpreters().collect::<Vec<Engine>>(), from, to);
 }
 
 #[test]
 fn c8_random_programs_mean_what_their_trees_mean_2() {
-    programs::range(&engines().collect::<Vec<Engine>>(), 100_000, 100_100);
+    programs::range(&interpreters().collect::<Vec<Engine>>(), 100_000, 100_100);
 }
 
 /// Every comparison of floats in front of every consumer, with NaNs and zeros of both signs.

@@ -11,7 +11,7 @@ use hostile_support::{engine_with, engines, invoke, store};
 use palisade::{
     Engine, ExternRef, Instance, Limits, Linker, Module, Ref, Resource, Store, TrapCode, Val,
 };
-use palisade_tests::{DISPATCHERS, link, module};
+use palisade_tests::{DISPATCHERS, ENGINES, link, module};
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -67,8 +67,8 @@ fn once(engine: &Engine, module: &Module, round: u64) {
 #[test]
 fn x13_a_hundred_thousand_instantiations_leave_nothing_behind() {
     let _alone = alone();
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.max_wasm_stack(64 << 10);
         });
         let module = module(&engine, GUEST);
@@ -101,7 +101,7 @@ fn x13_engines_modules_and_linkers_leave_nothing_behind() {
     let _alone = alone();
     let rounds = |count: u64| {
         for round in 0..count {
-            let engine = engine_with(DISPATCHERS[round as usize % 2], |config| {
+            let engine = engine_with(ENGINES[round as usize % ENGINES.len()], |config| {
                 config.consume_fuel(round % 3 == 0);
             });
             let module = module(&engine, GUEST);

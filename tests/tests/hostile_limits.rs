@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hostile_support::{engine_with, engines, invoke, store};
 use palisade::{Engine, Instance, InterruptHandle, Linker, Module, Resource, Store, TrapCode, Val};
-use palisade_tests::{DISPATCHERS, link, module};
+use palisade_tests::{ENGINES, Kind, link, module};
 
 /// Bodies of functions that never end by themselves; `$leaf` does nothing and gives nothing.
 const ENDLESS: [(&str, &str); 20] = [
@@ -79,8 +79,8 @@ fn prepare(engine: &Engine, body: &str) -> (Store<Begin>, Instance) {
 fn x1_fuel_ends_every_endless_program() {
     for (name, body) in ENDLESS {
         let mut left = Vec::new();
-        for dispatch in DISPATCHERS {
-            let engine = engine_with(dispatch, |config| {
+        for kind in ENGINES {
+            let engine = engine_with(kind, |config| {
                 config.consume_fuel(true);
             });
             let (mut store, instance) = prepare(&engine, body);
@@ -96,7 +96,7 @@ fn x1_fuel_ends_every_endless_program() {
             assert_eq!(invoke(&mut store, instance, "fine", &[]), Ok(vec![8]), "{name}");
             left.push(store.get_fuel().expect("metered"));
         }
-        assert_eq!(left, [0, 98, 0, 98], "{name}");
+        assert!(left.chunks(2).all(|pair| pair == [0, 98]), "{name}: {left:?}");
     }
 }
 
@@ -150,8 +150,8 @@ fn interrupt_when_begun(
 #[test]
 fn x1_a_start_function_is_stopped_like_any_other() {
     let text = "(module (start $f) (func $f loop br 0 end))";
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.consume_fuel(true);
         });
         let module = module(&engine, text);
@@ -209,8 +209,8 @@ fn bulk(engine: &Engine) -> (Store<Begin>, Instance) {
 
 #[test]
 fn x2_bulk_work_is_paid_for_by_length_before_it_starts() {
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.consume_fuel(true);
         });
         for name in BULK_NAMES.into_iter().chain(["table_grow"]) {
@@ -233,8 +233,8 @@ fn x2_bulk_work_is_paid_for_by_length_before_it_starts() {
 
 #[test]
 fn x2_bulk_work_is_interrupted_in_its_middle() {
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |_| {});
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| {});
         for name in BULK_NAMES {
             let (mut store, instance) = bulk(&engine);
             let handle = store.interrupt_handle();
@@ -273,7 +273,7 @@ fn x14_very_many_similar_names_cost_in_proportion() {
         let _ = write!(text, "(export \"{}\" (func {i}))", name(i));
     }
     text.push(')');
-    let engine = engine_with(palisade::Dispatch::Loop, |_| {});
+    let engine = engine_with(Kind::Loop, |_| {});
     let module = module(&engine, &text);
     let mut linker = Linker::<()>::new(&engine);
     for i in 0..COUNT {
@@ -304,7 +304,7 @@ fn x14_very_many_similar_types_cost_in_proportion() {
         text.push(')');
     }
     text.push(')');
-    let engine = engine_with(palisade::Dispatch::Loop, |_| {});
+    let engine = engine_with(Kind::Loop, |_| {});
     let mut kept = Vec::new();
     for _ in 0..5 {
         kept.push(module(&engine, &text));
@@ -362,7 +362,7 @@ fn x10_code_that_could_grow_when_translated_does_not() {
 /// Nothing of a guest runs before it is asked to: neither by loading nor by looking at it.
 #[test]
 fn seen_loading_and_validating_run_no_start_function() {
-    let engine = engine_with(palisade::Dispatch::Auto, |_| {});
+    let engine = Engine::default();
     let text = "(module (start $f) (func $f (export \"f\") loop br 0 end))";
     let module = module(&engine, text);
     Module::validate(&engine, text.as_bytes()).expect("a valid module");

@@ -9,7 +9,7 @@ use palisade::{
     Caller, Engine, Instance, Linker, Module, Resource, Store, StoreLimits, StoreLimitsBuilder,
     TrapCode, Val,
 };
-use palisade_tests::{DISPATCHERS, link, module};
+use palisade_tests::{ENGINES, link, module};
 
 /// Loads and stores: name, type, bytes.
 const LOADS: [(&str, &str, u64); 14] = [
@@ -178,8 +178,8 @@ impl Border {
 fn m1_every_access_traps_at_the_exact_byte() {
     for border in BORDERS {
         let text = border.text();
-        for dispatch in DISPATCHERS {
-            let engine = engine_with(dispatch, |config| {
+        for kind in ENGINES {
+            let engine = engine_with(kind, |config| {
                 config.wasm_custom_page_sizes(true);
             });
             let mut store = store(&engine);
@@ -426,8 +426,8 @@ fn m3_sizes_that_no_machine_has_are_errors_and_limits_hold_for_minimums() {
         "(table 600 funcref) (table 401 externref)",
         "(table i64 1001 funcref)",
     ];
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |_| {});
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| {});
         for (limited, list) in [(false, &absurd), (true, &absurd), (true, &over)] {
             for declaration in list {
                 // Some are over a limit of the format itself.

@@ -4,14 +4,14 @@
 mod hostile_support;
 
 use hostile_support::{Outcome, engine_with, engines, invoke, on_small_stack, store};
-use palisade::{Dispatch, Engine, Instance, Module, Resource, Store, TrapCode, Val};
-use palisade_tests::DISPATCHERS;
+use palisade::{Engine, Instance, Module, Resource, Store, TrapCode, Val};
+use palisade_tests::{ENGINES, Kind};
 
-/// Every dispatcher, with a collection at every allocation and without.
+/// Every engine, with a collection at every allocation and without.
 fn stressed() -> impl Iterator<Item = Engine> {
-    DISPATCHERS.into_iter().flat_map(|dispatch| {
+    ENGINES.into_iter().flat_map(|kind| {
         [false, true].map(|stress| {
-            engine_with(dispatch, |config| {
+            engine_with(kind, |config| {
                 config.gc_stress(stress);
             })
         })
@@ -63,9 +63,9 @@ const LIST: &str = r#"(module
 /// Whoever marks with recursion needs more stack than this for far fewer.
 #[test]
 fn s4_a_list_of_a_million_nodes_is_collected_on_a_small_stack() {
-    for dispatch in DISPATCHERS {
+    for kind in ENGINES {
         on_small_stack(128, move || {
-            let engine = engine_with(dispatch, |_| ());
+            let engine = engine_with(kind, |_| ());
             let (mut store, instance) = instantiate(&engine, LIST);
             let mut run = |name, args: &[Val]| invoke(&mut store, instance, name, args);
             assert_eq!(run("build", &[Val::I32(1_000_000)]), Ok(vec![]));
@@ -81,8 +81,8 @@ fn s4_a_list_of_a_million_nodes_is_collected_on_a_small_stack() {
 /// What is allocated and dropped costs no more than what is alive at once.
 #[test]
 fn x8_garbage_is_given_back_and_the_heap_counts_in_the_ledger() {
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |_| ());
+    for kind in ENGINES {
+        let engine = engine_with(kind, |_| ());
         let (mut store, instance) = instantiate(&engine, LIST);
         let before = store.resource_use(Resource::MemoryBytes);
         invoke(&mut store, instance, "churn", &[Val::I32(100_000)]).expect("garbage");
@@ -325,7 +325,7 @@ fn m5_a_structure_is_never_taken_for_a_function() {
         "(func (result i64) (struct.get $s 0 (ref.null func)))",
         "(func (result i64) (struct.get $f 0 (ref.null $s)))",
     ];
-    let engine = engine_with(Dispatch::Auto, |_| ());
+    let engine = engine_with(Kind::Tiering, |_| ());
     for text in wrong {
         let module = Module::new(&engine, format!("(module {PRELUDE} {text})"));
         assert!(module.is_err(), "accepted: {text}");
@@ -465,8 +465,8 @@ fn x1_guests_that_allocate_for_ever_are_stopped() {
             (loop $again (local.set $x (struct.new $s (ref.null any))) (br $again)))
         (func (export "arrays") (loop $again (drop (array.new_default $a (i32.const 100000))) (br $again)))
         (func $rec (export "deep") (result anyref) (struct.new $s (call $rec))))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.consume_fuel(true);
         });
         let (mut store, instance) = instantiate(&engine, text);
@@ -476,7 +476,7 @@ fn x1_guests_that_allocate_for_ever_are_stopped() {
         }
         store.set_fuel(10_000_000).expect("metered");
         assert_eq!(invoke(&mut store, instance, "deep", &[]), Err(TrapCode::StackOverflow));
-        let engine = engine_with(dispatch, |_| ());
+        let engine = engine_with(kind, |_| ());
         let (mut store, instance) = instantiate(&engine, text);
         for name in ["structs", "arrays"] {
             let handle = store.interrupt_handle();
@@ -501,8 +501,8 @@ fn x2_ranges_of_arrays_are_charged_by_their_length() {
         (func (export "copy")
             (array.copy $a $a (global.get $a) (i32.const 0) (global.get $a) (i32.const 1) (i32.const 999999)))
         (func (export "new") (drop (array.new $a (i64.const 7) (i32.const 1000000)))))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine_with(dispatch, |config| {
+    for kind in ENGINES {
+        let engine = engine_with(kind, |config| {
             config.consume_fuel(true);
         });
         let (mut store, instance) = instantiate(&engine, text);
@@ -520,8 +520,14 @@ fn x2_ranges_of_arrays_are_charged_by_their_length() {
 /// Heaps are given back with their stores.
 #[test]
 fn x13_ten_thousand_heaps_leave_nothing_behind() {
+    for kind in [Kind::TailCall, Kind::Compiled, Kind::Tiering] {
+        leaves_nothing_behind(kind);
+    }
+}
+
+fn leaves_nothing_behind(kind: Kind) {
     let maps = || std::fs::read_to_string("/proc/self/maps").expect("a map").lines().count();
-    let engine = engine_with(Dispatch::Auto, |_| ());
+    let engine = engine_with(kind, |_| ());
     let module = Module::new(&engine, LIST).expect("a module");
     let run = |times: usize| {
         for _ in 0..times {

@@ -1,12 +1,12 @@
 //! What attacks on the interpreter found: each program once gave a wrong result, or worse.
 //!
-//! Every program runs on both dispatchers, with and without fuel.
+//! Every program runs in every engine, with and without fuel.
 
 mod hostile_support;
 
 use hostile_support::{engine_with, engines, invoke, store};
 use palisade::{ExternRef, Instance, Store, TrapCode, Val};
-use palisade_tests::{DISPATCHERS, module};
+use palisade_tests::{ENGINES, module};
 
 /// Calls `f` everywhere.
 fn check(text: &str, args: &[Val], expected: &[u64]) {
@@ -125,9 +125,9 @@ fn x1_large_objects_of_constant_expressions_are_paid_for() {
             one.repeat(count)
         )
     };
-    for dispatch in DISPATCHERS {
+    for kind in ENGINES {
         for stress in [false, true] {
-            let engine = engine_with(dispatch, |config| {
+            let engine = engine_with(kind, |config| {
                 config.consume_fuel(true).gc_stress(stress);
             });
             let cost = |text: &str| {

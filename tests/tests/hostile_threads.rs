@@ -7,10 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use palisade::{
-    Dispatch, Engine, Instance, Linker, MemoryType, Module, SharedMemory, Store, TrapCode, Val,
-    WaitResult,
+    Engine, Instance, Linker, MemoryType, Module, SharedMemory, Store, TrapCode, Val, WaitResult,
 };
-use palisade_tests::{DISPATCHERS, engine, metered_engine, module};
+use palisade_tests::{ENGINES, engine, metered_engine, module};
 use palisade_wasi::{OutputBuffer, Preopen, Stdio, Wasi, WasiCtx};
 
 /// An atomic operator.
@@ -79,8 +78,8 @@ fn border_module(memory: &str, is_64: bool, offsets: &[u64]) -> String {
 fn m1_atomics_at_the_borders() {
     let small = [0, 1, 2, 8, 1 << 31, (1 << 32) - 8, (1 << 32) - 1];
     let large = [0, 1, 8, 1 << 32, 1 << 63, u64::MAX - 7, u64::MAX];
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         for (memory, is_64) in
             [("1 1", false), ("1 1 shared", false), ("i64 1 1", true), ("i64 1 1 shared", true)]
         {
@@ -140,8 +139,8 @@ const KINDS: [(&str, bool, &str); 5] = [
 
 #[test]
 fn m1_atomics_are_the_same_in_all_memories() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let mut found: Vec<Vec<i64>> = Vec::new();
         for (memories, is_64, index) in KINDS {
             let address = if is_64 { "i64.const 40" } else { "i32.const 40" };
@@ -205,8 +204,8 @@ fn s3_atomics_in_long_loops_take_no_stack() {
         "(module (memory 1 1 shared) (func (export \"run\") (param i32) (loop {body} atomic.fence
            local.get 0 i32.const 1 i32.sub local.tee 0 br_if 0)))"
     );
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let module = module(&engine, &text);
         // A handler that kept a frame would need megabytes.
         let small = thread::Builder::new().stack_size(256 << 10).spawn(move || {
@@ -268,7 +267,7 @@ fn plain_work(numbers: &mut Numbers) -> String {
 
 #[test]
 fn m1_plain_accesses_to_shared_memories_are_those_to_own_ones() {
-    let engine = engine(Dispatch::Auto);
+    let engine = Engine::default();
     for seed in 0..40 {
         let work = plain_work(&mut Numbers(seed));
         let mut found = Vec::new();
@@ -299,7 +298,7 @@ fn m1_bulk_work_on_shared_memories_ends_at_the_last_byte() {
           local.get 0 local.get 1 local.get 2 memory.fill)
         (func (export "init") (param i32 i32 i32)
           local.get 0 local.get 1 local.get 2 memory.init $d))"#;
-    let engine = engine(Dispatch::Auto);
+    let engine = Engine::default();
     let mut store = Store::new(&engine, ());
     let instance = Instance::new(&mut store, &module(&engine, text), &[]).unwrap();
     for (name, a, b, c, fits) in [
@@ -343,8 +342,8 @@ const STORM: &str = r#"(module
 
 #[test]
 fn p2_storms_of_growth_accesses_waits_and_notifications() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let module = module(&engine, STORM);
         let memory = SharedMemory::new(&engine, MemoryType::shared(1, 64)).unwrap();
         let grown: i32 = thread::scope(|scope| {
@@ -392,8 +391,8 @@ fn p2_nobody_misses_a_notification() {
             (drop (memory.atomic.notify (i32.const 0) (i32.const -1)))
             (local.set $n (i32.sub (local.get $n) (i32.const 1)))
             (br_if $again (local.get $n)))))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let module = module(&engine, text);
         let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
         thread::scope(|scope| {
@@ -421,8 +420,8 @@ fn p2_counts_of_2_to_the_32_waiters() {
           local.get 0 local.get 1 memory.atomic.notify)
         (func (export "wait") (result i32)
           i32.const 64 i32.const 0 i64.const -1 memory.atomic.wait32))"#;
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let module = module(&engine, text);
         let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
         let imports = [memory.clone().into()];
@@ -466,8 +465,8 @@ const SLEEPER: &str = r#"(module (memory (export "m") 1 1 shared)
 
 #[test]
 fn x3_waiting_for_ever_ends_at_the_deadline() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let module = module(&engine, SLEEPER);
         for timeout in [0, 1, 20] {
             let mut store = Store::new(&engine, ());
@@ -490,8 +489,8 @@ fn x3_waiting_for_ever_ends_at_the_deadline() {
 
 #[test]
 fn x3_waiting_for_ever_ends_when_interrupted() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let module = module(&engine, SLEEPER);
         for round in 0..50 {
             let mut store = Store::new(&engine, ());
@@ -511,8 +510,8 @@ fn x3_waiting_for_ever_ends_when_interrupted() {
 
 #[test]
 fn x1_waiting_and_notifying_cost_what_a_host_call_costs() {
-    for dispatch in DISPATCHERS {
-        let engine = metered_engine(dispatch);
+    for kind in ENGINES {
+        let engine = metered_engine(kind);
         let mut store = Store::new(&engine, ());
         let instance = Instance::new(&mut store, &module(&engine, SLEEPER), &[]).unwrap();
         // Entry, operands and operator, and the work.
@@ -530,8 +529,8 @@ fn x1_waiting_and_notifying_cost_what_a_host_call_costs() {
 
 #[test]
 fn p1_one_engine_loads_runs_and_drops_on_many_threads() {
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         thread::scope(|scope| {
             for worker in 0..4 {
                 let engine = &engine;
@@ -578,8 +577,8 @@ fn p1_one_module_is_translated_by_many_threads_at_once() {
         })
         .collect();
     let text = format!("(module {functions} (export \"f\" (func 59)))");
-    for dispatch in DISPATCHERS {
-        let engine = engine(dispatch);
+    for kind in ENGINES {
+        let engine = engine(kind);
         let module = module(&engine, &text);
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -643,7 +642,7 @@ fn with_racing_writer(memory: &SharedMemory, at: usize, two: [&[u8]; 2], work: i
 
 #[test]
 fn h5_buffers_that_change_while_the_host_looks() {
-    let engine = engine(Dispatch::Auto);
+    let engine = Engine::default();
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
     let output = OutputBuffer::new(1 << 20);
     let ctx = WasiCtx::builder().stdout(Stdio::Buffer(output.clone())).build().unwrap();
@@ -681,7 +680,7 @@ fn h5_paths_that_change_while_the_host_looks() {
     std::fs::write(inside.join("aa.bb"), "inside").unwrap();
     // A path that mixes both could be this one.
     std::fs::write(outside.path().join("bb"), "outside").unwrap();
-    let engine = engine(Dispatch::Auto);
+    let engine = Engine::default();
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
     let ctx = WasiCtx::builder()
         .allow(palisade_wasi::Caps::READ)
@@ -706,7 +705,7 @@ fn h5_paths_that_change_while_the_host_looks() {
 
 #[test]
 fn waits_of_the_host_are_those_of_guests() {
-    let engine = engine(Dispatch::Auto);
+    let engine = Engine::default();
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
     let none = Some(Duration::ZERO);
     assert_eq!(memory.atomic_wait32(4, 1, None).unwrap(), WaitResult::Mismatch);

@@ -138,7 +138,8 @@ const CATCHING: &str = r#"(module
         (local.set $e)
         (i32.const 1000) (i64.const 2000))
       (local.set $sum (i64.add (local.get $sum)))
-      (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 3)) (i64.extend_i32_u)))
+      (i64.extend_i32_u)
+      (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 3))))
       (local.set $sum (i64.add (local.get $sum)))
       (local.set $i (i32.add (local.get $i) (i32.const 1)))
       (br_if $outer (i32.lt_u (local.get $i) (local.get $n))))
@@ -294,5 +295,43 @@ fn a_limit_on_calls_that_code_does_not_count_keeps_guests_interpreted() {
         assert_eq!(f.call(&mut store, 99).expect("deep enough"), 7);
         let error = f.call(&mut store, 100).expect_err("too deep");
         assert_eq!(error.trap_code(), Some(TrapCode::CallDepthExceeded));
+        // Without a limit it is machine code, and with a new one interpreted again.
+        store.set_call_depth_limit(None);
+        assert_eq!(f.call(&mut store, 2_000).expect("deep enough"), 7);
+        store.set_call_depth_limit(Some(50));
+        assert_eq!(f.call(&mut store, 49).expect("deep enough"), 7);
+        let error = f.call(&mut store, 50).expect_err("too deep");
+        assert_eq!(error.trap_code(), Some(TrapCode::CallDepthExceeded));
+    }
+}
+
+#[test]
+fn x10_a_module_whose_functions_have_too_many_types_is_interpreted() {
+    let mut text = String::from("(module\n");
+    for bits in 0..4_100u32 {
+        let kind = |at: u32| if bits >> at & 1 == 1 { "i64" } else { "f32" };
+        let kinds: Vec<_> = (0..13).map(kind).collect();
+        text.push_str(&format!("(func (param {}))\n", kinds.join(" ")));
+    }
+    let f = r#"(func (export "f") (param i32) (result i32) local.get 0 i32.const 1 i32.add))"#;
+    text.push_str(f);
+    for config in [with(Strategy::Compiled), tiering(1)] {
+        let engine = Engine::new(&config).expect("an engine");
+        let module = Module::new(&engine, &text).expect("a module");
+        let mut store = Store::new(&engine, ());
+        let linker = Linker::new(&engine);
+        let instance = linker.instantiate(&mut store, &module).expect("an instance");
+        let f = instance.get_typed_func::<i32, i32>(&store, "f").expect("the export");
+        for n in 0..5 {
+            assert_eq!(f.call(&mut store, n).expect("no trap"), n + 1);
+        }
+        // An instance beside it is none of machine code either, for the two may call each other.
+        let other = r#"(module (func (export "g") (result i32) i32.const 3))"#;
+        let other = Module::new(&engine, other).expect("a module");
+        let other = linker.instantiate(&mut store, &other).expect("an instance");
+        let g = other.get_typed_func::<(), i32>(&store, "g").expect("the export");
+        for _ in 0..5 {
+            assert_eq!(g.call(&mut store, ()).expect("no trap"), 3);
+        }
     }
 }

@@ -1,17 +1,18 @@
-//! Vectors in the interpreter beyond what the official scripts look at: how the translator places
+//! Vectors beyond what the official scripts look at: how the translator places
 //! them, what it fuses, the bounds of their accesses, and the way through the embedding API.
 //!
-//! Every case runs on both dispatchers, with and without fuel.
+//! Every case runs in every engine, with and without fuel.
 
-use palisade::{Config, Dispatch, Engine, Instance, Module, Store, TrapCode, V128, Val};
+use palisade::{Engine, Instance, Module, Store, TrapCode, V128, Val};
+use palisade_tests::{ENGINES, engine_with};
 
 fn engines() -> Vec<Engine> {
     let mut engines = Vec::new();
-    for dispatch in [Dispatch::Loop, Dispatch::TailCall] {
+    for kind in ENGINES {
         for fuel in [false, true] {
-            let mut config = Config::new();
-            config.dispatch(dispatch).consume_fuel(fuel);
-            engines.push(Engine::new(&config).expect("an engine"));
+            engines.push(engine_with(kind, |config| {
+                config.consume_fuel(fuel);
+            }));
         }
     }
     engines

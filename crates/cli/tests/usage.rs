@@ -148,7 +148,7 @@ fn wrong_usage_is_status_2_and_one_clear_message() {
         ("--limit locals add.wat", "="),
         ("--limit loco=1 add.wat", "no such limit"),
         ("--limit locals=9999999 add.wat", "50000"),
-        ("--engine steam add.wat", "interpreter"),
+        ("--engine steam add.wat", "interp"),
         ("--link add.wat add.wat", "="),
         ("--link a= add.wat", "file"),
         ("--env X add.wat", "="),

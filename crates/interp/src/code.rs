@@ -251,6 +251,9 @@ impl FuncCode {
     }
 }
 
+/// What leads to machine code of a function, once for each version of it.
+type NativeStubs = [OnceLock<Box<[u64; NATIVE_STUB_WORDS]>>; 2];
+
 /// A module as the interpreter runs it: its code, translated as functions are first called.
 pub struct InterpModule {
     info: Arc<ModuleInfo>,
@@ -270,8 +273,8 @@ pub struct InterpModule {
     /// A stub for each defined function.
     stubs: Box<[u64]>,
     code: Box<[OnceLock<Box<FuncCode>>]>,
-    /// For functions with machine code, what leads there.
-    native_stubs: Box<[OnceLock<Box<[u64; NATIVE_STUB_WORDS]>>]>,
+    /// For functions with machine code, what leads there: to each of its two versions, if there are two.
+    native_stubs: Box<[NativeStubs]>,
     /// Defined functions by the address of what leads to their machine code.
     by_native_stub: Mutex<BTreeMap<usize, u32>>,
     /// Defined functions by the address of their code.
@@ -340,7 +343,7 @@ impl InterpModule {
             gc_types,
             stubs: stubs.into(),
             code: (0..defined).map(|_| OnceLock::new()).collect(),
-            native_stubs: (0..defined).map(|_| OnceLock::new()).collect(),
+            native_stubs: (0..defined).map(|_| NativeStubs::default()).collect(),
             by_native_stub: Mutex::default(),
             by_address: Mutex::default(),
             code_bytes: AtomicU64::new(0),
@@ -356,14 +359,15 @@ impl InterpModule {
     }
 
     /// Where the interpreter enters a function that has machine code at `code`, to be called through
-    /// `trampoline`. The first call for a function decides.
+    /// `trampoline`. Null for a third address: a function has code for memories with their full reservation, and
+    /// for others.
     pub fn native_stub(&self, defined: u32, trampoline: *const u8, code: *const u8) -> *const u8 {
-        let Some(place) = self.native_stubs.get(defined as usize) else { return std::ptr::null() };
+        let Some(places) = self.native_stubs.get(defined as usize) else { return std::ptr::null() };
         let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize);
         let known = id.and_then(|id| self.by_type.get(id)).and_then(Option::as_ref);
         let Some(signature) = known else { return std::ptr::null() };
         let cells = signature.param_cells.max(signature.result_cells) + HEADER_CELLS;
-        let stub = place.get_or_init(|| {
+        let made = || {
             let handler = code_word(ENTER_NATIVE, self.tail_calls);
             let (trampoline, code) = (trampoline as u64, code as u64);
             let frame = u64::from(cells) * 8;
@@ -375,7 +379,11 @@ impl InterpModule {
                 trampoline,
                 code,
             ])
-        });
+        };
+        let mut stubs = places.iter().map(|place| place.get_or_init(made));
+        let Some(stub) = stubs.find(|stub| stub.last() == Some(&(code as u64))) else {
+            return std::ptr::null();
+        };
         let entry = stub.as_ptr().wrapping_add(PREFIX_WORDS).cast::<u8>();
         let mut stubs = self.by_native_stub.lock().unwrap_or_else(PoisonError::into_inner);
         stubs.insert(entry as usize, defined);
@@ -403,9 +411,9 @@ impl InterpModule {
         Glue::get(self.tail_calls).halt_code()
     }
 
-    /// What leads to the machine code of a function, if there is some.
+    /// What leads to machine code of a function, if there is some.
     pub(crate) fn native_stub_of(&self, defined: u32) -> Option<*const u8> {
-        let stub = self.native_stubs.get(defined as usize)?.get()?;
+        let stub = self.native_stubs.get(defined as usize)?.iter().find_map(OnceLock::get)?;
         Some(stub.as_ptr().wrapping_add(PREFIX_WORDS).cast())
     }
 

@@ -7,10 +7,11 @@
 //! input gives equal bytes, on any thread; nothing is called by name but functions of the same batch.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -29,7 +30,8 @@ use palisade_module::wasmparser::{BinaryReader, FunctionBody};
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
 use palisade_vm::native::POLL;
-use palisade_vm::native::code::{CallSite, Handler, StackMap};
+use palisade_vm::native::code::{CallSite, Handler, INLINED, Inlined, StackMap};
+use palisade_vm::sys::host_stack;
 
 use crate::error::CompileError;
 use crate::options::Options;
@@ -43,6 +45,34 @@ const RESULT_REGISTERS: usize = 8;
 /// elsewhere, for good measure.
 const THREAD_STACK: usize = 8 << 20;
 
+/// What must be left of the caller's stack for the code generator to run there. Its passes do not recurse by what they
+/// work on, but have large frames; a guest decides, by recursion through the host, how much is left when its first
+/// function becomes hot.
+const STACK_LEFT: usize = 512 << 10;
+
+/// Runs something that generates code: here, or on a thread of its own if there is not enough of a stack left.
+///
+/// # Errors
+///
+/// There is neither enough of a stack nor another thread.
+pub(crate) fn on_enough_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, CompileError> {
+    let here = host_stack::position();
+    let enough = |bounds: host_stack::Bounds| {
+        bounds.low <= here && here < bounds.high && here - bounds.low >= STACK_LEFT
+    };
+    if host_stack::bounds().is_some_and(enough) {
+        return Ok(work());
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("palisade-compile".to_owned())
+            .stack_size(THREAD_STACK)
+            .spawn_scoped(scope, work)
+            .map_err(|error| CompileError::Host(format!("no thread for compiling: {error}")))?;
+        thread.join().map_err(|_| CompileError::Internal("a panic outside of the code generator"))
+    })
+}
+
 /// The module that functions are compiled of.
 #[derive(Copy, Clone)]
 pub struct CompileModule<'a> {
@@ -52,8 +82,8 @@ pub struct CompileModule<'a> {
     pub offsets: &'a VmOffsets,
     /// The types of the engine.
     pub types: &'a TypeRegistry,
-    /// Ends compilation soon once it is set.
-    pub stop: Option<&'a AtomicBool>,
+    /// Ends compilation soon once it says so.
+    pub stop: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 impl std::fmt::Debug for CompileModule<'_> {
@@ -79,6 +109,8 @@ pub struct CompiledFunc {
     pub traps: Vec<(u32, u8)>,
     /// See [`palisade_vm::native::code::Tables::srclocs`]. The first is at 0.
     pub srclocs: Vec<(u32, u32)>,
+    /// See [`palisade_vm::native::code::Tables::inlined`]. Each is the source of some code.
+    pub inlined: Vec<Inlined>,
     /// Calls that have handlers of exceptions.
     pub calls: Vec<CallSite>,
     /// See [`CallSite::handlers`].
@@ -98,6 +130,16 @@ pub struct Relocation {
     pub target: u32,
     /// Whether its results need an area in memory: then the context is its second argument.
     pub return_area: bool,
+}
+
+thread_local! {
+    static COMPILING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the code generator runs on this thread. A panic of it is caught, leaves a function interpreted, and is
+/// counted: a hook that reports panics may want to leave it out.
+pub fn is_compiling() -> bool {
+    COMPILING.try_with(Cell::get).unwrap_or(false)
 }
 
 /// Makes machine code. One for each engine; threads share it.
@@ -167,9 +209,9 @@ impl Compiler {
         &self,
         module: &CompileModule<'_>,
         defined: u32,
-        in_batch: &dyn Fn(u32) -> bool,
+        in_batch: &(dyn Fn(u32) -> bool + Sync),
     ) -> Result<CompiledFunc, CompileError> {
-        self.compile_in(&mut Workspace::new(), module, defined, in_batch)
+        on_enough_stack(|| self.compile_in(&mut Workspace::new(), module, defined, in_batch))?
     }
 
     /// Compiles a function, to be entered at one of its loops: at the `loop` operator at this offset in the module. The
@@ -184,9 +226,11 @@ impl Compiler {
         defined: u32,
         offset: u32,
     ) -> Result<CompiledFunc, CompileError> {
-        self.guarded(&mut Workspace::new(), |workspace| {
-            self.function(workspace, module, defined, Some(offset), &|_| false)
-        })
+        on_enough_stack(|| {
+            self.guarded(&mut Workspace::new(), |workspace| {
+                self.function(workspace, module, defined, Some(offset), &|_| false)
+            })
+        })?
     }
 
     /// Compiles all functions that a module defines, as one batch, on so many threads.
@@ -221,9 +265,15 @@ impl Compiler {
                     break;
                 }
             }
-            work();
+            // Without, whatever other threads there are do it all.
+            let _ = on_enough_stack(work);
         });
         let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if done.len() < count {
+            // Nobody could work at all.
+            let none = || CompileError::Host("no thread for compiling".to_owned());
+            return (0..count).map(|_| Err(none())).collect();
+        }
         done.sort_unstable_by_key(|&(defined, _)| defined);
         done.into_iter().map(|(_, result)| result).collect()
     }
@@ -247,7 +297,9 @@ impl Compiler {
         workspace: &mut Workspace,
         work: impl FnOnce(&mut Workspace) -> Result<T, CompileError>,
     ) -> Result<T, CompileError> {
+        let outer = COMPILING.replace(true);
         let outcome = catch_unwind(AssertUnwindSafe(|| work(workspace)));
+        COMPILING.set(outer);
         let result = outcome.unwrap_or_else(|payload| Err(CompileError::Panic(message(&*payload))));
         if result.is_err() {
             *workspace = Workspace::new();
@@ -281,15 +333,17 @@ impl Compiler {
             UserFuncName::user(0, defined),
             Signature::new(CallConv::Tail),
         );
-        translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
+        let inlined =
+            translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
         limits::translated(func)?;
         proceed(module)?;
-        let compiled = self.generate(&mut workspace.context, body)?;
+        let mut compiled = self.generate(&mut workspace.context, body)?;
+        compiled.inlined = used(&mut compiled.srclocs, &inlined)?;
         proceed(module)?;
         Ok(compiled)
     }
 
-    /// From the intermediate form that the context holds to code.
+    /// From the intermediate form that the context holds to code, where no other body stands in it.
     pub(crate) fn generate(
         &self,
         context: &mut Context,
@@ -308,7 +362,7 @@ impl Compiler {
 /// An error if somebody wants compilation to end.
 fn proceed(module: &CompileModule<'_>) -> Result<(), CompileError> {
     match module.stop {
-        Some(stop) if stop.load(Ordering::Relaxed) => Err(CompileError::Stopped),
+        Some(stop) if stop() => Err(CompileError::Stopped),
         _ => Ok(()),
     }
 }
@@ -369,6 +423,7 @@ fn harvest(func: &Function, code: &CompiledCode, body: u32) -> Result<CompiledFu
         relocations: relocations(func, buffer)?,
         traps: traps(buffer)?,
         srclocs: srclocs(buffer, body),
+        inlined: Vec::new(),
         calls,
         handlers,
         maps,
@@ -452,6 +507,24 @@ fn srclocs(buffer: &MachBufferFinalized<Final>, body: u32) -> Vec<(u32, u32)> {
         }
     }
     found
+}
+
+/// Those places in inlined bodies that code comes from, to which its sources are made to refer.
+fn used(srclocs: &mut [(u32, u32)], all: &[Inlined]) -> Result<Vec<Inlined>, CompileError> {
+    let mut kept = Vec::new();
+    let mut known = HashMap::new();
+    for (_, source) in srclocs {
+        let Some(index) = source.checked_sub(INLINED) else { continue };
+        let Some(&place) = all.get(index as usize) else {
+            return Err(CompileError::Internal("a source that is nowhere"));
+        };
+        let index = *known.entry(place).or_insert_with(|| {
+            kept.push(place);
+            kept.len() as u32 - 1
+        });
+        *source = INLINED + index;
+    }
+    Ok(kept)
 }
 
 type Calls = (Vec<CallSite>, Vec<Handler>);

@@ -322,7 +322,7 @@ fn a_panic_of_the_generator_is_an_error_of_one_function() {
 #[test]
 fn compilation_stops_when_asked() {
     let module = Module::new(CALLS);
-    let stop = AtomicBool::new(true);
+    let stop = || true;
     let part = CompileModule { stop: Some(&stop), ..module.part() };
     let funcs = compiler().compile_all(&part, 2);
     assert!(funcs.into_iter().all(|func| matches!(func, Err(CompileError::Stopped))));

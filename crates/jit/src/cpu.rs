@@ -75,6 +75,8 @@ fn flags(options: &Options) -> Result<Flags, SetError> {
         ("unwind_info", "false"),
         ("enable_verifier", flag(options.paranoid)),
         ("regalloc_checker", flag(options.paranoid)),
+        // Changes nothing but what the tests can see of the code.
+        ("machine_code_cfg_info", flag(cfg!(test))),
         ("enable_nan_canonicalization", flag(options.canonical_nans)),
     ] {
         builder.set(name, value)?;

@@ -21,7 +21,10 @@ mod options;
 mod stubs;
 mod translate;
 
-pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation};
+#[cfg(test)]
+mod corpus_tests;
+
+pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation, is_compiling};
 pub use error::CompileError;
 pub use link::{Linked, link, link_loop};
 #[doc(hidden)]

@@ -38,6 +38,10 @@ pub const INSTRUCTIONS: u64 = 500_000;
 /// each.
 pub const ARGUMENTS: u64 = 1 << 22;
 
+/// Loops, and one for the entry: each has its own word of the poll region, since two polls of one address would be
+/// one to the optimiser.
+pub const LOOPS: u64 = palisade_vm::native::POLL_BYTES as u64 / 4;
+
 /// The machine code of one function: far above what the instructions allowed take.
 pub const CODE_BYTES: u64 = 32 << 20;
 

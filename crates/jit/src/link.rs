@@ -14,14 +14,16 @@ use std::sync::Arc;
 use palisade_module::ModuleInfo;
 use palisade_vm::VmOffsets;
 use palisade_vm::layout::NativeEntry;
-use palisade_vm::native::code::{CallSite, FuncKind, FuncRange, Handler, StackMap, Tables};
+use palisade_vm::native::code::{
+    CallSite, FuncKind, FuncRange, Handler, INLINED, StackMap, Tables,
+};
 
 use crate::compiler::CompiledFunc;
 use crate::error::CompileError;
 use crate::limits;
 
 /// What functions' addresses are multiples of.
-const ALIGNMENT: u32 = 16;
+const ALIGNMENT: u32 = 32;
 
 /// `int3`: what stands where no code is.
 const FILLER: u8 = 0xCC;
@@ -129,7 +131,12 @@ impl Batch {
     fn tables(&mut self, start: u32, func: &CompiledFunc) {
         let tables = &mut self.tables;
         tables.traps.extend(func.traps.iter().map(|&(at, code)| (start + at, code)));
-        tables.srclocs.extend(func.srclocs.iter().map(|&(at, source)| (start + at, source)));
+        let first = tables.inlined.len() as u32;
+        tables.inlined.extend_from_slice(&func.inlined);
+        tables.srclocs.extend(func.srclocs.iter().map(|&(at, source)| {
+            // No more of them than bytes of code: the sum is below 2^32.
+            (start + at, if source < INLINED { source } else { source + first })
+        }));
         let first = tables.handlers.len() as u32;
         tables.handlers.extend(func.handlers.iter().map(|&handler| match handler {
             Handler::Context(at) => Handler::Context(at),

@@ -119,4 +119,30 @@ mutations! {
     SmallIntegerUnsigned,
     /// A test takes null for what it asks for, or not, the other way round.
     NullTestSwapped,
+    /// A global is read once, and not again after it changed.
+    GlobalStale,
+    /// The length of a table is read once, and not again after it grew.
+    TableLengthStale,
+    /// A tail call leaves the frame counted that goes.
+    TailCallUncounted,
+    /// The collector does not hear of the parameters of blocks.
+    BlockRootForgotten,
+    /// An inline copy is free.
+    CopyFree,
+    /// The last local is lost where a function is entered at a loop.
+    LoopEntryLocalLost,
+    /// Shifts of vectors take their count modulo 8.
+    VectorShiftMaskWrong,
+    /// What a narrow atomic operator found is sign-extended.
+    AtomicSignExtended,
+    /// Every access is one to the first memory.
+    MemoryIndexIgnored,
+    /// Saturating conversion to unsigned numbers is one to signed ones.
+    SaturationSigned,
+    /// The minimum of NaN and a number may be the number.
+    MinimumWithoutNan,
+    /// A sum of 128 bits loses its carry.
+    CarryLost,
+    /// An exception of any tag is taken for one of the clause's.
+    TagIgnored,
 }

@@ -23,11 +23,14 @@ pub struct Options {
     pub polls: bool,
     /// Whether NaNs that operators make are the canonical one.
     pub canonical_nans: bool,
-    /// Whether indices that explicit checks let pass are also masked against speculation.
+    /// Whether addresses in linear memories that explicit checks let pass are also masked against speculation.
+    /// Those of table elements always are.
     pub spectre: bool,
     /// Whether every function goes through the verifier of the intermediate form and the checker of register
     /// allocation.
     pub paranoid: bool,
+    /// Whether small functions that call nothing become part of their callers. Not where calls are counted.
+    pub inline: bool,
     /// Whether only the instructions of the oldest supported processors are used.
     pub baseline: bool,
     /// What is deliberately done wrong.
@@ -46,6 +49,7 @@ impl Default for Options {
             canonical_nans: false,
             spectre: true,
             paranoid: cfg!(debug_assertions),
+            inline: true,
             baseline: false,
             #[cfg(feature = "mutations")]
             mutation: None,

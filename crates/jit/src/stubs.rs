@@ -26,7 +26,7 @@ use palisade_module::TypeRegistry;
 use palisade_vm::layout::{HostFunc, NativeState, VmCtx, VmFuncRef, VmStoreCtx};
 use palisade_vm::native::{Builtin, CodeObject, CodeRegistry};
 
-use crate::compiler::{CompiledFunc, Compiler, Workspace};
+use crate::compiler::{CompiledFunc, Compiler, Workspace, on_enough_stack};
 use crate::error::CompileError;
 use crate::limits;
 use crate::link::link_stubs;
@@ -173,15 +173,25 @@ impl Stubs {
             let mut seen = std::collections::HashSet::new();
             keys.iter().filter(|key| !made.known.contains_key(*key) && seen.insert(*key)).collect()
         };
-        let mut workspace = Workspace::new();
-        let mut code = Vec::with_capacity(fresh.len() * 4);
-        for key in &fresh {
-            for stub in [enter, enter_loop, to_engine, to_host] {
-                code.push(self.stub(&mut workspace, key, stub)?);
-            }
-        }
+        let code = on_enough_stack(|| self.generate(&fresh))??;
         self.publish(&fresh, &code)?;
         self.known(keys).ok_or(CompileError::Internal("lost stubs"))
+    }
+
+    /// The code of stubs, four for each shape.
+    fn generate(&self, keys: &[&StubKey]) -> Result<Vec<CompiledFunc>, CompileError> {
+        let mut workspace = Workspace::new();
+        let mut bytes = self.made().bytes;
+        let mut code = Vec::with_capacity(keys.len() * 4);
+        for key in keys {
+            for stub in [enter, enter_loop, to_engine, to_host] {
+                let made = self.stub(&mut workspace, key, stub)?;
+                bytes += made.code.len() as u64;
+                limits::check("bytes of stubs", limits::STUB_BYTES, bytes)?;
+                code.push(made);
+            }
+        }
+        Ok(code)
     }
 
     /// The stubs of a function type.

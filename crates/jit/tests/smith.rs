@@ -57,6 +57,7 @@ fn generate(seed: u64) -> Option<Vec<u8>> {
 }
 
 /// Options of which every combination comes up.
+#[allow(clippy::needless_update, reason = "there are more with the feature `mutations`")]
 fn options(seed: u64) -> Options {
     let flag = |bit: u64| seed >> bit & 1 == 1;
     Options {
@@ -66,8 +67,10 @@ fn options(seed: u64) -> Options {
         canonical_nans: flag(3),
         spectre: !flag(4),
         baseline: flag(5),
+        inline: !flag(6),
         polls: true,
         paranoid: true,
+        ..Options::default()
     }
 }
 

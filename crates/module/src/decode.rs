@@ -45,8 +45,12 @@ impl ModuleInfo {
     }
 }
 
-/// Ends loading when somebody asked for it.
-pub(crate) fn poll(cancel: Option<&AtomicU32>) -> Result<(), DecodeError> {
+/// Ends loading when somebody asked for it: when something other than 0 stands there.
+///
+/// # Errors
+///
+/// Loading is to end.
+pub fn poll(cancel: Option<&AtomicU32>) -> Result<(), DecodeError> {
     match cancel.map(|flag| flag.load(Ordering::Relaxed)) {
         None | Some(0) => Ok(()),
         Some(reason) => Err(DecodeError::cancelled(reason)),

@@ -22,6 +22,7 @@ mod validate;
 
 pub use const_expr::{ConstExpr, ConstOp};
 pub use convert::abstract_heap_type;
+pub use decode::poll as poll_cancel;
 pub use error::{DecodeError, DecodeErrorKind};
 pub use info::*;
 pub use types::{

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::tier::{Strategy, Tuning};
 
 #[cfg(feature = "mutations")]
-use palisade_jit::Mutation;
+pub use palisade_jit::Mutation;
 
 /// How an engine decodes, validates and runs modules.
 #[derive(Clone, Debug)]
@@ -36,6 +36,7 @@ pub struct Config {
     pub(crate) strategy: Strategy,
     pub(crate) tuning: Tuning,
     pub(crate) paranoid: Option<bool>,
+    pub(crate) inline: bool,
     pub(crate) baseline: bool,
     pub(crate) canonical_nans: bool,
     pub(crate) polls: bool,
@@ -133,6 +134,7 @@ impl Config {
             strategy: Strategy::Auto,
             tuning: Tuning::default(),
             paranoid: None,
+            inline: true,
             baseline: false,
             canonical_nans: false,
             polls: true,
@@ -278,8 +280,15 @@ impl Config {
         self
     }
 
-    /// Whether indices are masked after their check, so that a processor that speculates past it reads nothing
-    /// of interest. On by default.
+    /// Whether small functions that call nothing become part of the machine code of their callers. On by default;
+    /// changes speed alone. Where [`Config::call_depth`] is set, calls stay calls, whatever is set here.
+    pub fn inlining(&mut self, enable: bool) -> &mut Self {
+        self.inline = enable;
+        self
+    }
+
+    /// Whether addresses in linear memories that were checked by comparing are also masked, so that a processor that
+    /// speculates past the check reads nothing of interest. On by default. Those of table elements always are.
     pub fn index_masking(&mut self, enable: bool) -> &mut Self {
         self.spectre = enable;
         self
@@ -321,6 +330,7 @@ impl Config {
             canonical_nans: self.canonical_nans,
             spectre: self.spectre,
             paranoid: self.paranoid.unwrap_or(defaults.paranoid),
+            inline: self.inline,
             baseline: self.baseline,
             #[cfg(feature = "mutations")]
             mutation: self.mutation,

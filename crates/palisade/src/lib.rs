@@ -73,6 +73,9 @@ mod val;
 pub use arrayref::{ArrayRef, ArrayRefPre};
 pub use caller::Caller;
 pub use config::Config;
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub use config::Mutation;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 pub use defined_type::{DefinedType, Finality};
 pub use engine::Engine;
@@ -93,9 +96,6 @@ pub use module::{ExportType, ImportType, Module};
 pub use palisade_core::limits::LimitTooHigh;
 pub use palisade_core::{LimitKind, Limits, TrapCode};
 pub use palisade_interp::Dispatch;
-#[cfg(feature = "mutations")]
-#[doc(hidden)]
-pub use palisade_jit::Mutation;
 pub use palisade_module::error::escape_name;
 pub use palisade_module::{DecodeError, DecodeErrorKind};
 pub use palisade_vm::WaitResult;
@@ -105,7 +105,7 @@ pub use store::{GcStats, InterruptHandle, Refusal, Resource, Store};
 pub use structref::{StructRef, StructRefPre};
 pub use table::Table;
 pub use tag::Tag;
-pub use tier::{CompileStats, Strategy, Tuning};
+pub use tier::{CompileStats, Strategy, Tuning, is_compiling};
 pub use trap::{FrameInfo, Trap, WasmBacktrace};
 pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{

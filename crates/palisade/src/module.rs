@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use palisade_interp::InterpModule;
 use palisade_module::{DecodeError, ModuleInfo};
@@ -162,8 +162,14 @@ impl Module {
             NativeModule::new(tier.clone(), info.clone(), offsets.clone(), types)
         });
         if let Some(native) = native.as_ref().filter(|_| engine.strategy() == Strategy::Compiled) {
-            native.compile_all().map_err(|error| {
-                Error::msg(format!("the module cannot be compiled to machine code: {error}"))
+            let stop = || cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed) != 0);
+            native.compile_all(&stop).map_err(|error| {
+                match palisade_module::poll_cancel(cancel) {
+                    Err(stopped) => Error::new(ErrorKind::Module(stopped)),
+                    Ok(()) => Error::new(ErrorKind::Limit(format!(
+                        "the module cannot be compiled to machine code: {error}"
+                    ))),
+                }
             })?;
         }
         Ok(Self { inner: Arc::new(Inner { engine: engine.clone(), info, offsets, code, native }) })

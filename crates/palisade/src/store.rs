@@ -226,6 +226,10 @@ impl<T: 'static> Store<T> {
     }
 
     /// Sets how many calls may nest; `None` for as many as fit the stack.
+    ///
+    /// Machine code counts calls only if [`Config::call_depth`](crate::Config::call_depth) was set. Otherwise a store with
+    /// a limit is interpreted; machine code that is already running, if a host function sets the limit, goes on, and
+    /// what it calls without the host's help is not counted.
     pub fn set_call_depth_limit(&mut self, depth: Option<u64>) {
         self.opaque_mut().set_call_depth(depth);
     }
@@ -474,6 +478,7 @@ impl StoreOpaque {
         let nested = before.saturating_sub(ctx.depth_left);
         ctx.depth_left = number(depth).saturating_sub(nested);
         self.call_depth = depth;
+        tier::depth_changed(self);
     }
 
     pub(crate) fn call_depth_limit(&self) -> Option<u64> {
@@ -503,8 +508,7 @@ impl StoreOpaque {
             return Err(Error::internal("instances of a store are not numbered in order"));
         }
         self.modules.push(module.clone());
-        tier::instance_made(self, instance, module);
-        Ok(())
+        tier::instance_made(self, instance, module)
     }
 
     /// A host function in this store. The same definition gives the same function again, so that
@@ -518,7 +522,7 @@ impl StoreOpaque {
             return Ok(*func);
         }
         let raw = self.vm_mut().alloc_host_func(def.host_func());
-        tier::host_made(self, raw);
+        tier::host_made(self, raw)?;
         // SAFETY: just made in this store.
         let func = unsafe { Func::from_raw(self.id, raw) };
         self.host_funcs.insert(key, (def.clone(), func));

@@ -31,6 +31,18 @@ impl Machine {
     pub fn metered(&self) -> bool {
         self.engine.config().metered()
     }
+
+    /// Panics unless there was machine code, and the compiler never gave up: else the comparison was one of the
+    /// interpreter with itself.
+    pub fn has_compiled(&self) {
+        let stats = self.engine.compile_stats();
+        if self.engine.strategy() == Strategy::Interpreter {
+            return;
+        }
+        assert!(stats.compiled > 0, "{}: nothing was compiled", self.name);
+        assert_eq!(stats.failed, 0, "{}: the code generator failed: {stats:?}", self.name);
+        assert_eq!(stats.refused, 0, "{}: functions were refused: {stats:?}", self.name);
+    }
 }
 
 fn base(strategy: Strategy) -> Config {
@@ -59,11 +71,6 @@ fn machine(
 /// The judge: the interpreter, with fuel and a limit of calls.
 pub fn judge() -> Machine {
     machine("interpreter", Strategy::Interpreter, |c| c.consume_fuel(true).call_depth(Some(DEPTH)))
-}
-
-/// As [`judge`], without fuel and without a limit of calls.
-pub fn free_judge() -> Machine {
-    machine("interpreter, free", Strategy::Interpreter, |c| c)
 }
 
 /// Changes of engine as early as can be.
@@ -99,6 +106,21 @@ pub fn tiered() -> Machine {
     machine("tiered", Strategy::Auto, |c| {
         c.tuning(eager()).consume_fuel(true).call_depth(Some(DEPTH))
     })
+}
+
+/// As [`judge`], with fuel alone.
+pub fn metered_judge() -> Machine {
+    machine("interpreter, fuel alone", Strategy::Interpreter, |c| c.consume_fuel(true))
+}
+
+/// Machine code that counts fuel, and no calls: so small functions become part of their callers.
+pub fn metered() -> Machine {
+    machine("metered", Strategy::Compiled, |c| c.consume_fuel(true))
+}
+
+/// The same in turns with the interpreter.
+pub fn metered_tiered() -> Machine {
+    machine("tiered, metered", Strategy::Auto, |c| c.tuning(eager()).consume_fuel(true))
 }
 
 /// As [`tiered`], without counting anything.

@@ -134,25 +134,34 @@ fn argument(rng: &mut Rng, ty: &ValType) -> Val {
 }
 
 /// Something for each import: functions that give fixed values, and objects of the type asked for.
-fn imports(store: &mut Store<Ledger>, module: &Module, rng: &mut Rng) -> palisade::Result<Vec<Extern>> {
+fn imports(
+    store: &mut Store<Ledger>,
+    module: &Module,
+    rng: &mut Rng,
+) -> palisade::Result<Vec<Extern>> {
     let mut made = Vec::new();
     for import in module.imports() {
         made.push(match import.ty() {
             ExternType::Func(ty) => {
                 let results: Vec<_> = ty.results().iter().map(|ty| argument(rng, ty)).collect();
-                let func = Func::new(&mut *store, ty.clone(), move |mut caller: Caller<'_, Ledger>, args, out| {
-                    note(&mut caller, args);
-                    // What comes in shows in what goes out, where that is a number.
-                    let sum = args.iter().fold(0u64, |sum, arg| sum.wrapping_mul(31) ^ bits(arg));
-                    for (to, from) in out.iter_mut().zip(&results) {
-                        *to = match *from {
-                            Val::I32(x) => Val::I32(x ^ sum as i32),
-                            Val::I64(x) => Val::I64(x ^ sum as i64),
-                            other => other,
-                        };
-                    }
-                    Ok(())
-                })?;
+                let func = Func::new(
+                    &mut *store,
+                    ty.clone(),
+                    move |mut caller: Caller<'_, Ledger>, args, out| {
+                        note(&mut caller, args);
+                        // What comes in shows in what goes out, where that is a number.
+                        let sum =
+                            args.iter().fold(0u64, |sum, arg| sum.wrapping_mul(31) ^ bits(arg));
+                        for (to, from) in out.iter_mut().zip(&results) {
+                            *to = match *from {
+                                Val::I32(x) => Val::I32(x ^ sum as i32),
+                                Val::I64(x) => Val::I64(x ^ sum as i64),
+                                other => other,
+                            };
+                        }
+                        Ok(())
+                    },
+                )?;
                 func.into()
             }
             ExternType::Global(ty) => {

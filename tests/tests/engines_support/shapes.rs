@@ -7,7 +7,7 @@ use std::fmt::Write;
 use palisade::{Caller, Extern, Func, FuncType, Instance, Module, Store, Val, ValType};
 
 use super::machines::Machine;
-use super::observe::{Ledger, bits, ended, note};
+use super::observe::{HostCall, Ledger, bits, ended};
 use crate::hostile_support::Rng;
 
 /// A memory: how it is declared, its index type and its length.
@@ -124,7 +124,8 @@ fn shape32(rng: &mut Rng, depth: u32) -> String {
 
 fn shape64(rng: &mut Rng, depth: u32) -> String {
     if depth == 0 {
-        let leaves = ["local.get 1", "local.get 0 i64.extend_i32_u", "local.get 0 i64.extend_i32_s"];
+        let leaves =
+            ["local.get 1", "local.get 0 i64.extend_i32_u", "local.get 0 i64.extend_i32_s"];
         return (*rng.pick(&leaves)).into();
     }
     let c = if rng.chance(20) { rng.next() } else { constant(rng) } as i64;
@@ -148,7 +149,9 @@ fn argument(rng: &mut Rng) -> u64 {
         1 => rng.next(),
         2 => 1 << rng.below(64),
         3 => (rng.next() << 32) | rng.below(66_000),
-        _ => *rng.pick(&[0, u64::MAX, 0x8000_0000, 0x7FFF_FFFF, 0xFFFF_FFFF, 65_535, 0x1_0000_0000]),
+        _ => {
+            *rng.pick(&[0, u64::MAX, 0x8000_0000, 0x7FFF_FFFF, 0xFFFF_FFFF, 65_535, 0x1_0000_0000])
+        }
     }
 }
 
@@ -162,7 +165,10 @@ pub fn instantiate(machine: &Machine, text: &str) -> (Store<Ledger>, Instance) {
     let _ = store.set_fuel(i64::MAX as u64);
     let ty = FuncType::new([ValType::I32], [ValType::I32]);
     let host = Func::new(&mut store, ty, |mut caller: Caller<'_, Ledger>, args, results| {
-        note(&mut caller, args);
+        // Memories may be too large to look at.
+        let (args, fuel) = (args.to_vec(), caller.get_fuel().ok());
+        let call = HostCall { args: args.iter().map(bits).collect(), state: None, fuel };
+        caller.data_mut().calls.push(call);
         results[0] = args[0];
         Ok(())
     });
@@ -191,7 +197,7 @@ pub fn outcome(
 /// Runs the same calls everywhere: they must give the same, take the same fuel and leave the same bytes at the
 /// end of the memory (`end` is its length).
 pub fn compare(machines: &[Machine], text: &str, calls: &[(String, Vec<Val>)], end: Option<u64>) {
-    let mut first: Option<Vec<_>> = None;
+    let mut first: Option<(Vec<_>, Vec<HostCall>)> = None;
     for machine in machines {
         let (mut store, instance) = instantiate(machine, text);
         let memory = instance.get_memory(&store, "memory");
@@ -208,14 +214,19 @@ pub fn compare(machines: &[Machine], text: &str, calls: &[(String, Vec<Val>)], e
             if let (Some(memory), Some(end)) = (&memory, end) {
                 let start = memory.read(&store, 0, &mut left[..TAIL]);
                 start.expect("the first bytes");
-                memory.read(&store, end as usize - TAIL, &mut left[TAIL..]).expect("the last bytes");
+                memory
+                    .read(&store, end as usize - TAIL, &mut left[TAIL..])
+                    .expect("the last bytes");
             }
             seen.push((outcome, used, left));
         }
-        let Some(expected) = &first else {
-            first = Some(seen);
+        let host = store.into_data().calls;
+        let Some((expected, asked)) = &first else {
+            first = Some((seen, host));
             continue;
         };
+        let args = |calls: &[HostCall]| calls.iter().map(|c| c.args.clone()).collect::<Vec<_>>();
+        assert_eq!(args(asked), args(&host), "{}: calls of the host", machine.name);
         for (((name, args), expected), found) in calls.iter().zip(expected).zip(&seen) {
             let fuel = expected.1.is_none() || found.1.is_none() || expected.1 == found.1;
             let same = expected.0 == found.0 && expected.2 == found.2 && fuel;
@@ -272,8 +283,7 @@ pub fn addresses(seed: u64, machines: &[Machine]) {
             let _ = writeln!(text, "(func (export \"{name}{number}\") {params} {access})");
         }
         let index = kind.index;
-        let _ =
-            writeln!(text, "(func (export \"at{number}\") {params} (result {index}) {shape})");
+        let _ = writeln!(text, "(func (export \"at{number}\") {params} (result {index}) {shape})");
         functions.push((offset, size));
     }
     text.push(')');
@@ -422,8 +432,11 @@ pub fn pressure(seed: u64, machines: &[Machine]) {
                 0 => format!("local.get 0 i32.const {} i32.add", 8 * local),
                 1 => format!("local.get 1 i64.const {} i64.add i32.wrap_i64", 16 * local),
                 2 => format!("local.get 0 i32.const {} i32.xor", 1 << rng.below(15)),
-                _ => format!("local.get 0 i32.const 1 i32.shr_u i32.const 1 i32.shl local.get 1
-                     i32.wrap_i64 i32.const {} i32.and i32.or", rng.below(64)),
+                _ => format!(
+                    "local.get 0 i32.const 1 i32.shr_u i32.const 1 i32.shl local.get 1
+                     i32.wrap_i64 i32.const {} i32.and i32.or",
+                    rng.below(64)
+                ),
             };
             let _ = write!(body, "{from} local.set {}\n", 2 + local);
         }
@@ -436,8 +449,10 @@ pub fn pressure(seed: u64, machines: &[Machine]) {
                     0 => format!("local.get {at} i32.load8_u offset={}", rng.below(9)),
                     1 => format!("local.get {at} i64.load offset={} i32.wrap_i64", rng.below(9)),
                     2 => format!("local.get {at} i32.load16_s"),
-                    3 => format!("local.get {at} local.get $sum i32.store offset=4 local.get {at}
-                         i32.load offset=4"),
+                    3 => format!(
+                        "local.get {at} local.get $sum i32.store offset=4 local.get {at}
+                         i32.load offset=4"
+                    ),
                     _ => format!("local.get {at} f32.load i32.reinterpret_f32"),
                 };
                 let _ = write!(
@@ -455,7 +470,8 @@ pub fn pressure(seed: u64, machines: &[Machine]) {
         for _ in 0..3 {
             let start = (1u64 << 31) + rng.below(30_000);
             let dirty = (rng.next() << 32) | ((1 << 31) + rng.below(30_000));
-            calls.push((format!("f{number}"), vec![Val::I32(start as i32), Val::I64(dirty as i64)]));
+            calls
+                .push((format!("f{number}"), vec![Val::I32(start as i32), Val::I64(dirty as i64)]));
         }
         // One address is outside: it is somewhere below 2^32, and never below the memory.
         let outside = Val::I32(-(64 + rng.below(9) as i32));
@@ -496,10 +512,14 @@ pub fn constants(seed: u64, machines: &[Machine]) {
     for number in 0..40 {
         let wide = rng.chance(50);
         let ty = if wide { "i64" } else { "i32" };
-        let mut value = |rng: &mut Rng, which: u64| match rng.below(3) {
+        let value = |rng: &mut Rng, which: u64| match rng.below(3) {
             0 => format!("local.get {which}"),
             1 => format!("{ty}.const {}", operand(rng, wide)),
-            _ => format!("local.get {which} {ty}.const {} {ty}.{}", operand(rng, wide), *rng.pick(&INTEGERS[..3])),
+            _ => format!(
+                "local.get {which} {ty}.const {} {ty}.{}",
+                operand(rng, wide),
+                *rng.pick(&INTEGERS[..3])
+            ),
         };
         let (a, b) = (value(&mut rng, 0), value(&mut rng, 1));
         let shift = rng.below(70);
@@ -509,8 +529,18 @@ pub fn constants(seed: u64, machines: &[Machine]) {
             5 => {
                 let lanes = *rng.pick(&["i8x16", "i16x8", "i32x4", "i64x2"]);
                 let op = *rng.pick(&["shl", "shr_s", "shr_u"]);
-                let count = if rng.chance(50) { format!("i32.const {shift}") } else { format!("{a} {}", if wide { "i32.wrap_i64" } else { "" }) };
-                ("v128", format!("{b} {ty}{}.splat {count} {lanes}.{op}", if wide { "x2" } else { "x4" }))
+                let count = if rng.chance(50) {
+                    format!("i32.const {shift}")
+                } else {
+                    format!("{a} {}", if wide { "i32.wrap_i64" } else { "" })
+                };
+                (
+                    "v128",
+                    format!(
+                        "{b} {ty}{}.splat {count} {lanes}.{op}",
+                        if wide { "x2" } else { "x4" }
+                    ),
+                )
             }
             6 => (ty, format!("{a} {a} {b} {ty}.eqz select")),
             7 => {

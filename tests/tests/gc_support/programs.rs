@@ -7,8 +7,8 @@ use palisade::{
 
 use super::ast;
 use super::generate;
-use crate::hostile_support::Rng;
 use super::judge::{Leave, Machine};
+use crate::hostile_support::Rng;
 
 /// Each program is run with so many inputs, one after the other.
 pub const INPUTS: [i32; 3] = [0, 1, 6];

@@ -5,8 +5,9 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
-use palisade::{AsContextMut, Config, Dispatch, Engine, Func, Instance, Store, TrapCode, Val};
-use palisade_tests::DISPATCHERS;
+use palisade::{AsContextMut, Engine, Func, Instance, Store, TrapCode, Val};
+pub use palisade_tests::engine_with;
+use palisade_tests::{DISPATCHERS, ENGINES, Kind};
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -44,35 +45,39 @@ impl Rng {
     }
 }
 
-/// Runs a test once for each dispatcher, with and without fuel.
+/// Every engine, with and without fuel.
 pub fn engines() -> impl Iterator<Item = Engine> {
-    DISPATCHERS.into_iter().flat_map(|dispatch| {
-        [false, true].map(|fuel| {
-            engine_with(dispatch, |config| {
-                config.consume_fuel(fuel);
-            })
-        })
-    })
+    with(ENGINES, [(false, false), (true, false)])
 }
 
 /// As [`engines`], and each of them once more with a heap that collects at every allocation.
 pub fn engines_and_stressed() -> impl Iterator<Item = Engine> {
-    let choices = [(false, false), (true, false), (false, true), (true, true)];
-    DISPATCHERS.into_iter().flat_map(move |dispatch| {
+    with(ENGINES, [(false, false), (true, false), (false, true), (true, true)])
+}
+
+/// As [`engines`], of the interpreter alone: for programs by the hundred, which other tests run in the other
+/// engines.
+pub fn interpreters() -> impl Iterator<Item = Engine> {
+    with(DISPATCHERS, [(false, false), (true, false)])
+}
+
+/// As [`engines_and_stressed`], of the interpreter alone.
+pub fn interpreters_and_stressed() -> impl Iterator<Item = Engine> {
+    with(DISPATCHERS, [(false, false), (true, false), (false, true), (true, true)])
+}
+
+/// Engines with and without fuel, and with and without a collection at every allocation.
+fn with<const KINDS: usize, const CHOICES: usize>(
+    kinds: [impl Into<Kind>; KINDS],
+    choices: [(bool, bool); CHOICES],
+) -> impl Iterator<Item = Engine> {
+    kinds.map(Into::into).into_iter().flat_map(move |kind| {
         choices.map(|(fuel, stress)| {
-            engine_with(dispatch, |config| {
+            engine_with(kind, |config| {
                 config.consume_fuel(fuel).gc_stress(stress);
             })
         })
     })
-}
-
-/// An engine with a dispatcher and a changed configuration.
-pub fn engine_with(dispatch: Dispatch, change: impl FnOnce(&mut Config)) -> Engine {
-    let mut config = Config::new();
-    config.dispatch(dispatch);
-    change(&mut config);
-    Engine::new(&config).expect("the configuration is possible")
 }
 
 /// A store with all the fuel there is, if its engine meters it.

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use palisade::Dispatch;
-use palisade_tests::DISPATCHERS;
+use palisade::Engine;
+use palisade_tests::{ENGINES, engine};
 use palisade_wasi::Caps;
 use serde_json::Value;
 
-use super::{Guest, Means, difference, engine, json, root, text, texts};
+use super::{Guest, Means, difference, json, root, text, texts};
 
 /// The corpus; `None` where it does not lie beside the project, which is said.
 fn folder() -> Option<PathBuf> {
@@ -50,24 +50,30 @@ pub fn assert_complete(covered: &[&str]) {
 /// Programs that print how long they took: compared without numbers.
 const TIMED: &[&str] = &["hashset", "sqlite-speedtest1"];
 
-/// Runs a program and compares its output, byte for byte, and its exit status: the short ones on both
-/// dispatchers, the long ones on the one that is used by default.
+/// Runs a program and compares its output, byte for byte, and its exit status: the short ones in every
+/// engine, the long ones in the one that is used by default.
 pub fn run(name: &str) {
     let Some(folder) = folder() else { return };
     let entry = entry(&folder, name);
     let short = ["wasi/", "kernels/"].iter().any(|set| text(&entry, "file").starts_with(set));
-    let dispatchers = if short { DISPATCHERS.as_slice() } else { &[Dispatch::Auto] };
-    for dispatch in dispatchers {
-        run_on(*dispatch, name, &folder, &entry);
+    if !short {
+        return run_on(&Engine::default(), "as it is by default", name, &folder, &entry);
+    }
+    for kind in ENGINES {
+        run_on(&engine(kind), &format!("{kind:?}"), name, &folder, &entry);
     }
 }
 
-fn run_on(dispatch: Dispatch, name: &str, folder: &Path, entry: &Value) {
-    let (found, exit, words) = match attempt(dispatch, folder, entry) {
+fn run_on(engine: &Engine, kind: &str, name: &str, folder: &Path, entry: &Value) {
+    let (found, exit, words) = match attempt(engine, folder, entry) {
         Ok(end) => end,
-        Err(error) => panic!("{name} ({dispatch:?}): {error}"),
+        Err(error) => panic!("{name} ({kind}): {error}"),
     };
-    assert_eq!(Some(u64::from(exit)), entry["exit"].as_u64(), "{name}: exit status\n{words}");
+    assert_eq!(
+        Some(u64::from(exit)),
+        entry["exit"].as_u64(),
+        "{name} ({kind}): exit status\n{words}"
+    );
     let expected = std::fs::read(folder.join(text(entry, "stdout"))).expect("expected output");
     let (expected, found) = if TIMED.contains(&name) {
         (without_numbers(&expected), without_numbers(&found))
@@ -76,14 +82,14 @@ fn run_on(dispatch: Dispatch, name: &str, folder: &Path, entry: &Value) {
     };
     if expected != found {
         let (e, f) = (String::from_utf8_lossy(&expected), String::from_utf8_lossy(&found));
-        panic!("{name}: output differs, {}\n{words}", difference(&e, &f));
+        panic!("{name} ({kind}): output differs, {}\n{words}", difference(&e, &f));
     }
     println!("{name}: {} bytes of output compared", found.len());
 }
 
 /// Output, exit status, and everything else in words.
 fn attempt(
-    dispatch: Dispatch,
+    engine: &Engine,
     folder: &Path,
     entry: &Value,
 ) -> Result<(Vec<u8>, u8, String), palisade::Error> {
@@ -101,7 +107,7 @@ fn attempt(
         caps: Caps::ALL,
         dir: entry["dir"].is_string().then_some(temporary.path()),
     };
-    let mut guest = Guest::new(&engine(dispatch), means)?;
+    let mut guest = Guest::new(engine, means)?;
     if let Some(export) = invoke {
         let words: Vec<&str> = args.iter().map(String::as_str).collect();
         let results = guest.call(export, &words)?;

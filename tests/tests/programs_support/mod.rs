@@ -8,7 +8,7 @@ pub mod own;
 
 use std::path::{Path, PathBuf};
 
-use palisade::{Dispatch, Engine, Error, Instance, Linker, Module, Store, TrapCode, Val, ValType};
+use palisade::{Engine, Error, Instance, Linker, Module, Store, TrapCode, Val, ValType};
 use palisade_wasi::{Caps, Halt, OutputBuffer, Preopen, Stdio, Wasi, WasiCtx};
 use serde_json::Value;
 
@@ -137,11 +137,6 @@ fn show(value: &Val) -> String {
         Val::F64(x) => f64::from_bits(*x).to_string(),
         other => panic!("no program returns {other:?}"),
     }
-}
-
-/// An engine with one dispatcher.
-pub fn engine(dispatch: Dispatch) -> Engine {
-    palisade_tests::engine(dispatch)
 }
 
 /// Reads a list in JSON.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use palisade_tests::DISPATCHERS;
+use palisade_tests::{ENGINES, Kind, engine};
 use palisade_wasi::Caps;
 use serde_json::Value;
 
-use super::{End, Guest, Means, difference, engine, json, text, texts};
+use super::{End, Guest, Means, difference, json, text, texts};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
@@ -20,16 +20,16 @@ fn cases() -> Vec<Value> {
     }
 }
 
-/// Runs all cases of one program on both dispatchers.
+/// Runs all cases of one program in every engine.
 pub fn run_cases_of(file: &str) {
     let mut complaints = Vec::new();
     let mut ran = 0;
     for case in cases().iter().filter(|case| text(case, "file") == file) {
-        for dispatch in DISPATCHERS {
+        for kind in ENGINES {
             let mut complain = |what: String| {
-                complaints.push(format!("{} ({dispatch:?}): {what}", text(case, "name")));
+                complaints.push(format!("{} ({kind:?}): {what}", text(case, "name")));
             };
-            Trial::new(case).run(dispatch, &mut complain);
+            Trial::new(case).run(kind, &mut complain);
             ran += 1;
         }
     }
@@ -105,11 +105,11 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn run(&self, dispatch: palisade::Dispatch, complain: &mut dyn FnMut(String)) {
+    fn run(&self, kind: Kind, complain: &mut dyn FnMut(String)) {
         let before = contents(&self.place);
         let means = self.means();
         let reads_only = !means.caps.intersects(Caps::WRITE | Caps::PATH);
-        let mut guest = match Guest::new(&engine(dispatch), means) {
+        let mut guest = match Guest::new(&engine(kind), means) {
             Ok(guest) => guest,
             Err(error) => return complain(format!("cannot be loaded: {error}")),
         };

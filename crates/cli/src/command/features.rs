@@ -24,6 +24,8 @@ struct Proposal {
 struct Found {
     proposals: Vec<Proposal>,
     dispatcher: &'static str,
+    /// Why there is no machine code; `None` if there is.
+    no_machine_code: Option<String>,
     kernel: String,
     /// `None` if it works, otherwise why it does not.
     openat2: Option<String>,
@@ -45,6 +47,7 @@ impl Found {
                 Dispatch::TailCall => "tail calls",
                 _ => "loop",
             },
+            no_machine_code: why_no_machine_code(),
             kernel: format!(
                 "{} {} {}",
                 uname.sysname().to_string_lossy(),
@@ -59,6 +62,11 @@ impl Found {
         let mut out = format!("palisade {}\n", env!("CARGO_PKG_VERSION"));
         out.push_str("\nEngines\n");
         out.push_str(&format!("  interpreter          on, dispatching by {}\n", self.dispatcher));
+        let machine_code = match &self.no_machine_code {
+            None => "on, by Cranelift",
+            Some(why) => why,
+        };
+        out.push_str(&format!("  machine code         {machine_code}\n"));
         out.push_str("\nProposals (--wasm NAME=on|off)\n");
         for Proposal { name, on } in &self.proposals {
             out.push_str(&format!("  {name:24} {}\n", if *on { "on" } else { "off" }));
@@ -108,7 +116,10 @@ impl Found {
             .collect();
         super::json_text(&json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "engines": { "interpreter": { "dispatcher": self.dispatcher } },
+            "engines": {
+                "interpreter": { "dispatcher": self.dispatcher },
+                "machine code": { "available": self.no_machine_code.is_none() },
+            },
             "proposals": proposals,
             "system": {
                 "kernel": self.kernel,
@@ -122,6 +133,13 @@ impl Found {
 /// `wasm_tail_call` is the switch of the proposal `tail-call`.
 fn proposal(switch: &str) -> String {
     switch.strip_prefix("wasm_").unwrap_or(switch).replace('_', "-")
+}
+
+/// Makes an engine that has nothing but machine code.
+fn why_no_machine_code() -> Option<String> {
+    let mut config = Config::new();
+    config.strategy(palisade::Strategy::Compiled);
+    palisade::Engine::new(&config).err().map(|error| crate::escape::name(&error.to_string()))
 }
 
 /// Tries the call that all access to files goes through.

@@ -49,6 +49,8 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let loading = began.elapsed();
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);
+    // The process ends with the run: nobody is to wait for what is being compiled in the background.
+    std::mem::forget(engine);
     if args.stats {
         session.print_stats(loading, began.elapsed());
     }

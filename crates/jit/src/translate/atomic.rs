@@ -12,6 +12,7 @@ use palisade_vm::native::Builtin;
 
 use super::bounds::memory_of;
 use super::{Kind, Result, Translator};
+use crate::mutation::Mutation;
 
 /// An access: how wide it is, where, and what stands on the operand stack.
 type Access<'m> = (Type, &'m MemArg, Kind);
@@ -59,7 +60,13 @@ impl Translator<'_, '_> {
     /// Pushes what was found in memory, zero-extended.
     fn push_found(&mut self, kind: Kind, found: Value) -> Result<bool> {
         let whole = self.b.func.dfg.value_type(found) == kind.ty();
-        let value = if whole { found } else { self.b.ins().uextend(kind.ty(), found) };
+        let value = match whole {
+            true => found,
+            false if self.mutated(Mutation::AtomicSignExtended) => {
+                self.b.ins().sextend(kind.ty(), found)
+            }
+            false => self.b.ins().uextend(kind.ty(), found),
+        };
         self.push(kind, value);
         Ok(true)
     }

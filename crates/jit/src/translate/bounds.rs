@@ -115,7 +115,8 @@ impl Translator<'_, '_> {
             return self.guarded_address(index, memarg);
         }
         let index = self.index(index);
-        let place = self.checked_place(memory, index, self.static_offset(memarg), u64::from(size))?;
+        let place =
+            self.checked_place(memory, index, self.static_offset(memarg), u64::from(size))?;
         let flags = self.memory_flags().with_notrap();
         Ok(Address { base: place, offset: 0, flags })
     }
@@ -135,7 +136,9 @@ impl Translator<'_, '_> {
     }
 
     fn guarded_address(&mut self, index: Value, memarg: &MemArg) -> Result<Address> {
-        let base = self.memory_base(memory_of(memarg)?)?;
+        let memory = memory_of(memarg)?;
+        let first = memory > 0 && self.mutated(Mutation::MemoryIndexIgnored);
+        let base = self.memory_base(if first { 0 } else { memory })?;
         let flags =
             self.memory_flags().with_trap_code(Some(trap_code(TrapCode::MemoryOutOfBounds)));
         let index = self.index(index);
@@ -174,6 +177,7 @@ impl Translator<'_, '_> {
         };
         let reach = self.number(reach);
         let end = if ty.memory64 {
+            self.settle(index);
             self.b.ins().uadd_overflow_trap(index, reach, code)
         } else {
             self.b.ins().iadd(index, reach)

@@ -2,7 +2,7 @@
 //!
 //! A function that is compiled together with its caller is called directly. All others are entered through a
 //! pair of address and context, which the runtime changes when a function gets machine code: until then it
-//! leads to a stub of the function's signature.
+//! leads to a stub of the function's signature. Small functions become part of their callers (see `inline`).
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::Offset32;
@@ -32,10 +32,13 @@ impl Translator<'_, '_> {
     /// Translates an operator of this family.
     pub(super) fn calls(&mut self, op: &Operator<'_>) -> Result<bool> {
         match *op {
-            Operator::Call { function_index } => {
-                let callee = self.named(function_index)?;
-                self.call(callee)?;
-            }
+            Operator::Call { function_index } => match self.inlinable(function_index)? {
+                Some(callee) => self.inline(callee)?,
+                None => {
+                    let callee = self.named(function_index)?;
+                    self.call(callee)?;
+                }
+            },
             Operator::ReturnCall { function_index } => {
                 let callee = self.named(function_index)?;
                 self.tail_call(callee)?;
@@ -80,7 +83,9 @@ impl Translator<'_, '_> {
         let mut args = vec![callee.ctx];
         args.extend(self.pop_many(kinds.params.len())?);
         // The frame that goes was counted, and the one that comes counts itself.
-        self.leave();
+        if !self.mutated(Mutation::TailCallUncounted) {
+            self.leave();
+        }
         match callee.target {
             CallTarget::Direct(func) => self.b.ins().return_call(func, &args),
             CallTarget::Indirect(code) => {

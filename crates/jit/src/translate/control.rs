@@ -20,7 +20,7 @@ const MAX_TABLE_TARGETS: u64 = 65_520;
 /// What a construct is.
 #[derive(Debug)]
 pub(crate) enum Construct {
-    /// The function itself, a `block`, or a `try_table`.
+    /// The function itself, an inlined body, a `block`, or a `try_table`.
     Block,
     /// Branches go to its header.
     Loop(Block),
@@ -108,9 +108,10 @@ impl Translator<'_, '_> {
                 self.pop()?;
             }
             Operator::Return => {
-                let results = self.results.len();
-                let values = self.top(results)?;
-                self.return_values(&values);
+                let Some(depth) = self.frames.len().checked_sub(1) else {
+                    return invalid("a return from nothing");
+                };
+                self.branch(depth as u32)?;
             }
             _ => return Ok(false),
         }
@@ -170,7 +171,8 @@ impl Translator<'_, '_> {
         self.push_frame(Construct::Block, kinds, next, way, outer_handlers)
     }
 
-    fn push_frame(
+    /// Begins a construct that is entered by falling into it.
+    pub(super) fn push_frame(
         &mut self,
         construct: Construct,
         kinds: FuncKinds,
@@ -274,7 +276,7 @@ impl Translator<'_, '_> {
     }
 
     fn end(&mut self) -> Result<()> {
-        if self.frames.len() == 1 {
+        if self.is_return(0) {
             return self.end_function();
         }
         if self.reachable {
@@ -352,9 +354,9 @@ impl Translator<'_, '_> {
         Ok((frame.next, frame.results.len()))
     }
 
-    /// Whether a label is that of the function.
+    /// Whether a label is that of the function. That of an inlined body is one like any other.
     pub(crate) fn is_return(&self, depth: u32) -> bool {
-        depth as usize + 1 == self.frames.len()
+        depth as usize + 1 == self.frames.len() && !self.inlining.active()
     }
 
     fn branch(&mut self, depth: u32) -> Result<()> {

@@ -133,6 +133,7 @@ impl Translator<'_, '_> {
     fn exception_items(&mut self) -> Result<Vec<ExceptionTableItem>> {
         let mut items = Vec::new();
         let reversed = self.mutated(Mutation::HandlersReversed);
+        let mutated = self.mutated(Mutation::TagIgnored);
         let mut open: Vec<_> = self.handlers.open.iter_mut().rev().collect();
         if reversed {
             open.reverse();
@@ -149,7 +150,8 @@ impl Translator<'_, '_> {
                     block
                 });
                 let call = self.b.func.dfg.block_call(landing, &[BlockArg::TryCallExn(0)]);
-                let Some(tag) = clause.tag else {
+                let tag = clause.tag.filter(|_| !mutated);
+                let Some(tag) = tag else {
                     items.push(ExceptionTableItem::Default(call));
                     break 'search;
                 };

@@ -63,7 +63,7 @@ pub(super) fn costs(body: &FunctionBody<'_>) -> Result<(u64, Costs)> {
 }
 
 /// Whether an operator calls a function: whether recursion can go through it.
-fn calls(op: &Operator<'_>) -> bool {
+pub(super) fn calls(op: &Operator<'_>) -> bool {
     matches!(
         op,
         Operator::Call { .. }

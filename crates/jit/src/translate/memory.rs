@@ -191,7 +191,9 @@ impl Translator<'_, '_> {
     fn inline_copy(&mut self, dst: u32, src: u32, to: Value, from: Value, len: u64) -> Result<()> {
         let from = self.range(src, from, len)?;
         let to = self.range(dst, to, len)?;
-        self.charge_units(fuel::bytes(len));
+        if !self.mutated(Mutation::CopyFree) {
+            self.charge_units(fuel::bytes(len));
+        }
         let flags = self.memory_flags().with_notrap();
         let pieces = Self::pieces(len);
         if self.mutated(Mutation::CopyPiecewise) {

@@ -14,6 +14,7 @@ mod control;
 mod exceptions;
 mod fuel;
 mod gc;
+mod inline;
 mod memory;
 mod numeric;
 mod osr;
@@ -29,8 +30,8 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{
-    AbiParam, AliasRegion, AliasRegionData, Block, FuncRef, Function, InstBuilder, MemFlagsData,
-    SigRef, Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, types,
+    AbiParam, AliasRegion, AliasRegionData, Block, FuncRef, Function, InstBuilder, InstructionData,
+    MemFlagsData, SigRef, Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -40,6 +41,7 @@ use palisade_module::wasmparser::{self, BinaryReader, FunctionBody, Operator};
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
 use palisade_vm::layout::{VmCtx, VmStoreCtx};
+use palisade_vm::native::code::Inlined;
 use palisade_vm::native::{Builtin, POLL, POLL_BYTES};
 
 use crate::error::CompileError;
@@ -200,6 +202,8 @@ pub(crate) struct Translator<'a, 'f> {
     handlers: exceptions::Handlers,
     /// What is known about objects of the heap.
     objects: gc::Objects,
+    /// The bodies that stand in the middle of this function's code.
+    inlining: inline::Inlining,
 }
 
 /// The trap code of a load or a check, as Cranelift carries it.
@@ -213,7 +217,7 @@ pub(crate) fn at(offset: usize) -> Offset32 {
 }
 
 /// Puts the body of a defined function into `func`, which is empty but for its name. With the offset of a loop, it
-/// is entered there (see `osr`).
+/// is entered there (see `osr`). Returns the places in other bodies that its instructions may come from.
 pub(crate) fn function(
     env: Env<'_>,
     isa: &dyn TargetIsa,
@@ -221,7 +225,7 @@ pub(crate) fn function(
     func: &mut Function,
     defined: u32,
     at_loop: Option<u32>,
-) -> Result<()> {
+) -> Result<Vec<Inlined>> {
     let info = env.info;
     let Some(body) = info.bodies.get(defined as usize) else {
         return invalid("an unknown function");
@@ -284,6 +288,7 @@ pub(crate) fn function(
         handlers: exceptions::Handlers::default(),
         objects: gc::Objects::new(object_region),
         osr: None,
+        inlining: inline::Inlining::new(bytes.len()),
     };
     let arguments = this.b.block_params(entry).to_vec();
     this.parameters(&arguments, &kinds.params, at_loop.is_some());
@@ -294,9 +299,10 @@ pub(crate) fn function(
         this.enter_at(cells, osr::path(&body, offset)?);
     }
     this.body(&body)?;
+    limits::check("loops", limits::LOOPS, u64::from(this.polls))?;
     this.b.seal_all_blocks();
     this.b.finalize(isa.frontend_config());
-    Ok(())
+    Ok(this.inlining.into_places())
 }
 
 impl Translator<'_, '_> {
@@ -349,7 +355,9 @@ impl Translator<'_, '_> {
     /// Adds a parameter to a block, which the collector knows of if it has to.
     pub(crate) fn block_param(&mut self, block: Block, kind: Kind) -> Value {
         let value = self.b.append_block_param(block, kind.ty());
-        self.note(value, kind);
+        if !self.mutated(Mutation::BlockRootForgotten) {
+            self.note(value, kind);
+        }
         value
     }
 
@@ -376,6 +384,11 @@ impl Translator<'_, '_> {
 
     fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         self.frames.push(Control::function(&mut self.b, &self.results));
+        self.operators(body)
+    }
+
+    /// Translates the operators of a body, whose own construct has begun.
+    fn operators(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         self.charge()?;
         let mut charged = true;
         let mut reader = body.get_operators_reader()?;
@@ -439,7 +452,24 @@ impl Translator<'_, '_> {
 
     /// Says that the instructions from here on come from the operator at hand.
     pub(crate) fn locate(&mut self) {
-        self.b.set_srcloc(SourceLoc::new(self.offset));
+        let source = self.inlining.source(self.defined, self.offset);
+        self.b.set_srcloc(SourceLoc::new(source));
+    }
+
+    /// Lets no load that may fault become part of what follows, if `value` is one: of instructions that come from
+    /// the operator at hand, such as a comparison of what an operator before has read. What the code generator
+    /// itself makes of several instructions comes from nowhere, that is, from where the one before it does: no
+    /// instruction may be said to come from an earlier operator than its neighbours.
+    pub(crate) fn settle(&mut self, value: Value) {
+        let dfg = &self.b.func.dfg;
+        let mut made = dfg.value_def(dfg.resolve_aliases(value)).inst();
+        // Through what extends it or takes a part of it.
+        while let Some(InstructionData::Unary { arg, .. }) = made.map(|made| dfg.insts[made]) {
+            made = dfg.value_def(dfg.resolve_aliases(arg)).inst();
+        }
+        if made.is_some_and(|made| dfg.insts[made].opcode().can_load()) {
+            self.b.ins().sequence_point();
+        }
     }
 
     // ---- the operand stack ----
@@ -636,8 +666,11 @@ impl Translator<'_, '_> {
 
     /// An integer as one of 64 bits, its upper half zero.
     pub(crate) fn zero_extend(&mut self, value: Value) -> Value {
-        let ty = self.b.func.dfg.value_type(value);
-        if ty == types::I64 { value } else { self.b.ins().uextend(types::I64, value) }
+        if self.b.func.dfg.value_type(value) == types::I64 {
+            return value;
+        }
+        self.settle(value);
+        self.b.ins().uextend(types::I64, value)
     }
 
     /// Two numbers below 2^32 as built-ins take them.
@@ -653,7 +686,7 @@ impl Translator<'_, '_> {
     // ---- polls ----
 
     /// Looks at whether the guest is to stop: a load that faults then. Each in a function has an address of
-    /// its own, for the optimiser merges loads of one address, and removes such polls silently.
+    /// its own ([`limits::LOOPS`]), for the optimiser merges loads of one address, and removes such polls silently.
     ///
     /// Where the region is kept in a register, the load is one instruction and not two; a poll that is `repeated` with
     /// no call in between wants that. Elsewhere the register would have to survive calls, which costs every

@@ -91,6 +91,26 @@ impl Translator<'_, '_> {
             O::I64ExtendI32U if self.mutated(M::ExtensionSigned) => {
                 self.convert(Kind::I64, |i, to, x| i.sextend(to, x))
             }
+            O::I32TruncSatF32U | O::I32TruncSatF64U if self.mutated(M::SaturationSigned) => {
+                self.convert(Kind::I32, |i, to, x| i.fcvt_to_sint_sat(to, x))
+            }
+            O::F32Min | O::F64Min if self.mutated(M::MinimumWithoutNan) => {
+                let y = self.pop()?;
+                let Operand { value: x, kind } = self.pop_operand()?;
+                let less = self.b.ins().fcmp(FloatCC::LessThan, x, y);
+                let result = self.b.ins().select(less, x, y);
+                self.push(kind, result);
+                Ok(true)
+            }
+            O::I64Add128 if self.mutated(M::CarryLost) => {
+                let (y_low, y_high) = self.pop2()?;
+                let (x_low, x_high) = self.pop2()?;
+                let low = self.b.ins().iadd(x_low, y_low);
+                let high = self.b.ins().iadd(x_high, y_high);
+                self.push(Kind::I64, low);
+                self.push(Kind::I64, high);
+                Ok(true)
+            }
             _ => Ok(false),
         }
     }

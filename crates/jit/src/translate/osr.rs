@@ -21,6 +21,7 @@ use cranelift_frontend::Variable;
 use palisade_module::wasmparser::{FunctionBody, Operator};
 
 use super::{FuncKinds, Kind, Operand, Result, Translator, invalid};
+use crate::mutation::Mutation;
 
 /// The constructs around a loop, and itself, as the offsets of the operators that begin them, the outermost first,
 /// and whether each is a loop.
@@ -79,7 +80,11 @@ impl Translator<'_, '_> {
     pub(super) fn enter_at(&mut self, cells: Value, path: Vec<(u32, bool)>) {
         let mut at = 0;
         for (variable, kind) in self.locals.clone() {
-            let value = self.load_cell(cells, at, kind);
+            let mut value = self.load_cell(cells, at, kind);
+            let last = self.locals.last().is_some_and(|&(last, _)| last == variable);
+            if last && self.mutated(Mutation::LoopEntryLocalLost) {
+                value = self.zero(kind);
+            }
             self.b.def_var(variable, value);
             at += kind.cells() * 8;
         }

@@ -80,6 +80,10 @@ impl Translator<'_, '_> {
     fn table_field(&mut self, table: u32, offset: usize) -> Value {
         let def = self.env.offsets.table(TableIdx(table));
         let def = self.constant_field(types::I64, self.vmctx, def);
+        let is_len = offset == std::mem::offset_of!(VmTableDef, len);
+        if is_len && self.mutated(Mutation::TableLengthStale) {
+            return self.constant_field(types::I64, def, offset as u32);
+        }
         self.field(types::I64, def, offset)
     }
 
@@ -107,6 +111,8 @@ impl Translator<'_, '_> {
         let size = if kind == Kind::Func { 3 } else { 2 };
         let offset = self.b.ins().ishl_imm_u(index, size);
         let place = self.b.ins().iadd(base, offset);
-        Ok((self.masked(outside, place), kind))
+        let nowhere = self.number(0);
+        // Always: what is read here is called.
+        Ok((self.b.ins().select_spectre_guard(outside, nowhere, place), kind))
     }
 }

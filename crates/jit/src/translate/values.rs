@@ -104,7 +104,8 @@ impl Translator<'_, '_> {
         };
         let kind = self.env.kind(global.ty.content);
         // A reference that a collection moves changes in a constant global, too.
-        let fixed = !global.ty.mutable && kind != Kind::Ref;
+        let fixed =
+            (!global.ty.mutable || self.mutated(Mutation::GlobalStale)) && kind != Kind::Ref;
         let flags = MemFlagsData::trusted().with_alias_region(Some(self.global_region));
         let flags = if fixed { flags.with_readonly().with_can_move() } else { flags };
         let offset = self.env.offsets.global(GlobalIdx(index));

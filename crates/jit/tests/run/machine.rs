@@ -90,7 +90,9 @@ impl Machine {
 
     /// All functions that the module defines are compiled but for these.
     pub(crate) fn without(wat: &str, missing: &[u32]) -> Self {
-        Self::with(wat, &Options { paranoid: true, ..Options::default() }, missing)
+        // A body in the place of a call would not go to the other engine.
+        let options = Options { paranoid: true, inline: false, ..Options::default() };
+        Self::with(wat, &options, missing)
     }
 
     pub(crate) fn with(wat: &str, options: &Options, missing: &[u32]) -> Self {

@@ -24,7 +24,8 @@ use crate::error::{Error, Result};
 
 pub(crate) use drive::drive;
 pub(crate) use module::NativeModule;
-pub(crate) use publish::{StoreTier, host_made, instance_made};
+pub use palisade_jit::is_compiling;
+pub(crate) use publish::{StoreTier, depth_changed, host_made, instance_made};
 pub use queue::CompileStats;
 
 /// Which engine runs guests.

@@ -18,6 +18,12 @@ use palisade_vm::native::CodeObject;
 
 use super::Tier;
 
+/// The most types that the functions of a module may have, for it to get machine code: each takes some stubs, which
+/// are made at once.
+const MOST_STUBS: usize = 4_000;
+/// The most parameters and results of all these types.
+const MOST_STUB_VALUES: usize = 40_000;
+
 /// What stands in place of an address for a function that will not be compiled.
 const REFUSED: usize = 1;
 
@@ -38,8 +44,8 @@ pub(super) struct Version {
     pub(super) bounds: Bounds,
     /// By defined function: its address, 0, or [`REFUSED`].
     entries: Box<[AtomicUsize]>,
-    /// Functions in the order in which they got code.
-    pub(super) published: Mutex<Vec<u32>>,
+    /// Functions in the order in which they got code, and its bytes.
+    pub(super) published: Mutex<Vec<(u32, u32)>>,
     /// Entries at loops, by function and the loop's offset.
     loops: Mutex<HashMap<(u32, u32), LoopCode>>,
     /// Keeps the code.
@@ -112,10 +118,12 @@ impl Version {
     /// Makes new code known.
     pub(super) fn add(&self, object: Arc<CodeObject>, entries: &[(u32, u32)]) {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        for &(defined, offset) in entries {
+        let end = object.len() as u32;
+        let next = entries.iter().skip(1).map(|&(_, offset)| offset).chain([end]);
+        for (&(defined, offset), next) in entries.iter().zip(next) {
             if let Some(entry) = self.entries.get(defined as usize) {
                 entry.store(object.at(offset).expose_provenance(), Ordering::Release);
-                published.push(defined);
+                published.push((defined, next.saturating_sub(offset)));
             }
         }
         self.keep(object);
@@ -162,21 +170,30 @@ impl NativeModule {
         }
     }
 
-    /// What is compiled, for the compiler.
-    pub(super) fn module(&self) -> CompileModule<'_> {
-        CompileModule {
-            info: &self.info,
-            offsets: &self.offsets,
-            types: &self.types,
-            stop: Some(self.tier.queue.stop()),
-        }
+    /// What is compiled, for the compiler, until `stop` says that it is to end.
+    pub(super) fn module<'a>(&'a self, stop: &'a (dyn Fn() -> bool + Sync)) -> CompileModule<'a> {
+        let (info, offsets, types) = (&*self.info, &*self.offsets, &*self.types);
+        CompileModule { info, offsets, types, stop: Some(stop) }
     }
 
-    /// The stubs of all function types that the module names; nothing if they cannot be made.
+    /// Whether the engine ends.
+    pub(super) fn ending(&self) -> bool {
+        self.tier.queue.ending()
+    }
+
+    /// The stubs of the types of all functions of the module, imported ones among them; nothing if they cannot be
+    /// made, or are too many: then its instances, and those beside them, are interpreted.
     pub(super) fn stubs(&self) -> Option<&HashMap<TypeId, StubAddresses>> {
         let all = self.stubs.get_or_init(|| {
-            let named = self.info.types.iter().chain(&self.info.funcs).copied();
-            let ids: BTreeSet<_> = named.filter(|&id| self.types.is_func(id)).collect();
+            let ids: BTreeSet<_> = self.info.funcs.iter().copied().collect();
+            let mut values = 0;
+            for &id in &ids {
+                let ty = self.types.func_type(id)?;
+                values += ty.params.len() + ty.results.len();
+            }
+            if ids.len() > MOST_STUBS || values > MOST_STUB_VALUES {
+                return None;
+            }
             let keys: Option<Vec<_>> = ids.iter().map(|&id| StubKey::of(&self.types, id)).collect();
             let made = self.tier.stubs.get_or_compile(&keys?).ok()?;
             Some(ids.into_iter().zip(made).collect())
@@ -189,18 +206,29 @@ impl NativeModule {
         self.tier.compiler(version.bounds)
     }
 
-    /// Compiles every function that has no code, on all processors.
-    pub(crate) fn compile_all(&self) -> Result<(), CompileError> {
+    /// Compiles every function that has no code, on all processors, until `stop` says that it is to end.
+    ///
+    /// # Errors
+    ///
+    /// It was to end, or there is no room for the code. A function that cannot be compiled is no error.
+    pub(crate) fn compile_all(&self, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), CompileError> {
         let version = self.version(self.tier.compiler.options().bounds);
         self.stubs();
-        self.compile_version(version)
+        self.compile_version(version, stop)
     }
 
     /// Compiles every function of a version.
-    pub(super) fn compile_version(&self, version: &Version) -> Result<(), CompileError> {
+    pub(super) fn compile_version(
+        &self,
+        version: &Version,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), CompileError> {
         let compiler = self.tier.compiler(version.bounds)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let done = compiler.compile_all(&self.module(), threads);
+        let done = compiler.compile_all(&self.module(stop), threads);
+        if stop() {
+            return Err(CompileError::Stopped);
+        }
         let mut compiled: Vec<(u32, CompiledFunc)> = Vec::with_capacity(done.len());
         for (defined, result) in (0..).zip(done) {
             self.tier.queue.count(&result);
@@ -237,7 +265,8 @@ impl NativeModule {
         offset: u32,
         count: impl FnOnce(&Result<CompiledFunc, CompileError>),
     ) -> Result<LoopCode, CompileError> {
-        let made = self.compiler(version)?.compile_loop(&self.module(), defined, offset);
+        let made =
+            self.compiler(version)?.compile_loop(&self.module(&|| self.ending()), defined, offset);
         count(&made);
         let mut linked = link_loop(self.info.clone(), self.offsets.clone(), defined, &made?)?;
         linked.tables.counts_depth = self.tier.compiler.options().depth;

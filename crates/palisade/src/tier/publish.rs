@@ -8,13 +8,14 @@ use std::sync::PoisonError;
 
 use palisade_interp::LoopEntry;
 use palisade_jit::{Bounds, GUARDED_REACH};
-use palisade_vm::InstanceId;
 use palisade_vm::layout::{VmCtx, VmFuncRef};
 use palisade_vm::native::TypeStubs;
+use palisade_vm::{InstanceId, Resource};
 
 use super::Tier;
 use super::module::{LoopCode, NativeModule};
 use super::queue::Job;
+use crate::error::{Error, Result};
 use crate::module::Module;
 use crate::store::StoreOpaque;
 
@@ -23,15 +24,22 @@ use crate::store::StoreOpaque;
 pub(crate) struct StoreTier {
     /// Whether every function has an entry for machine code.
     active: bool,
+    /// Whether something in the store cannot be entered by machine code, so that nothing becomes machine code.
+    refused: bool,
     /// For each instance how many of its module's functions it has taken over, in their order.
     taken: Vec<usize>,
+    /// For each instance how many it has paid for.
+    paid: Vec<usize>,
 }
 
 /// Whether guests of a store may run as machine code: not if their calls are to be counted, and code does not count
 /// them.
 pub(crate) fn may_run_native(store: &StoreOpaque) -> bool {
     match store.engine.tier() {
-        Some(tier) => tier.compiler.options().depth || store.call_depth_limit().is_none(),
+        Some(tier) => {
+            let counts = tier.compiler.options().depth || store.call_depth_limit().is_none();
+            counts && !store.tier.refused
+        }
         None => false,
     }
 }
@@ -43,62 +51,151 @@ pub(crate) fn activate(store: &mut StoreOpaque) {
     if !may_run_native(store) {
         return;
     }
+    if !can_activate(store, &tier) {
+        return;
+    }
     store.tier.active = true;
     for index in 0..store.vm().instance_count() {
         let id = InstanceId(index as u32);
         if let Some(module) = store.module_of(id).cloned() {
-            prepare(store, id, &module);
+            let _ = prepare(store, id, &module);
         }
     }
     for func in store.vm().host_funcs() {
-        prepare_host(store, &tier, func);
+        let _ = prepare_host(store, &tier, func);
     }
+}
+
+/// Whether there are stubs for all functions of a store: without them it stays interpreted.
+fn can_activate(store: &StoreOpaque, tier: &Tier) -> bool {
+    let modules = (0..store.vm().instance_count()).map(|i| store.module_of(InstanceId(i as u32)));
+    let mut modules = modules.flatten();
+    // SAFETY: functions of the store.
+    let mut hosts = store.vm().host_funcs().into_iter().map(|func| unsafe { (*func).type_id });
+    modules.all(|module| module.native().is_some_and(|native| native.stubs().is_some()))
+        && hosts.all(|ty| tier.stubs.of_type(store.engine.types(), ty).is_ok())
+}
+
+/// Somebody found no stub for a type, in a store whose machine code may come across it.
+fn no_stub() -> Error {
+    Error::msg("the engine has no more room for the entries of types of functions")
 }
 
 /// Lets a host function be called by machine code.
-fn prepare_host(store: &mut StoreOpaque, tier: &Tier, func: *mut VmFuncRef) {
+fn prepare_host(store: &mut StoreOpaque, tier: &Tier, func: *mut VmFuncRef) -> Result<()> {
     // SAFETY: a function of the store.
     let ty = unsafe { (*func).type_id };
-    if let Ok(stubs) = tier.stubs.of_type(store.engine.types(), ty) {
-        // SAFETY: the stub is one of the function's type, and the engine's, which the store keeps.
-        unsafe { store.vm_mut().set_host_stub(func, stubs.to_host()) };
-    }
+    let stubs = tier.stubs.of_type(store.engine.types(), ty).map_err(|_| no_stub())?;
+    // SAFETY: the stub is one of the function's type, and the engine's, which the store keeps.
+    unsafe { store.vm_mut().set_host_stub(func, stubs.to_host()) };
+    Ok(())
 }
 
 /// Takes a new host function into account.
-pub(crate) fn host_made(store: &mut StoreOpaque, func: *mut VmFuncRef) {
+///
+/// # Errors
+///
+/// Machine code could not call it: then nobody may have it.
+pub(crate) fn host_made(store: &mut StoreOpaque, func: *mut VmFuncRef) -> Result<()> {
+    match store.engine.tier().cloned() {
+        Some(tier) if store.tier.active => {
+            let prepared = prepare_host(store, &tier, func);
+            prepared.or_else(|error| refuse(store, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Something cannot be entered by machine code: from now on all guests of the store are interpreted. If machine code
+/// is running, it could come across it: then it is an error.
+fn refuse(store: &mut StoreOpaque, error: Error) -> Result<()> {
+    if !store.ctx().native.segment.is_null() {
+        return Err(error);
+    }
+    store.tier.refused = true;
+    interpret_all(store);
+    store.tier.active = false;
+    Ok(())
+}
+
+/// Lets every function of a store be interpreted.
+fn interpret_all(store: &mut StoreOpaque) {
+    for index in 0..store.vm().instance_count() {
+        let id = InstanceId(index as u32);
+        let Some(module) = store.module_of(id).cloned() else { continue };
+        // All that machine code could come across have had stubs since the store was activated.
+        let _ = prepare(store, id, &module);
+        if let Some(taken) = store.tier.taken.get_mut(id.index()) {
+            *taken = 0;
+        }
+        let Some(instance) = store.vm().instance(id) else { continue };
+        for defined in 0..module.info().bodies.len() as u32 {
+            // SAFETY: the address is the interpreter's for this function, which the instance keeps.
+            unsafe { instance.set_code(defined, module.code().code_entry(defined)) };
+        }
+    }
+}
+
+/// Takes a new limit on nested calls into account: where code does not count them, and they are to be counted, guests
+/// are interpreted from the next call on that the host or the interpreter makes; where they no longer are, machine
+/// code runs again.
+pub(crate) fn depth_changed(store: &mut StoreOpaque) {
     let Some(tier) = store.engine.tier().cloned() else { return };
-    if store.tier.active {
-        prepare_host(store, &tier, func);
+    let may = may_run_native(store);
+    if may && !tier.tiers() && !store.tier.active {
+        activate(store);
+    }
+    if !store.tier.active {
+        return;
+    }
+    if !may {
+        return interpret_all(store);
+    }
+    if !tier.tiers() {
+        for index in 0..store.vm().instance_count() {
+            let id = InstanceId(index as u32);
+            if let Some(module) = store.module_of(id).cloned() {
+                take_over(store, id, &module);
+            }
+        }
     }
 }
 
 /// Takes a new instance into account.
-pub(crate) fn instance_made(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
+///
+/// # Errors
+///
+/// Machine code could not call its functions: then nobody may have it.
+pub(crate) fn instance_made(
+    store: &mut StoreOpaque,
+    id: InstanceId,
+    module: &Module,
+) -> Result<()> {
     let compiled = store.engine.tier().is_some_and(|tier| !tier.tiers());
     if compiled && !store.tier.active {
         activate(store);
     } else if store.tier.active {
-        prepare(store, id, module);
+        prepare(store, id, module).or_else(|error| refuse(store, error))?;
     }
-    if compiled && store.tier.active {
+    if compiled && store.tier.active && may_run_native(store) {
         take_over(store, id, module);
     }
+    Ok(())
 }
 
 /// Gives every function of an instance an entry for machine code.
-fn prepare(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
-    let Some(native) = module.native() else { return };
-    let Some(all) = native.stubs() else { return };
+fn prepare(store: &mut StoreOpaque, id: InstanceId, module: &Module) -> Result<()> {
+    let all = module.native().and_then(|native| native.stubs()).ok_or_else(no_stub)?;
     let none = TypeStubs { to_engine: std::ptr::null(), trampoline: std::ptr::null() };
     let stubs = |ty| {
         let known = all.get(&ty);
         known.map_or(none, |s| TypeStubs { to_engine: s.to_engine(), trampoline: s.enter() })
     };
-    let Some(instance) = store.vm().instance(id) else { return };
+    let Some(instance) = store.vm().instance(id) else { return Ok(()) };
     // SAFETY: the stubs are the engine's, which the store keeps, and those of the types that the module's
     // functions have.
     unsafe { instance.activate_native(&stubs) };
+    Ok(())
 }
 
 /// Which version of its module's code an instance can run.
@@ -113,7 +210,7 @@ fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
     if !native.tier.tiers() {
         // The other version is made when it is needed first.
         let missing = version.published.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if missing && native.compile_version(version).is_err() {
+        if missing && native.compile_version(version, &|| false).is_err() {
             return;
         }
     }
@@ -121,10 +218,18 @@ fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
     let at = id.index();
     if store.tier.taken.len() <= at {
         store.tier.taken.resize(at + 1, 0);
+        store.tier.paid.resize(at + 1, 0);
     }
-    let from = std::mem::replace(&mut store.tier.taken[at], published.len());
-    for &defined in published.iter().skip(from) {
+    let from = store.tier.taken[at];
+    for &(defined, bytes) in published.iter().skip(from) {
         let Some(code) = version.entry(defined) else { continue };
+        // Who cannot pay for code is interpreted.
+        let paid = store.tier.taken[at] < store.tier.paid[at];
+        if !paid && store.vm_mut().ledger().charge(Resource::HostBytes, u64::from(bytes)).is_err() {
+            return;
+        }
+        store.tier.taken[at] += 1;
+        store.tier.paid[at] = store.tier.paid[at].max(store.tier.taken[at]);
         let Some(instance) = store.vm().instance(id) else { continue };
         // SAFETY: the code is the function's, and the module, which the instance keeps, keeps it.
         unsafe {

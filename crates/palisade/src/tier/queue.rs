@@ -84,9 +84,9 @@ impl Queue {
         Self { shared: Arc::default(), threads: threads.max(1) }
     }
 
-    /// Set when the engine ends.
-    pub(super) fn stop(&self) -> &AtomicBool {
-        &self.shared.stop
+    /// Whether the engine ends.
+    pub(super) fn ending(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
     }
 
     /// Takes a request. Where no thread can be started it is dropped, and the function stays interpreted.
@@ -213,6 +213,10 @@ fn run(jobs: &[Job], counts: &Counts) {
     let Some(first) = jobs.first() else { return };
     let Some(module) = first.module.upgrade() else { return };
     let version = module.version(first.bounds);
+    if module.stubs().is_none() {
+        refuse(jobs, version);
+        return;
+    }
     let mut wanted: Vec<u32> = Vec::new();
     for job in jobs {
         if let What::Function(defined) = job.what
@@ -231,6 +235,16 @@ fn run(jobs: &[Job], counts: &Counts) {
     }
 }
 
+/// Nothing of the module is compiled.
+fn refuse(jobs: &[Job], version: &Version) {
+    for job in jobs {
+        match job.what {
+            What::Function(defined) => version.refuse(defined),
+            What::Loop(defined, offset) => version.set_loop(defined, offset, LoopCode::Refused),
+        }
+    }
+}
+
 /// Compiles functions as one batch.
 fn functions(module: &NativeModule, version: &Version, wanted: &[u32], counts: &Counts) {
     let Ok(compiler) = module.compiler(version) else {
@@ -238,8 +252,10 @@ fn functions(module: &NativeModule, version: &Version, wanted: &[u32], counts: &
         return;
     };
     let mut compiled = Vec::with_capacity(wanted.len());
+    let ending = || module.ending();
     for &defined in wanted {
-        let result = compiler.compile(&module.module(), defined, &|other| wanted.contains(&other));
+        let in_batch = |other| wanted.contains(&other);
+        let result = compiler.compile(&module.module(&ending), defined, &in_batch);
         counts.add(&result);
         match result {
             Ok(func) => compiled.push((defined, func)),

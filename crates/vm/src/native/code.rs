@@ -62,6 +62,20 @@ pub struct StackMap {
     pub slots: Range<u32>,
 }
 
+/// What is added to an index of [`Tables::inlined`] where an offset in the module would stand. Modules are smaller.
+pub const INLINED: u32 = 1 << 31;
+
+/// A place in a function whose body stands in the middle of another's code: two frames of Wasm in one of the machine.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Inlined {
+    /// The function whose body it is, by its index among the defined ones.
+    pub func: u32,
+    /// The place, as an offset in the module.
+    pub offset: u32,
+    /// The offset in the module of the call that the body stands for.
+    pub call: u32,
+}
+
 /// The tables of a batch of machine code. Each is sorted by its first offset.
 #[derive(Clone, Default, Debug)]
 pub struct Tables {
@@ -73,8 +87,11 @@ pub struct Tables {
     pub funcs: Vec<FuncRange>,
     /// Instructions that may fault: offset, and the number of a trap code or [`super::POLL`].
     pub traps: Vec<(u32, u8)>,
-    /// From which offset on code comes from which offset in the module.
+    /// From which offset on code comes from which offset in the module, or, with [`INLINED`] added, from which of
+    /// [`Tables::inlined`].
     pub srclocs: Vec<(u32, u32)>,
+    /// Places in functions whose bodies stand in the middle of others' code, in no order.
+    pub inlined: Vec<Inlined>,
     /// Calls.
     pub calls: Vec<CallSite>,
     /// See [`CallSite::handlers`].

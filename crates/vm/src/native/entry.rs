@@ -187,10 +187,6 @@ pub unsafe fn enter(
         let current = traps::enter(ctx);
         let status = arch::enter(ctx, trampoline, code, callee, cells, top);
         traps::leave(current);
-        if (*state).reserve_open != 0 {
-            traps::close_reserve(&mut *state);
-            (*store).interrupt.reopen_polls();
-        }
         let result = match status {
             0 => Ok(Entered::Done),
             CONTINUE => Ok(Entered::Continue),
@@ -199,9 +195,13 @@ pub unsafe fn enter(
                 .and_then(TrapCode::from_u8)
                 .unwrap_or(TrapCode::Internal)),
         };
-        if result.is_err() {
-            walk::describe_segment(ctx);
+        if let Err(code) = result {
+            walk::describe_segment(ctx, code);
             (*ctx).depth_left = depth;
+        }
+        if (*state).reserve_open != 0 {
+            traps::close_reserve(&mut *state);
+            (*store).interrupt.reopen_polls();
         }
         (*state).segment = segment.previous;
         (*state).host_sp = segment.left.host_sp;

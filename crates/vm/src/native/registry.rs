@@ -12,7 +12,7 @@ use std::io;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::code::{CallSite, FuncRange, StackMap, Tables};
+use super::code::{CallSite, FuncRange, INLINED, Inlined, StackMap, Tables};
 use crate::sys::region::{Region, page_size};
 
 /// How much address space a registry asks for, and how little it is content with.
@@ -247,12 +247,18 @@ impl CodeObject {
         traps.get(at).map(|&(_, code)| code)
     }
 
-    /// Where in the module the instruction at an offset, of a function, comes from.
+    /// Where in the module the instruction at an offset, of a function, comes from; or what [`CodeObject::inlined`]
+    /// tells more about.
     pub fn source_at(&self, offset: u32, func: &FuncRange) -> u32 {
         let locations = &self.tables.srclocs;
         let after = locations.partition_point(|&(at, _)| at <= offset);
         let found = after.checked_sub(1).and_then(|at| locations.get(at));
         found.filter(|&&(at, _)| at >= func.range.start).map_or(func.body, |&(_, source)| source)
+    }
+
+    /// The place that a source means, if it is one in an inlined body.
+    pub fn inlined(&self, source: u32) -> Option<&Inlined> {
+        self.tables.inlined.get(source.checked_sub(INLINED)? as usize)
     }
 
     /// The call that returns to an offset.

@@ -36,8 +36,9 @@ pub(crate) fn thread_is_prepared() -> bool {
 
 /// Sees to it that faults of this thread come to us, on a stack that is large enough.
 pub(crate) fn prepare_thread() -> io::Result<()> {
-    alt_stack::ensure()?;
-    signals::install(on_fault)
+    signals::install(on_fault)?;
+    signals::admit_faults()?;
+    alt_stack::ensure()
 }
 
 /// From here on, faults of this thread may be those of a store. Returns what [`leave`] is to be given.
@@ -91,10 +92,13 @@ fn note(state: &mut NativeState, registers: &arch::Registers) {
     if arch::in_wrapper(pc) {
         // A wrapper whose frame is not made yet: as if its caller had failed in the call.
         let sp = registers.sp();
-        let inside = sp >= state.stack_low && sp <= state.stack_high - size_of::<usize>();
-        // SAFETY: a word of the machine stack, on its own thread.
-        let ret =
-            if inside { unsafe { state.exit_sp.cast::<usize>().read_unaligned() } } else { 0 };
+        let inside = sp >= state.lowest_frame() && sp <= state.stack_high - size_of::<usize>();
+        let ret = if inside {
+            // SAFETY: a word of the machine stack, on its own thread.
+            unsafe { state.exit_sp.cast::<usize>().read_unaligned() }
+        } else {
+            0
+        };
         state.exit_pc = ret.saturating_sub(1);
     }
 }

@@ -36,6 +36,13 @@ pub(crate) struct Frames {
     high: usize,
 }
 
+impl NativeState {
+    /// The lowest address that a frame can be at: the reserve may be in use.
+    pub(crate) fn lowest_frame(&self) -> usize {
+        if self.reserve_open != 0 { self.stack_reserve } else { self.stack_low }
+    }
+}
+
 impl Frames {
     /// The frames of the innermost segment.
     ///
@@ -46,7 +53,7 @@ impl Frames {
         // SAFETY: the caller's word.
         let state = unsafe { &*state };
         let mut frames =
-            Self { next: None, unmade: None, low: state.stack_low, high: state.stack_high };
+            Self { next: None, unmade: None, low: state.lowest_frame(), high: state.stack_high };
         if state.exit_pc == 0 {
             frames.next = frames.caller(state.exit_fp as usize);
             return frames;
@@ -68,7 +75,7 @@ impl Frames {
     /// The frames of a segment that was left through a wrapper with this frame pointer.
     fn left_at(state: &NativeState, exit_fp: usize) -> Self {
         let mut frames =
-            Self { next: None, unmade: None, low: state.stack_low, high: state.stack_high };
+            Self { next: None, unmade: None, low: state.lowest_frame(), high: state.stack_high };
         frames.next = frames.caller(exit_fp);
         frames
     }
@@ -115,14 +122,43 @@ impl Frame {
         Some((object, object.offset_of(self.pc)?))
     }
 
-    /// What a backtrace says of a frame; `None` for stubs and trampolines.
+    /// Whether a trap says that its function was not called: one call too many, or one that was not begun when
+    /// its function was stopped. It is the caller's then, at the call.
     ///
     /// # Safety
     ///
     /// As [`Frame::code`].
-    pub(crate) unsafe fn describe(&self, registry: &CodeRegistry) -> Option<TraceFrame> {
+    unsafe fn is_refused(&self, code: TrapCode, registry: &CodeRegistry) -> bool {
         // SAFETY: the caller's word.
-        let (object, offset) = unsafe { self.code(registry) }?;
+        let Some((object, offset)) = (unsafe { self.code(registry) }) else { return false };
+        let Some(func) = object.func_at(offset) else { return false };
+        match code {
+            TrapCode::CallDepthExceeded => true,
+            TrapCode::StackOverflow | TrapCode::Interrupted | TrapCode::DeadlineExceeded => {
+                matches!(func.kind, FuncKind::Defined(_))
+                    && object.source_at(offset, func) == func.body
+            }
+            _ => false,
+        }
+    }
+
+    /// What a backtrace says of a frame, from the inside out: nothing of stubs and trampolines, two frames of an
+    /// inlined body.
+    ///
+    /// # Safety
+    ///
+    /// As [`Frame::code`].
+    pub(crate) unsafe fn describe(
+        &self,
+        registry: &CodeRegistry,
+    ) -> impl Iterator<Item = TraceFrame> + use<> {
+        // SAFETY: the caller's word.
+        let code = unsafe { self.code(registry) };
+        let frames = code.and_then(|(object, offset)| self.describe_in(object, offset));
+        frames.into_iter().flatten().flatten()
+    }
+
+    fn describe_in(&self, object: &CodeObject, offset: u32) -> Option<[Option<TraceFrame>; 2]> {
         let inside = offset - u32::from(!self.exact);
         let func = object.func_at(inside)?;
         let (module, _) = object.tables().module.as_ref()?;
@@ -130,37 +166,34 @@ impl Frame {
             FuncKind::Defined(defined) | FuncKind::Osr(defined) => defined,
             FuncKind::Stub => return None,
         };
-        let offset = object.source_at(inside, func);
-        let func = FuncIdx(module.imported_funcs + defined);
-        Some(TraceFrame { module: module.clone(), func, offset })
+        let frame = |defined, offset| {
+            let func = FuncIdx(module.imported_funcs + defined);
+            Some(TraceFrame { module: module.clone(), func, offset })
+        };
+        let source = object.source_at(inside, func);
+        Some(match object.inlined(source) {
+            None => [frame(defined, source), None],
+            Some(place) => [frame(place.func, place.offset), frame(defined, place.call)],
+        })
     }
 }
 
-/// The code of the trap record at the instruction that faulted, if the segment was left by a fault.
-unsafe fn fault(state: *const NativeState) -> Option<u8> {
-    // SAFETY: the caller's word: code that has been left just now is alive.
-    unsafe {
-        let pc = (*state).exit_pc;
-        let object = (*(*state).registry).lookup(pc).filter(|_| pc != 0)?;
-        object.trap_at(object.offset_of(pc)?)
-    }
-}
-
-/// Adds the frames of the innermost segment, which has failed, to the backtrace.
+/// Adds the frames of the innermost segment, which has failed for this reason, to the backtrace.
 ///
 /// # Safety
 ///
 /// As [`Frames::innermost`].
-pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx) {
+pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx, code: TrapCode) {
     // SAFETY: the caller's word; the frames are not changed meanwhile.
     unsafe {
         let state = &raw const (*ctx).native;
         let trace = &raw mut (*(*ctx).store).trace;
-        // A call that is one too many was not made: it is its caller that is there.
-        let refused = fault(state) == Some(TrapCode::CallDepthExceeded as u8);
-        for frame in Frames::innermost(state).skip(usize::from(refused)) {
-            if let Some(frame) = frame.describe(&*(*state).registry) {
-                (*trace).push(frame);
+        for frame in Frames::innermost(state) {
+            if frame.exact && frame.is_refused(code, &*(*state).registry) {
+                continue;
+            }
+            for described in frame.describe(&*(*state).registry) {
+                (*trace).push(described);
             }
         }
     }
@@ -189,7 +222,7 @@ pub(crate) unsafe fn each_root(ctx: *mut VmStoreCtx, mut visit: impl FnMut(*mut 
                 let slots = map.slots.start as usize..map.slots.end as usize;
                 for &slot in object.tables().slots.get(slots).unwrap_or_default() {
                     let at = sp.wrapping_add(slot as usize);
-                    if at >= state.stack_low && at < state.stack_high {
+                    if at >= state.lowest_frame() && at < state.stack_high {
                         visit(std::ptr::with_exposed_provenance_mut(at));
                         count += 1;
                     }

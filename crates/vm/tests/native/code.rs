@@ -62,10 +62,12 @@ pub(crate) enum Func {
     Hold,
     /// Calls import 0 with `n`; what it throws, or its result.
     CatchImport,
+    /// Keeps `n` as a reference, makes a structure, calls itself for ever; with a poll at byte 16.
+    Chain,
 }
 
 /// How many there are.
-const COUNT: u32 = 22;
+const COUNT: u32 = 23;
 
 impl Func {
     pub(crate) fn start(self) -> u32 {
@@ -328,6 +330,26 @@ unsafe extern "sysv64" fn blob() {
         // byte 49: the handler, with the exception in rax.
         "leave",
         "ret",
+        // Chain: the reference at rsp.
+        ".org 77b + 22 * 64",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rdi",
+        "push rsi",
+        "mov rax, [rdi + {poll}]",
+        ".org 77b + 22 * 64 + 16, 0x90",
+        "mov ecx, [rax]",
+        "mov rax, [rdi + {builtins}]",
+        "mov rax, [rax + {struct_new}]",
+        "mov esi, [rdi + {types}]",
+        "mov edx, 16",
+        ".org 77b + 22 * 64 + 46, 0x90",
+        "call rax",
+        "mov esi, [rsp]",
+        "mov rdi, [rsp + 8]",
+        "call 77b + 22 * 64",
+        // byte 61
+        "ud2",
         ".org 77b + {len}",
         memory0 = const offset_of!(VmCtx, memory0),
         base = const offset_of!(VmMemoryDef, base),
@@ -402,8 +424,10 @@ pub(crate) fn tables(module: &Arc<ModuleInfo>, offsets: &Arc<VmOffsets>) -> Tabl
             (F::Deep.start() + 32, TrapCode::Unreachable as u8),
             (F::Division.start() + 16, TrapCode::IntegerDivideByZero as u8),
             (F::Wrapped.start() + 16, POLL),
+            (F::Chain.start() + 16, POLL),
         ],
         srclocs: vec![(F::Unreachable.start() + 16, 77)],
+        inlined: Vec::new(),
         calls: vec![call(F::Catch, 11, 16, 0..2), call(F::CatchImport, KEEP_RET, 16, 2..4)],
         handlers: vec![
             Handler::Context(8),
@@ -414,10 +438,12 @@ pub(crate) fn tables(module: &Arc<ModuleInfo>, offsets: &Arc<VmOffsets>) -> Tabl
         maps: vec![
             StackMap { ret: F::Keep.start() + KEEP_RET, frame: 16, slots: 0..1 },
             StackMap { ret: F::Hold.start() + KEEP_RET, frame: 16, slots: 0..1 },
+            StackMap { ret: F::Chain.start() + KEEP_RET, frame: 16, slots: 1..2 },
+            StackMap { ret: F::Chain.start() + 61, frame: 16, slots: 1..2 },
         ],
-        slots: vec![4],
+        slots: vec![4, 0],
     }
 }
 
-/// Where the calls in `Keep`, `Hold` and `CatchImport` return to.
+/// Where the calls in `Keep`, `Hold`, `CatchImport` and `Chain` return to.
 pub(crate) const KEEP_RET: u32 = 48;

@@ -98,7 +98,7 @@ fn calls_into_another_engine_nest_and_tail_calls_do_not() {
 }
 
 /// Makes an exception of the module's tag.
-fn exception(machine: &Machine) -> u64 {
+pub(crate) fn exception(machine: &Machine) -> u64 {
     let instance = machine.world.store.instance(machine.id).expect("it");
     let offset = instance.offsets.tag(palisade_module::TagIdx(0));
     // SAFETY: the tag has no parameters, so that its exceptions have 8 bytes.

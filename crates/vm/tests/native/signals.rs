@@ -169,6 +169,8 @@ fn t3_handlers_of_the_embedder_get_what_is_theirs() {
 static ALARMS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn on_alarm(_: libc::c_int) {
+    // Enough to reach past the end of a stack that is nearly used up.
+    std::hint::black_box([0u8; 6000]);
     ALARMS.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -207,6 +209,16 @@ fn t3_a_storm_of_signals_on_the_guests_own_stack() {
         assert_eq!(machine.enter(Func::Double, rounds), Ok(2 * rounds + 1));
         machine.world.store.trace.clear();
     }
+    // References in frames stay right, wherever the stack ends: an allocation finds each of them.
+    let config =
+        StoreConfig { gc_stress: true, value_stack_bytes: 64 << 10, ..StoreConfig::default() };
+    let mut chain = Machine::with(config, Box::new(|_, _, n| Ok(n)));
+    for _ in 0..12 {
+        let exn = crate::nest::exception(&chain);
+        assert_eq!(chain.enter(Func::Chain, exn), Err(TrapCode::StackOverflow));
+        assert!(!chain.world.store.poisoned);
+        chain.world.store.trace.clear();
+    }
     let stopper = std::thread::spawn(move || handle.interrupt(TrapCode::Interrupted));
     assert_eq!(machine.enter(Func::Spin, 0), Err(TrapCode::Interrupted));
     stopper.join().expect("no panic");
@@ -243,4 +255,23 @@ fn x13_threads_and_stores_leave_no_mapping_behind() {
         round();
     }
     assert!(mappings() <= before + 4, "{before} {}", mappings());
+}
+
+#[test]
+fn t3_threads_that_block_all_signals_can_enter() {
+    let thread = std::thread::spawn(|| {
+        // SAFETY: the mask of this thread alone.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&mut all);
+            assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut()), 0);
+        }
+        let mut machine = Machine::new();
+        for _ in 0..3 {
+            assert_eq!(machine.enter(Func::Unreachable, 0), Err(TrapCode::Unreachable));
+            assert_eq!(machine.enter(Func::Store, 65536), Err(TrapCode::MemoryOutOfBounds));
+            assert_eq!(machine.enter(Func::Runaway, 0), Err(TrapCode::StackOverflow));
+        }
+    });
+    thread.join().expect("no panic");
 }

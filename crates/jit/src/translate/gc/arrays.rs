@@ -101,6 +101,7 @@ impl Translator<'_, '_> {
     /// Sees to it that an array is there and has an element.
     fn check_element(&mut self, array: Value, index: Value) {
         let len = self.array_len(array);
+        self.settle(index);
         let beyond = if self.mutated(Mutation::ArrayOffByOne) {
             IntCC::UnsignedGreaterThan
         } else {

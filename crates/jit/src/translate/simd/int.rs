@@ -10,6 +10,7 @@ use palisade_module::wasmparser::Operator;
 
 use super::super::{Kind, Result, Translator};
 use super::Ins;
+use crate::mutation::Mutation;
 
 impl Translator<'_, '_> {
     pub(super) fn simd_int_arithmetic(&mut self, op: &Operator<'_>) -> Result<bool> {
@@ -136,7 +137,10 @@ impl Translator<'_, '_> {
         ty: Type,
         make: impl FnOnce(Ins<'_, '_>, Value, Value) -> Value,
     ) -> Result<bool> {
-        let count = self.pop()?;
+        let mut count = self.pop()?;
+        if self.mutated(Mutation::VectorShiftMaskWrong) {
+            count = self.b.ins().band_imm_u(count, 7);
+        }
         let x = self.pop_lanes(ty)?;
         let result = make(self.b.ins(), x, count);
         self.push_lanes(result)
