@@ -79,6 +79,8 @@ fn palisade_store(engine: &palisade::Engine, how: Own, shim: Shim) -> palisade::
 fn palisade_linker(engine: &palisade::Engine, module: &palisade::Module) -> palisade::Linker<Shim> {
     use palisade::{Error, Val};
     let mut linker: palisade::Linker<Shim> = palisade::Linker::new(engine);
+    // Some modules import a function twice.
+    linker.allow_shadowing(true);
     linker.func_wrap("host", "typed", host).unwrap();
     for import in module.imports() {
         let palisade::ExternType::Func(ty) = import.ty().clone() else { continue };
@@ -161,6 +163,8 @@ fn wasmtime_store(engine: &wasmtime::Engine, how: Other, shim: Shim) -> wasmtime
 fn wasmtime_linker(engine: &wasmtime::Engine, module: &wasmtime::Module) -> wasmtime::Linker<Shim> {
     use wasmtime::{Error, Val};
     let mut linker: wasmtime::Linker<Shim> = wasmtime::Linker::new(engine);
+    // Some modules import a function twice.
+    linker.allow_shadowing(true);
     linker.func_wrap("host", "typed", host).unwrap();
     for import in module.imports() {
         let wasmtime::ExternType::Func(ty) = import.ty() else { continue };

@@ -23,7 +23,7 @@ use crate::error::CompileError;
 use crate::limits;
 
 /// What functions' addresses are multiples of.
-const ALIGNMENT: u32 = 16;
+const ALIGNMENT: u32 = 32;
 
 /// `int3`: what stands where no code is.
 const FILLER: u8 = 0xCC;

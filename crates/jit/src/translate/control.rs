@@ -222,7 +222,7 @@ impl Translator<'_, '_> {
         self.push_frame(Construct::Loop(header), kinds, next, way, None)?;
         self.locate();
         if !self.mutated(Mutation::LoopPollDropped) {
-            self.poll();
+            self.poll(self.calling_loops.binary_search(&self.offset).is_err());
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub(super) struct Costs {
     pub(super) costs: Vec<u64>,
     /// Whether it calls anything.
     pub(super) calls: bool,
+    /// The offsets of the loops in which something is called, in order.
+    pub(super) calling_loops: Vec<u32>,
 }
 
 /// Reads a body once: how many locals it declares, what its blocks cost, whether it calls.
@@ -30,14 +32,33 @@ pub(super) fn costs(body: &FunctionBody<'_>) -> Result<(u64, Costs)> {
         declared += u64::from(group?.0);
     }
     let mut blocks = BlockCosts::new(declared);
-    let mut found = Costs { costs: Vec::new(), calls: false };
+    let mut found = Costs { costs: Vec::new(), calls: false, calling_loops: Vec::new() };
+    // The constructs around the operator: where each begins, if it is a loop, and whether something is called in it.
+    let mut open: Vec<(Option<u32>, bool)> = Vec::new();
     let mut reader = body.get_operators_reader()?;
     while !reader.eof() {
-        let op = reader.read()?;
-        found.calls |= calls(&op);
+        let (op, offset) = reader.read_with_offset()?;
+        match op {
+            Operator::Loop { .. } => open.push((Some(offset as u32), false)),
+            Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
+                open.push((None, false));
+            }
+            Operator::End => {
+                if let Some((start, true)) = open.pop() {
+                    found.calling_loops.extend(start);
+                    open.iter_mut().last().into_iter().for_each(|outer| outer.1 = true);
+                }
+            }
+            _ if calls(&op) => {
+                found.calls = true;
+                open.iter_mut().last().into_iter().for_each(|inner| inner.1 = true);
+            }
+            _ => {}
+        }
         found.costs.extend(blocks.next(&op));
         debug_assert!(!ends_block(&op) || blocks.so_far() == 0);
     }
+    found.calling_loops.sort_unstable();
     Ok((declared, found))
 }
 
@@ -58,7 +79,7 @@ impl Translator<'_, '_> {
     /// What happens when a function is entered: the poll, the count of calls.
     pub(super) fn enter(&mut self, calls: bool) -> Result<()> {
         if calls && !self.mutated(Mutation::EntryPollDropped) {
-            self.poll();
+            self.poll(false);
         }
         if self.env.options.depth {
             let left = self.change_depth(-1);

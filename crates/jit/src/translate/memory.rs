@@ -5,6 +5,7 @@ use palisade_core::fuel;
 use palisade_module::wasmparser::{MemArg, Operator};
 use palisade_vm::native::Builtin;
 
+use super::bounds::Address;
 use super::bounds::ForStore;
 use super::{Kind, Result, Translator};
 use crate::mutation::Mutation;
@@ -56,19 +57,19 @@ impl Translator<'_, '_> {
         Ok(())
     }
 
+    /// As one operator: an extension beside the load would be an instruction of its own.
     fn narrow(&mut self, memarg: &MemArg, kind: Kind, ty: Type, how: Narrow) -> Result<()> {
         let index = self.pop()?;
-        let a = self.address(index, memarg, ty.bytes())?;
-        let value = if ty == types::I8 && self.mutated(Mutation::LoadWidened) {
-            let wide = self.b.ins().load(types::I16, a.flags, a.base, a.offset);
-            self.b.ins().ireduce(ty, wide)
-        } else {
-            self.b.ins().load(ty, a.flags, a.base, a.offset)
-        };
-        let how = if self.mutated(Mutation::LoadExtensionSwapped) { Narrow::Signed } else { how };
-        let value = match how {
-            Narrow::Signed => self.b.ins().sextend(kind.ty(), value),
-            Narrow::Unsigned => self.b.ins().uextend(kind.ty(), value),
+        let Address { base, offset, flags } = self.address(index, memarg, ty.bytes())?;
+        let wide = kind.ty();
+        let ins = self.b.ins();
+        let value = match (ty, how) {
+            (types::I8, Narrow::Signed) => ins.sload8(wide, flags, base, offset),
+            (types::I8, Narrow::Unsigned) => ins.uload8(wide, flags, base, offset),
+            (types::I16, Narrow::Signed) => ins.sload16(wide, flags, base, offset),
+            (types::I16, Narrow::Unsigned) => ins.uload16(wide, flags, base, offset),
+            (_, Narrow::Signed) => ins.sload32(flags, base, offset),
+            (_, Narrow::Unsigned) => ins.uload32(flags, base, offset),
         };
         self.push(kind, value);
         Ok(())
@@ -114,6 +115,8 @@ impl Translator<'_, '_> {
                 let (to, from, len) = self.pop3()?;
                 if let Some(len) = self.small(len).filter(|_| !self.shared(dst_mem, src_mem)) {
                     self.inline_copy(dst_mem, src_mem, to, from, len)?;
+                } else if self.moves_short(dst_mem)? && self.moves_short(src_mem)? {
+                    self.short_copy([dst_mem, src_mem], [to, from, len])?;
                 } else {
                     let memories = self.packed(dst_mem, src_mem);
                     self.builtin(Builtin::MemoryCopy, &[memories, to, from, len]);
@@ -123,6 +126,8 @@ impl Translator<'_, '_> {
                 let (to, byte, len) = self.pop3()?;
                 if let Some(len) = self.small(len).filter(|_| !self.shared(mem, mem)) {
                     self.inline_fill(mem, to, byte, len)?;
+                } else if self.moves_short(mem)? {
+                    self.short_fill(mem, [to, byte, len])?;
                 } else {
                     let memory = self.number(u64::from(mem));
                     self.builtin(Builtin::MemoryFill, &[memory, to, byte, len]);

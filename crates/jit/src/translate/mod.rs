@@ -18,6 +18,7 @@ mod inline;
 mod memory;
 mod numeric;
 mod osr;
+mod short;
 mod simd;
 mod tables;
 mod values;
@@ -183,6 +184,8 @@ pub(crate) struct Translator<'a, 'f> {
     fuel: Option<Variable>,
     /// What each basic block costs, in order, and which is next.
     costs: std::vec::IntoIter<u64>,
+    /// The offsets of the loops in which something is called, in order.
+    calling_loops: Vec<u32>,
     /// How the function is entered, if at a loop.
     osr: Option<osr::Entry>,
     /// How many polls there are in this function.
@@ -274,6 +277,7 @@ pub(crate) fn function(
         defined,
         fuel: None,
         costs: costs.costs.into_iter(),
+        calling_loops: costs.calling_loops,
         polls: 0,
         signatures: HashMap::new(),
         builtin_signatures: HashMap::new(),
@@ -683,12 +687,20 @@ impl Translator<'_, '_> {
 
     /// Looks at whether the guest is to stop: a load that faults then. Each in a function has an address of
     /// its own ([`limits::LOOPS`]), for the optimiser merges loads of one address, and removes such polls silently.
-    pub(crate) fn poll(&mut self) {
+    ///
+    /// Where the region is kept in a register, the load is one instruction and not two; a poll that is `repeated` with
+    /// no call in between wants that. Elsewhere the register would have to survive calls, which costs every
+    /// activation of the function a place in its frame.
+    pub(crate) fn poll(&mut self, repeated: bool) {
         if !self.env.options.polls {
             return;
         }
-        let region =
-            self.constant_field(types::I64, self.vmctx, std::mem::offset_of!(VmCtx, poll) as u32);
+        let field = std::mem::offset_of!(VmCtx, poll);
+        let region = if repeated {
+            self.constant_field(types::I64, self.vmctx, field as u32)
+        } else {
+            self.field(types::I64, self.vmctx, field)
+        };
         let flags =
             MemFlagsData::new().with_aligned().with_trap_code(Some(ClifTrap::unwrap_user(POLL)));
         let offset = (self.polls * 4) % POLL_BYTES;

@@ -179,7 +179,7 @@ impl Translator<'_, '_> {
 
         self.b.switch_to_block(inline);
         if self.env.options.fuel {
-            self.poll();
+            self.poll(true);
         }
         let more = self.b.ins().icmp(IntCC::UnsignedLessThan, index, len);
         self.b.ins().brif(more, body, &[], done, &[]);
