@@ -17,6 +17,13 @@ struct Run {
     passed: bool,
 }
 
+impl Run {
+    /// Whether it is of a file beside an integration test's own, which is a module of it.
+    fn is_in(&self, file: &str) -> bool {
+        self.path.split_once("::").is_some_and(|(module, _)| module == file)
+    }
+}
+
 /// All tests that ran.
 #[derive(Default, Debug)]
 pub struct Report {
@@ -70,7 +77,7 @@ impl Report {
     pub fn verdict(&self, test: &TestName) -> Verdict {
         let matches = |run: &&Run| {
             run.package.as_ref().is_none_or(|package| *package == test.package)
-                && run.file.as_ref().is_none_or(|file| *file == test.file)
+                && run.file.as_ref().is_none_or(|file| *file == test.file || run.is_in(&test.file))
                 && run.path.split("::").any(|part| part == test.name)
         };
         let found: Vec<&Run> = self.runs.iter().filter(matches).collect();
