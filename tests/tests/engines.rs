@@ -269,7 +269,7 @@ fn c10_a_few_deliberate_miscompiles_are_noticed() {
 /// All of them: minutes.
 #[test]
 #[ignore = "takes minutes"]
-fn c10_all_deliberate_miscompiles_are_noticed() {
+fn every_deliberate_miscompile_is_noticed() {
     if broken() {
         return;
     }
