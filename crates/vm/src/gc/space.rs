@@ -19,7 +19,7 @@ pub(super) const STRUCTURE: u64 = 1 << 20;
 const AFTER: u64 = ELEMENTS as u64 + ((u32::MAX as u64 + 1) << 4) + STRUCTURE;
 /// Up to here, pages that are left are zeroed and kept: a small heap that collects often does not ask the system
 /// for each page again.
-const KEPT: u64 = 1 << 20;
+const KEPT: u64 = 8 << 20;
 
 /// From here on, a half may have pages that are larger than others: fewer to ask for when it is filled again.
 const LARGE_PAGES_FROM: u64 = 4 << 20;
@@ -173,7 +173,8 @@ mod tests {
     #[test]
     fn what_is_left_is_zero_when_it_is_used_again() {
         let mut space = Space::reserve().expect("address space");
-        space.set_capacity(4 << 20).expect("room");
+        // What is kept, and as much that is given back.
+        space.set_capacity(2 * KEPT).expect("room");
         for _ in 0..4 {
             let (start, end) = (space.start(), space.end());
             // SAFETY: the half is open, and nobody else has the space.
