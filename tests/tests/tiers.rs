@@ -3,7 +3,7 @@
 //! first.
 
 use palisade::{
-    Config, Engine, Error, Linker, Module, Result, Store, Strategy, TrapCode, Tuning, Val,
+    Config, Engine, Error, Linker, Module, Resource, Result, Store, Strategy, TrapCode, Tuning, Val,
 };
 
 /// A configuration in which everything begins in the interpreter, and goes on as machine code after so many entries
@@ -334,4 +334,74 @@ fn x10_a_module_whose_functions_have_too_many_types_is_interpreted() {
             assert_eq!(g.call(&mut store, ()).expect("no trap"), 3);
         }
     }
+}
+
+#[test]
+fn x10_what_is_refused_is_refused_once() {
+    let locals = "i64 ".repeat(20_000);
+    let text = format!("(module (func (export \"f\") (result i32) (local {locals}) i32.const 7))");
+    let engine = Engine::new(&with(Strategy::Compiled)).expect("an engine");
+    let module = Module::new(&engine, &text).expect("a module");
+    for _ in 0..3 {
+        let mut store = Store::new(&engine, ());
+        let linker = Linker::new(&engine);
+        let instance = linker.instantiate(&mut store, &module).expect("an instance");
+        let f = instance.get_typed_func::<(), i32>(&store, "f").expect("the export");
+        assert_eq!(f.call(&mut store, ()).expect("no trap"), 7);
+    }
+    let stats = engine.compile_stats();
+    assert_eq!((stats.compiled, stats.refused, stats.failed), (0, 1, 0));
+}
+
+#[test]
+fn x10_a_function_of_many_hot_loops_is_compiled_a_few_times() {
+    let one = "(local.set $n (i32.const 0)) (loop $l
+        (local.set $sum (i64.add (local.get $sum) (i64.extend_i32_u (local.get $n))))
+        (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 20))))";
+    let text = format!(
+        "(module (func (export \"run\") (result i64) (local $n i32) (local $sum i64) {} local.get $sum))",
+        one.repeat(40)
+    );
+    let expected = outcome(&with(Strategy::Interpreter), &text, "run", &[]).0;
+    // What goes on as machine code stays it: each call finds another loop first if the earlier ones are refused.
+    let engine = Engine::new(&tiering(5)).expect("an engine");
+    let module = Module::new(&engine, &text).expect("a module");
+    for _ in 0..30 {
+        let mut store = Store::new(&engine, ());
+        let linker = Linker::new(&engine);
+        let instance = linker.instantiate(&mut store, &module).expect("an instance");
+        let run = instance.get_typed_func::<(), i64>(&store, "run").expect("the export");
+        let sum = run.call(&mut store, ()).expect("no trap");
+        assert!(expected.contains(&format!("I64({sum})")), "{expected}");
+    }
+    let stats = engine.compile_stats();
+    assert!(stats.compiled <= 9 && stats.failed == 0, "{stats:?}");
+}
+
+#[test]
+fn code_of_a_loop_is_in_the_ledger() {
+    let text = r#"(module (func (export "run") (param i32) (result i32) (local $n i32)
+        (loop $l (br_if $l (i32.lt_u
+            (local.tee $n (i32.add (local.get $n) (i32.const 1))) (local.get 0))))
+        (local.get $n)))"#;
+    let engine = Engine::new(&tiering(5)).expect("an engine");
+    let module = Module::new(&engine, text).expect("a module");
+    let run = |limit: Option<u64>| {
+        let mut store = Store::new(&engine, ());
+        let linker = Linker::new(&engine);
+        let instance = linker.instantiate(&mut store, &module).expect("an instance");
+        let run = instance.get_typed_func::<i32, i32>(&store, "run").expect("the export");
+        // Interpreted, so that its bytecode is paid for.
+        assert_eq!(run.call(&mut store, 1).expect("no trap"), 1);
+        let before = store.resource_use(Resource::HostBytes);
+        store.set_resource_limit(Resource::HostBytes, limit.map(|more| before + more));
+        assert_eq!(run.call(&mut store, 1_000).expect("no trap"), 1_000);
+        store.resource_use(Resource::HostBytes) - before
+    };
+    let all = run(None);
+    assert!(all > 0, "nothing was charged");
+    // Who cannot pay for all of it pays for what there is room for, and is interpreted.
+    assert!(run(Some(all - 1)) < all);
+    assert_eq!(run(Some(0)), 0);
+    assert_eq!(run(Some(all)), all);
 }

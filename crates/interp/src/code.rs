@@ -390,7 +390,8 @@ impl InterpModule {
         entry
     }
 
-    /// The function, and the slot of the header in its frame, if an address is of what leads to machine code. Such a frame is none of Wasm: the machine code has its own.
+    /// The function, and the slot of the header in its frame, if an address is of what leads to machine code. Such a
+    /// frame is none of Wasm: the machine code has its own.
     pub(crate) fn native_stub_at(&self, ip: usize) -> Option<(u32, u32)> {
         let stubs = self.by_native_stub.lock().unwrap_or_else(PoisonError::into_inner);
         let (&start, &defined) = stubs.range(..=ip).next_back()?;

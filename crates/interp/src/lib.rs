@@ -82,13 +82,12 @@ pub struct TierConfig {
     pub threshold: u32,
     /// After how many more it is asked about again.
     pub again: u32,
-    /// Told of a hot function (the context, its index among the defined ones); says where the interpreter
-    /// enters its machine code, or null if there is none yet.
+    /// Told of a hot function (the context, its index among the defined ones), which may get machine code.
     ///
     /// # Safety
     ///
     /// The context is live, and nobody holds its store.
-    pub entered: unsafe fn(*mut VmCtx, u32) -> *const u8,
+    pub entered: unsafe fn(*mut VmCtx, u32),
     /// Told of a hot function at the head of a loop (the offset of its `loop` in the module); says how
     /// machine code is entered there, or nothing if there is none yet.
     ///

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use palisade_core::TypeId;
 use palisade_jit::{
@@ -24,8 +24,15 @@ const MOST_STUBS: usize = 4_000;
 /// The most parameters and results of all these types.
 const MOST_STUB_VALUES: usize = 40_000;
 
-/// What stands in place of an address for a function that will not be compiled.
+/// The most loops of a function that it is entered at: each takes a translation of the whole function.
+const MOST_LOOPS: usize = 8;
+
+/// What stands in place of an address for a function that nobody has asked for.
+const NEW: usize = 0;
+/// The same for one that will not be compiled.
 const REFUSED: usize = 1;
+/// The same for one that somebody compiles, or is going to.
+const ASKED: usize = 2;
 
 /// The machine code of a module.
 pub(crate) struct NativeModule {
@@ -35,19 +42,21 @@ pub(crate) struct NativeModule {
     types: Arc<TypeRegistry>,
     guarded: Version,
     explicit: Version,
-    /// The stubs of all function types that the module names.
+    /// The stubs of the types of all functions of the module.
     stubs: OnceLock<Option<HashMap<TypeId, StubAddresses>>>,
 }
 
 /// The code of a module for one form of bounds checks.
 pub(super) struct Version {
     pub(super) bounds: Bounds,
-    /// By defined function: its address, 0, or [`REFUSED`].
+    /// By defined function: its address, [`NEW`], [`REFUSED`] or [`ASKED`].
     entries: Box<[AtomicUsize]>,
+    /// Whether all functions were compiled, or refused, at once.
+    whole: Mutex<bool>,
     /// Functions in the order in which they got code, and its bytes.
     pub(super) published: Mutex<Vec<(u32, u32)>>,
-    /// Entries at loops, by function and the loop's offset.
-    loops: Mutex<HashMap<(u32, u32), LoopCode>>,
+    /// Entries at loops, by function, then by the loop's offset.
+    loops: Mutex<HashMap<u32, HashMap<u32, LoopCode>>>,
     /// Keeps the code.
     objects: Mutex<Vec<Arc<CodeObject>>>,
 }
@@ -59,60 +68,80 @@ pub(super) enum LoopCode {
     Asked,
     /// It will not be compiled.
     Refused,
-    /// Where it is entered, and through what.
-    Ready { trampoline: usize, code: usize },
+    /// Where it is entered, and through what; the bytes of the code.
+    Ready { trampoline: usize, code: usize, bytes: u32 },
 }
 
 impl Version {
     fn new(bounds: Bounds, functions: usize) -> Self {
         Self {
             bounds,
-            entries: (0..functions).map(|_| AtomicUsize::new(0)).collect(),
+            entries: (0..functions).map(|_| AtomicUsize::new(NEW)).collect(),
+            whole: Mutex::default(),
             published: Mutex::default(),
             loops: Mutex::default(),
             objects: Mutex::default(),
         }
     }
 
+    fn state(&self, defined: u32) -> usize {
+        self.entries.get(defined as usize).map_or(REFUSED, |entry| entry.load(Ordering::Acquire))
+    }
+
+    /// Sets the address of a function, or that it has none, unless it has one already.
+    fn settle(&self, defined: u32, to: usize) -> bool {
+        let Some(entry) = self.entries.get(defined as usize) else { return false };
+        let open = |state| matches!(state, NEW | ASKED).then_some(to);
+        entry.fetch_update(Ordering::Release, Ordering::Relaxed, open).is_ok()
+    }
+
     /// Where a function's code is; `None` if it has none.
     pub(super) fn entry(&self, defined: u32) -> Option<*const u8> {
-        let address = self.entries.get(defined as usize)?.load(Ordering::Acquire);
-        (address > REFUSED).then(|| std::ptr::with_exposed_provenance(address))
+        let address = self.state(defined);
+        (address > ASKED).then(|| std::ptr::with_exposed_provenance(address))
     }
 
     /// Whether a function may still get code.
     pub(super) fn open(&self, defined: u32) -> bool {
-        self.entries.get(defined as usize).is_some_and(|e| e.load(Ordering::Acquire) == 0)
+        matches!(self.state(defined), NEW | ASKED)
+    }
+
+    /// Asks for a function: true for whoever asks first, who has to see to it.
+    pub(super) fn ask(&self, defined: u32) -> bool {
+        let (order, ordering) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.entries
+            .get(defined as usize)
+            .is_some_and(|entry| entry.compare_exchange(NEW, ASKED, order, ordering).is_ok())
     }
 
     /// Notes that a function stays interpreted.
     pub(super) fn refuse(&self, defined: u32) {
-        if let Some(entry) = self.entries.get(defined as usize) {
-            let _ = entry.compare_exchange(0, REFUSED, Ordering::Release, Ordering::Relaxed);
-        }
+        self.settle(defined, REFUSED);
     }
 
-    /// What there is for a loop; asks for it if nobody has, and says so.
-    pub(super) fn ask_loop(&self, defined: u32, offset: u32) -> (LoopCode, bool) {
-        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-        match loops.get(&(defined, offset)) {
-            Some(&known) => (known, false),
-            None => {
-                loops.insert((defined, offset), LoopCode::Asked);
-                (LoopCode::Asked, true)
-            }
+    fn loops(&self) -> MutexGuard<'_, HashMap<u32, HashMap<u32, LoopCode>>> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a loop: true for whoever asks first, who has to see to it. Not all loops of a function are to be
+    /// had.
+    pub(super) fn ask_loop(&self, defined: u32, offset: u32) -> bool {
+        let mut loops = self.loops();
+        let known = loops.entry(defined).or_default();
+        if known.contains_key(&offset) || known.len() == MOST_LOOPS {
+            return false;
         }
+        known.insert(offset, LoopCode::Asked);
+        true
     }
 
     pub(super) fn set_loop(&self, defined: u32, offset: u32, code: LoopCode) {
-        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-        loops.insert((defined, offset), code);
+        self.loops().entry(defined).or_default().insert(offset, code);
     }
 
     /// What there is for a loop.
     pub(super) fn loop_code(&self, defined: u32, offset: u32) -> Option<LoopCode> {
-        let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-        loops.get(&(defined, offset)).copied()
+        self.loops().get(&defined)?.get(&offset).copied()
     }
 
     /// Makes new code known.
@@ -121,8 +150,8 @@ impl Version {
         let end = object.len() as u32;
         let next = entries.iter().skip(1).map(|&(_, offset)| offset).chain([end]);
         for (&(defined, offset), next) in entries.iter().zip(next) {
-            if let Some(entry) = self.entries.get(defined as usize) {
-                entry.store(object.at(offset).expose_provenance(), Ordering::Release);
+            // Of two threads that compiled a function the first one is believed.
+            if self.settle(defined, object.at(offset).expose_provenance()) {
                 published.push((defined, next.saturating_sub(offset)));
             }
         }
@@ -217,12 +246,17 @@ impl NativeModule {
         self.compile_version(version, stop)
     }
 
-    /// Compiles every function of a version.
+    /// Compiles every function of a version, unless that was done.
     pub(super) fn compile_version(
         &self,
         version: &Version,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), CompileError> {
+        // Whoever comes second waits for the first.
+        let mut whole = version.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        if *whole {
+            return Ok(());
+        }
         let compiler = self.tier.compiler(version.bounds)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let done = compiler.compile_all(&self.module(stop), threads);
@@ -237,7 +271,9 @@ impl NativeModule {
                 Err(_) => version.refuse(defined),
             }
         }
-        self.publish(version, compiled)
+        self.publish(version, compiled)?;
+        *whole = true;
+        Ok(())
     }
 
     /// Makes functions that were compiled together known.
@@ -276,8 +312,36 @@ impl NativeModule {
         let stubs = id.and_then(|id| self.stubs()?.get(id));
         let trampoline = stubs.ok_or(CompileError::Internal("a function without stubs"))?;
         let trampoline = trampoline.enter_loop().expose_provenance();
-        let code = object.start().expose_provenance();
+        let (code, bytes) = (object.start().expose_provenance(), object.len() as u32);
         version.keep(object);
-        Ok(LoopCode::Ready { trampoline, code })
+        Ok(LoopCode::Ready { trampoline, code, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_asked_for_once_and_settled_once() {
+        let version = Version::new(Bounds::Guard, 3);
+        assert!(version.open(0) && version.ask(0) && !version.ask(0));
+        assert!(version.open(0), "what is being compiled may still get code");
+        assert!(version.settle(0, 4096) && !version.settle(0, 8192));
+        version.refuse(0);
+        assert_eq!(version.entry(0).map(<*const u8>::addr), Some(4096));
+        assert!(!version.ask(0) && !version.open(0));
+        version.refuse(1);
+        assert!(!version.ask(1) && !version.open(1) && !version.settle(1, 4096));
+        assert_eq!((version.entry(1), version.entry(2), version.entry(3)), (None, None, None));
+        assert!(version.open(2) && !version.open(3) && !version.ask(3));
+    }
+
+    #[test]
+    fn x10_no_more_than_a_few_loops_of_a_function_are_compiled() {
+        let version = Version::new(Bounds::Guard, 2);
+        let asked = (0..100).filter(|&offset| version.ask_loop(0, offset)).count();
+        assert_eq!(asked, MOST_LOOPS);
+        assert!(!version.ask_loop(0, 0) && version.ask_loop(1, 0));
     }
 }

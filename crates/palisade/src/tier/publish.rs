@@ -4,7 +4,8 @@
 //! function of a store is taken over, every function of it, of the host or not, has an entry for machine code,
 //! its own or a stub. So no address that machine code finds is null.
 
-use std::sync::PoisonError;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
 
 use palisade_interp::LoopEntry;
 use palisade_jit::{Bounds, GUARDED_REACH};
@@ -30,11 +31,13 @@ pub(crate) struct StoreTier {
     taken: Vec<usize>,
     /// For each instance how many it has paid for.
     paid: Vec<usize>,
+    /// The loops, by their offset in the instance's module, whose code was paid for.
+    loops: HashSet<(InstanceId, u32)>,
 }
 
 /// Whether guests of a store may run as machine code: not if their calls are to be counted, and code does not count
 /// them.
-pub(crate) fn may_run_native(store: &StoreOpaque) -> bool {
+fn may_run_native(store: &StoreOpaque) -> bool {
     match store.engine.tier() {
         Some(tier) => {
             let counts = tier.compiler.options().depth || store.call_depth_limit().is_none();
@@ -207,12 +210,9 @@ fn bounds(store: &StoreOpaque, id: InstanceId) -> Bounds {
 fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
     let Some(native) = module.native() else { return };
     let version = native.version(bounds(store, id));
-    if !native.tier.tiers() {
-        // The other version is made when it is needed first.
-        let missing = version.published.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if missing && native.compile_version(version, &|| false).is_err() {
-            return;
-        }
+    // The version for memories without a reservation is made when it is needed first.
+    if !native.tier.tiers() && native.compile_version(version, &|| false).is_err() {
+        return;
     }
     let published = version.published.lock().unwrap_or_else(PoisonError::into_inner);
     let at = id.index();
@@ -269,20 +269,17 @@ unsafe fn found<'a>(vm: *mut VmCtx) -> Option<(&'a mut StoreOpaque, InstanceId, 
 /// # Safety
 ///
 /// The context is live, and nobody holds its store.
-pub(super) unsafe fn entered(vm: *mut VmCtx, defined: u32) -> *const u8 {
+pub(super) unsafe fn entered(vm: *mut VmCtx, defined: u32) {
     // SAFETY: passed on to the caller.
-    let Some((store, id, module)) = (unsafe { found(vm) }) else { return std::ptr::null() };
-    let Some(native) = module.native() else { return std::ptr::null() };
+    let Some((store, id, module)) = (unsafe { found(vm) }) else { return };
+    let Some(native) = module.native() else { return };
     let version = native.version(bounds(store, id));
-    if version.open(defined) {
+    if version.ask(defined) {
         ask(native, Job::function(native, version.bounds, defined));
     }
-    let Some(code) = version.entry(defined) else { return std::ptr::null() };
-    if !activate(store) {
-        return std::ptr::null();
+    if version.entry(defined).is_some() && activate(store) {
+        take_over(store, id, &module);
     }
-    take_over(store, id, &module);
-    code
 }
 
 /// A loop of a function is hot. See [`palisade_interp::TierConfig::looped`].
@@ -295,20 +292,17 @@ pub(super) unsafe fn looped(vm: *mut VmCtx, defined: u32, offset: u32) -> Option
     let (store, id, module) = unsafe { found(vm)? };
     let native = module.native()?;
     let version = native.version(bounds(store, id));
-    let (_, first) = version.ask_loop(defined, offset);
-    if first {
-        // Both are wanted: the loop now, the function for the next calls.
-        if version.open(defined) {
-            ask(native, Job::function(native, version.bounds, defined));
-        }
+    // Both are wanted: the loop now, the function for the next calls. The frame that goes on as machine code stands
+    // at what leads to the function's.
+    if version.ask(defined) {
+        ask(native, Job::function(native, version.bounds, defined));
+    }
+    if version.ask_loop(defined, offset) {
         ask(native, Job::at_loop(native, version.bounds, defined, offset));
     }
-    let Some(LoopCode::Ready { trampoline, code }) = version.loop_code(defined, offset) else {
-        return None;
-    };
-    // The frame that goes on as machine code stands at what leads to the function's.
-    version.entry(defined)?;
-    if !activate(store) {
+    let ready = version.entry(defined).and_then(|_| version.loop_code(defined, offset));
+    let Some(LoopCode::Ready { trampoline, code, bytes }) = ready else { return None };
+    if !activate(store) || !pay_for_loop(store, id, offset, bytes) {
         return None;
     }
     take_over(store, id, &module);
@@ -316,7 +310,16 @@ pub(super) unsafe fn looped(vm: *mut VmCtx, defined: u32, offset: u32) -> Option
     Some(LoopEntry { trampoline: address(trampoline), code: address(code) })
 }
 
-fn ask(native: &std::sync::Arc<NativeModule>, job: Job) {
+/// Whether an instance can pay for the code of a loop, or has.
+fn pay_for_loop(store: &mut StoreOpaque, id: InstanceId, offset: u32, bytes: u32) -> bool {
+    if store.tier.loops.contains(&(id, offset)) {
+        return true;
+    }
+    let paid = store.vm_mut().ledger().charge(Resource::HostBytes, u64::from(bytes)).is_ok();
+    paid && store.tier.loops.insert((id, offset))
+}
+
+fn ask(native: &Arc<NativeModule>, job: Job) {
     if native.tier.tuning.wait {
         job.run(&native.tier.queue);
     } else {
