@@ -228,6 +228,58 @@ fn a_tail_call_leaves_the_try_table_that_it_stands_in() {
     }
 }
 
+/// The frame of a function that has tail-called the host is gone, in every engine: nobody looks at it, or pays for it.
+#[test]
+fn c9_throwing_from_a_tail_call_costs_the_same_everywhere() {
+    let text = |body: &str| {
+        format!(
+            "(module (type $t (func (param i32)))
+               (tag $t (import \"host\" \"tag\") (param i32)) (tag $u)
+               (func $host (import \"host\" \"throw\") (param i32))
+               (table funcref (elem $host)) (elem declare func $host)
+               (func $inner (param i32 externref) {body})
+               (func (export \"f\") (param i32) (result i32)
+                 (block $h (result i32)
+                   (try_table (catch $t $h) (call $inner (local.get 0) (ref.null extern)))
+                   (i32.const -1)))
+               (func (export \"g\") (param i32) (call $inner (local.get 0) (ref.null extern))))"
+        )
+    };
+    for (callee, operand) in [
+        ("call $host", ""),
+        ("call_indirect (type $t)", "(i32.const 0)"),
+        ("call_ref $t", "(ref.func $host)"),
+    ] {
+        let call = |kind: &str| format!("({kind}{callee} (local.get 0) {operand})");
+        let (plain, tail) = (call(""), call("return_"));
+        // In functions without a handler, and with two that do not catch and are looked at all the same.
+        let handled = |body: &str| format!("(try_table (catch $u 0) (catch $u 0) {body})");
+        let bodies = [plain.clone(), tail.clone(), handled(&plain), handled(&tail)];
+        let costs = ENGINES.map(|kind| {
+            let engine = engine_with(kind, |config| {
+                config.consume_fuel(true);
+            });
+            let cost = |body: &str, name: &str| {
+                let mut store = store(&engine);
+                let (linker, _) = linker(&engine, &mut store);
+                let instance = link(&linker, &mut store, &text(body));
+                store.set_fuel(1_000).expect("metered");
+                let found = invoke(&mut store, instance, name, &[Val::I32(5)]);
+                let expected =
+                    if name == "f" { Ok(vec![5]) } else { Err(TrapCode::UncaughtException) };
+                assert_eq!(found, expected, "{kind:?} {body}");
+                1_000 - store.get_fuel().expect("metered")
+            };
+            ["f", "g"].map(|name| bodies.each_ref().map(|body| cost(body, name)))
+        });
+        for [plain, tail, handled, handled_tail] in costs[0] {
+            assert_eq!(plain, tail + 1, "one frame more: {callee}");
+            assert_eq!(handled, handled_tail + 3, "and two clauses: {callee}");
+        }
+        assert!(costs.iter().all(|found| *found == costs[0]), "{callee}: {costs:?}");
+    }
+}
+
 #[test]
 fn five_levels_of_guest_and_host() {
     // Each level calls the host, which calls `back` again; at level 0 a guest or the host throws. Level `catch` (bits 8

@@ -3,7 +3,7 @@
 //!
 //! A side table of [`crate::code::FuncCode`], looked at only when an exception is on its way: code
 //! that does not throw pays nothing for it. It also says of call sites what unwinding has to know of them.
-//! Functions that neither catch nor hold references have none.
+//! Functions that neither catch, nor hold references, nor tail-call what may be the host's have none.
 //!
 //! Invariants: edges and sites are in the order of code, and sites do not overlap. The scopes that cover a
 //! place are the one of the last edge at or before it and those around that one, and each of them has
@@ -43,7 +43,7 @@ pub(crate) struct Site {
     pub(crate) end: u32,
     /// By how many references the window was moved up for it.
     pub(crate) pushed: u32,
-    /// Whether it is a tail call: the scopes around it have been left already.
+    /// Whether it is a tail call: the frame counts as gone.
     pub(crate) tail: bool,
 }
 

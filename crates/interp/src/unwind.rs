@@ -90,14 +90,13 @@ unsafe fn search(
                 depth += 1;
                 continue;
             };
-            let mut left = false;
-            step(work, interrupts)?;
-            if let Some(handlers) = &code.handlers {
-                if let Some(site) = handlers.site(at) {
-                    window = window.sub(site.pushed as usize);
-                    left = site.tail;
-                }
-                for clause in handlers.clauses_at(at).take_while(|_| !left) {
+            let handlers = code.handlers.as_deref();
+            let site = handlers.and_then(|handlers| handlers.site(at));
+            window = window.sub(site.map_or(0, |site| site.pushed as usize));
+            // A frame that stands at a tail call, of the host, counts as gone: nothing of it is looked at.
+            if !site.is_some_and(|site| site.tail) {
+                step(work, interrupts)?;
+                for clause in handlers.into_iter().flat_map(|handlers| handlers.clauses_at(at)) {
                     step(work, interrupts)?;
                     let identity = |tag| VmCtx::pointer::<()>(frame.vm, module.tag_offset(tag));
                     if clause.tag == NONE || identity(clause.tag).cast_const() == tag {

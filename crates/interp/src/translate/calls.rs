@@ -100,6 +100,7 @@ impl Translator<'_> {
         }
         let base = self.slot(base);
         let at = self.emitter.here();
+        let mut replaced = false;
         match callee {
             Callee::Func(func) => {
                 let (import, target) = self.target(func);
@@ -107,6 +108,8 @@ impl Translator<'_> {
                 let operands =
                     TailOps { handler: 0, base, params, header, pad: 0, target, pad2: 0 };
                 self.emit_marked(handler, operands);
+                // The frame is replaced before anything else happens.
+                replaced = !import;
             }
             Callee::Table { table, type_index, index } => {
                 let (_, mut operands) = self.indirect(table, type_index, base, params)?;
@@ -121,7 +124,7 @@ impl Translator<'_> {
                 self.emit_marked(TAIL_CALL_REF, operands);
             }
         }
-        self.note_site(at, 0, true);
+        self.note_site(at, 0, !replaced);
         self.stop();
         Ok(())
     }

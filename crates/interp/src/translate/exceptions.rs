@@ -67,7 +67,7 @@ impl<'m> Translator<'m> {
 
     /// Notes a call that unwinding has to know about: one that has just been emitted, at `start`.
     pub(super) fn note_site(&mut self, start: At, pushed: u32, tail: bool) {
-        if pushed > 0 || (tail && !self.tries.is_empty()) {
+        if pushed > 0 || tail {
             let end = self.emitter.here();
             self.handlers.sites.push(Site { start, end, pushed, tail });
         }
