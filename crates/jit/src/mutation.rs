@@ -131,6 +131,14 @@ mutations! {
     CopyFree,
     /// The last local is lost where a function is entered at a loop.
     LoopEntryLocalLost,
+    /// A value on the operand stack is zero after code was entered at a loop.
+    LoopEntryValueLost,
+    /// What an inlined body does is said to be done by the call.
+    InlinedPlaceWrong,
+    /// An inlined body gets its first two arguments the wrong way round.
+    InlinedArgumentsSwapped,
+    /// An inlined body costs nothing.
+    InlinedFree,
     /// Shifts of vectors take their count modulo 8.
     VectorShiftMaskWrong,
     /// What a narrow atomic operator found is sign-extended.

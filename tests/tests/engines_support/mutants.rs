@@ -64,8 +64,9 @@ fn likely(mutation: Mutation) -> &'static str {
         | M::NullTestSwapped
         | M::BlockRootForgotten => "objects_",
         M::GlobalStale | M::LoopEntryLocalLost => "c9_every",
+        M::InlinedPlaceWrong | M::InlinedFree | M::LoopEntryValueLost => "c9_generated",
         M::MemoryIndexIgnored | M::SaturationSigned => "c9_generated",
-        M::MinimumWithoutNan => "random_programs",
+        M::MinimumWithoutNan | M::InlinedArgumentsSwapped => "random_programs",
         M::LoopPollDropped | M::EntryPollDropped => "x1_",
         M::BlockFree
         | M::FuelStale
@@ -92,7 +93,7 @@ fn failure(mutation: Option<Mutation>, part: &str) -> Option<String> {
     let log = tempfile::tempfile().expect("a file");
     let mut command = Command::new(program);
     command
-        .args([part, "--skip", "c10_", "--skip", "every_deliberate", "--test-threads=2"])
+        .args([part, "--skip", "c10_", "--test-threads=2"])
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a file"))

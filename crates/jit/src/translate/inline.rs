@@ -20,6 +20,7 @@ use palisade_vm::native::code::{INLINED, Inlined};
 use super::control::Construct;
 use super::{FuncKinds, Kind, Result, Translator, fuel, invalid};
 use crate::limits;
+use crate::mutation::Mutation;
 
 /// The most operators, and targets of `br_table`s, of a body that is inlined.
 const OPERATORS: u64 = 40;
@@ -61,9 +62,12 @@ impl Inlining {
         self.call.is_some()
     }
 
-    /// What instructions are said to come from that stand for the operator at an offset.
-    pub(super) fn source(&mut self, func: u32, offset: u32) -> u32 {
+    /// What instructions are said to come from that stand for the operator at an offset: a `wrong` place is the call.
+    pub(super) fn source(&mut self, func: u32, offset: u32, wrong: bool) -> u32 {
         let Some(call) = self.call else { return offset };
+        if wrong {
+            return call;
+        }
         let place = Inlined { func, offset, call };
         if self.places.last() != Some(&place) {
             self.places.push(place);
@@ -173,8 +177,17 @@ impl<'a> Translator<'a, '_> {
 
     /// Translates a body in the place of the call at hand. It gets blocks of its own, and the code behind it, too.
     pub(super) fn inline(&mut self, callee: Callee<'a>) -> Result<()> {
-        let Callee { defined, start, body, kinds, costs } = callee;
-        let arguments = self.pop_many(kinds.params.len())?;
+        let Callee { defined, start, body, kinds, mut costs } = callee;
+        let mut arguments = self.pop_many(kinds.params.len())?;
+        if self.mutated(Mutation::InlinedFree) {
+            costs.fill(0);
+        }
+        if let [first, second, ..] = kinds.params[..]
+            && first == second
+            && self.mutated(Mutation::InlinedArgumentsSwapped)
+        {
+            arguments.swap(0, 1);
+        }
         let (first, next) = (self.b.create_block(), self.b.create_block());
         for &kind in &kinds.results {
             self.block_param(next, kind);

@@ -452,7 +452,8 @@ impl Translator<'_, '_> {
 
     /// Says that the instructions from here on come from the operator at hand.
     pub(crate) fn locate(&mut self) {
-        let source = self.inlining.source(self.defined, self.offset);
+        let wrong = self.mutated(Mutation::InlinedPlaceWrong);
+        let source = self.inlining.source(self.defined, self.offset, wrong);
         self.b.set_srcloc(SourceLoc::new(source));
     }
 

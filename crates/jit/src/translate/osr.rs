@@ -160,7 +160,10 @@ impl Translator<'_, '_> {
         let kinds: Vec<Kind> = self.stack.iter().map(|operand| operand.kind).collect();
         let mut args = Vec::with_capacity(params);
         for (position, &kind) in kinds.iter().enumerate() {
-            let value = self.load_cell(cells, at, kind);
+            let mut value = self.load_cell(cells, at, kind);
+            if self.mutated(Mutation::LoopEntryValueLost) {
+                value = self.zero(kind);
+            }
             at += kind.cells() * 8;
             match below.get(position).filter(|_| position < height) {
                 Some(&variable) => self.b.def_var(variable, value),
