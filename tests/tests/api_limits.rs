@@ -105,6 +105,45 @@ fn deadlines_and_interruptions_end_guests() {
 }
 
 #[test]
+fn an_interrupted_loop_is_said_to_be_where_it_is() {
+    // Some bodies note no place of their own; one stands behind an operator that does.
+    for body in [
+        "(loop $l (br $l))",
+        "(nop) (loop $l (br_if $l (i32.eqz (local.get 0))))",
+        "(loop $l (i32.store (i32.const 0) (i32.const 1)) (br_if $l (i32.const 1)))",
+        "(i32.store (i32.const 0) (i32.const 1)) (loop $l (br $l))",
+    ] {
+        let text = format!("(module (memory 1) (func (export \"run\") (local i32) {body}))");
+        let bytes = wat::parse_str(&text).unwrap();
+        // The operator `loop`, without results.
+        let at = bytes.windows(2).position(|two| two == [0x03, 0x40]).unwrap();
+        for kind in ENGINES {
+            let engine = Engine::new(kind.configure(&mut Config::new())).unwrap();
+            let interrupted_after = |delay: Duration| {
+                let mut store = Store::new(&engine, ());
+                let instance = link(&Linker::new(&engine), &mut store, &text);
+                let run = instance.get_typed_func::<(), ()>(&store, "run").unwrap();
+                let handle = store.interrupt_handle();
+                let other = std::thread::spawn(move || {
+                    std::thread::sleep(delay);
+                    handle.interrupt(TrapCode::Interrupted);
+                });
+                let error = run.call(&mut store, ()).unwrap_err();
+                other.join().unwrap();
+                assert_eq!(error.trap_code(), Some(TrapCode::Interrupted));
+                let frames = error.backtrace().map_or(&[][..], |trace| trace.frames());
+                frames.first().map_or(0, |frame| frame.module_offset())
+            };
+            // A request that comes before the loop is reached ends the function where it begins, or
+            // before: once more, then.
+            let delays = (0..10).map(|doubled| Duration::from_millis(1 << doubled));
+            let found = delays.map(interrupted_after).find(|&found| found >= at);
+            assert!(found.is_some_and(|found| found < bytes.len()), "{kind:?}: {body}: {found:?}");
+        }
+    }
+}
+
+#[test]
 fn host_functions_see_interruptions_and_deadlines() {
     let engine = Engine::default();
     let mut linker = Linker::<()>::new(&engine);

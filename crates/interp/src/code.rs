@@ -534,7 +534,10 @@ impl InterpModule {
         }
         let (code, defined, within) = self.code_at(ip)?;
         let mark = code.marks.partition_point(|&(at, _)| at <= within);
-        let offset = mark.checked_sub(1).and_then(|i| code.marks.get(i)).map_or(0, |m| m.1);
+        let offset = match mark.checked_sub(1).and_then(|i| code.marks.get(i)) {
+            Some(&(_, offset)) => offset,
+            None => self.info.bodies.get(defined as usize)?.range.start as u32,
+        };
         Some(Place { defined, header: code.header, offset, is_frame: true })
     }
 

@@ -215,6 +215,8 @@ impl Translator<'_> {
         self.settle_all()?;
         self.bind();
         let at = self.emitter.here();
+        // A loop that is interrupted stands here, or at what its body notes.
+        self.emitter.mark(self.offset);
         self.count_loop();
         self.push_frame(Kind::Loop(at), ty)
     }

@@ -51,10 +51,11 @@ impl Emitter {
         self.words.push(MaybeUninit::new(word));
     }
 
-    /// Takes back everything from `at` on.
+    /// Takes back everything from `at` on. A mark of that very place stays: it may be a loop's, and what traps there
+    /// next notes its own.
     pub(super) fn truncate(&mut self, at: At) {
         self.words.truncate(at as usize / 8 + PREFIX_WORDS);
-        while self.marks.last().is_some_and(|&(mark, _)| mark >= at) {
+        while self.marks.last().is_some_and(|&(mark, _)| mark > at) {
             self.marks.pop();
         }
     }
