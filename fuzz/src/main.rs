@@ -1,9 +1,10 @@
 //! Generated modules in Palisade, interpreted on both dispatchers, compiled and in turns, and in engines that share
-//! little with it; broken modules in its decoder. Without end, unless a difference is found or the time is up.
+//! little with it; broken modules in its decoder, broken text, random work of an embedder, random calls of WASI on
+//! paths. Without end, unless a difference is found or the time is up.
 //!
 //! ```text
 //! cargo run --release -- [--seconds N] [--count N] [--seed S] [--engines own,compiled,wasmtime,v8] [--node PROGRAM]
-//!                        [--only modules|decoder] [--file MODULE]
+//!                        [--only modules|decoder|text|api|paths] [--file MODULE]
 //! ```
 //!
 //! Each seed gives one module, the imports and arguments for it, and some broken copies of it. Compared are
@@ -11,13 +12,19 @@
 //! proposal that it lacks, values that JavaScript does not have, a limit that was reached) is counted as not run.
 //! Exit codes: 0 if nothing was found, 1 if something was, 2 if the command line makes no sense.
 
+#[path = "../../crates/wasi/tests/common/mod.rs"]
+mod common;
 mod decode;
 mod ours;
 mod plan;
 mod rival;
 mod rng;
+#[path = "../../tests/tests/rounds_support/mod.rs"]
+mod rounds;
 mod smith;
 mod trace;
+#[path = "../../crates/wasi/tests/tree/mod.rs"]
+mod tree;
 mod v8;
 
 use std::collections::BTreeMap;
@@ -37,6 +44,10 @@ pub const EXCEPTIONS: bool = true;
 
 /// Broken copies for each module.
 const BROKEN: u64 = 30;
+/// Broken texts, steps of an embedder and calls on paths for each seed.
+const TEXTS: u64 = 20;
+const STEPS: u64 = 100;
+const CALLS: u64 = 200;
 /// How often calls are left out that a limit ended.
 const PASSES: usize = 4;
 /// How often to say how far it is.
@@ -50,9 +61,34 @@ struct Options {
     wasmtime: bool,
     v8: bool,
     node: String,
-    modules: bool,
-    decoder: bool,
+    only: Option<Part>,
     file: Option<PathBuf>,
+}
+
+/// What a seed is used for.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Part {
+    Modules,
+    Decoder,
+    Text,
+    Api,
+    Paths,
+}
+
+impl Part {
+    const ALL: [(&str, Self); 5] = [
+        ("modules", Self::Modules),
+        ("decoder", Self::Decoder),
+        ("text", Self::Text),
+        ("api", Self::Api),
+        ("paths", Self::Paths),
+    ];
+}
+
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 }
 
 fn options() -> Result<Options, String> {
@@ -65,8 +101,7 @@ fn options() -> Result<Options, String> {
         wasmtime: true,
         v8: true,
         node: "node".into(),
-        modules: true,
-        decoder: true,
+        only: None,
         file: None,
     };
     let mut args = std::env::args().skip(1);
@@ -90,10 +125,12 @@ fn options() -> Result<Options, String> {
                 options.wasmtime = names.contains(&"wasmtime");
                 options.v8 = names.contains(&"v8");
             }
-            "--only" => match value.as_str() {
-                "modules" => options.decoder = false,
-                "decoder" => options.modules = false,
-                _ => return Err(format!("--only wants modules or decoder, not {value}")),
+            "--only" => match Part::ALL.iter().find(|(name, _)| *name == value) {
+                Some(&(_, part)) => options.only = Some(part),
+                None => {
+                    let names = Part::ALL.map(|(name, _)| name).join(", ");
+                    return Err(format!("--only wants one of {names}, not {value}"));
+                }
             },
             _ => return Err(format!("no option {arg}")),
         }
@@ -332,7 +369,38 @@ impl Fuzzer {
         Ok(())
     }
 
+    /// What needs no module.
+    fn rounds(&mut self, seed: u64, options: &Options) -> Result<(), String> {
+        if options.wants(Part::Text) {
+            for number in 0..TEXTS {
+                let seed = seed.wrapping_mul(TEXTS).wrapping_add(number);
+                let loaded = catch(|| rounds::text::round(&self.metered[0], seed))??;
+                self.count(if loaded { "text: valid" } else { "text: refused" }, 1);
+            }
+        }
+        if options.wants(Part::Api) {
+            let mut counts = rounds::api::Counts::default();
+            catch(|| rounds::api::round(seed, STEPS, &mut counts))??;
+            self.count("api: calls", counts.calls as usize);
+            self.count("api: objects of other stores", counts.refused as usize);
+            self.count("api: panics of the host", counts.panics as usize);
+        }
+        if options.wants(Part::Paths) {
+            let counts = catch(|| tree::run(seed, CALLS))?;
+            self.count("paths: calls", counts.calls as usize);
+            self.count("paths: successes", counts.successes as usize);
+        }
+        Ok(())
+    }
+
     fn seed(&mut self, seed: u64, options: &Options) -> Result<(), Found> {
+        if options.file.is_none() {
+            let done = self.rounds(seed, options);
+            done.map_err(|what| Found { what, bytes: Vec::new(), part: "" })?;
+        }
+        if !options.wants(Part::Modules) && !options.wants(Part::Decoder) {
+            return Ok(());
+        }
         let made = match &options.file {
             Some(file) => match std::fs::read(file) {
                 Ok(bytes) => Some(smith::Made { relaxed: smith::has_relaxed(&bytes), bytes }),
@@ -350,11 +418,11 @@ impl Fuzzer {
             self.count("seeds without a module", 1);
             return Ok(());
         };
-        if options.modules {
+        if options.wants(Part::Modules) {
             let ran = self.module(&made.bytes, made.relaxed, seed);
             ran.map_err(|what| Found { what, bytes: made.bytes.clone(), part: "" })?;
         }
-        if options.decoder {
+        if options.wants(Part::Decoder) {
             self.broken(&made.bytes, seed)?;
         }
         Ok(())
@@ -366,6 +434,14 @@ impl Fuzzer {
             println!("  {count:>9}  {what}");
         }
     }
+}
+
+/// What comes of something, where a panic is a finding.
+fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        format!("panics: {}", text.or(panic.downcast_ref().copied()).unwrap_or_default())
+    })
 }
 
 /// A run of ours, where an error or a panic is a finding.
@@ -392,6 +468,10 @@ fn difference(a: &Trace, b: &Trace) -> String {
 
 fn save(seed: u64, found: &Found) {
     println!("\nseed {seed}: {}", found.what);
+    if found.bytes.is_empty() {
+        println!("again: cargo run --release -- --seed {seed} --count 1");
+        return;
+    }
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/found"));
     let file = folder.join(format!("{seed}{}.wasm", found.part));
     match std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, &found.bytes)) {

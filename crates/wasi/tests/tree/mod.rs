@@ -5,6 +5,8 @@
 //! it judges. Three directories are granted: one with every capability, one without writing, and one with every
 //! capability inside of the weaker one. Beside them lies a tree that is granted to nobody and may never change.
 
+#![allow(unreachable_pub)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -245,10 +247,7 @@ impl Tree {
         self.needs(at, Rights::PATH_CREATE_DIRECTORY)?;
         let entry = self.entry(at.dir, path, Errno::EXIST)?;
         self.vacant(entry)?;
-        self.add(
-            entry,
-            Node::Dir { entries: BTreeMap::new(), parent: Some(entry.0), gone: false },
-        );
+        self.add(entry, Node::Dir { entries: BTreeMap::new(), parent: Some(entry.0), gone: false });
         Ok(())
     }
 
@@ -454,7 +453,7 @@ impl Tree {
     // ---- random calls ----
 
     fn name(&mut self) -> &'static str {
-        *self.rng.pick::<&str>(&["a", "b", "c", "d", "nest"])
+        self.rng.pick::<&str>(&["a", "b", "c", "d", "nest"])
     }
 
     /// A path that leads to something from a directory, or to a new name in it.
@@ -499,7 +498,7 @@ impl Tree {
             path.push('/');
         }
         if self.rng.below(40) == 0 {
-            path.insert_str(0, "/");
+            path.insert(0, '/');
         }
         if self.rng.below(60) == 0 {
             path = "../outside/secret".to_owned();
@@ -584,7 +583,8 @@ impl Tree {
             }
             9 => {
                 let expected = self.read_link(at, &path);
-                let got = self.guest.on_path("path_readlink", fd, path.as_bytes(), &[DATA, 999, OUT]);
+                let got =
+                    self.guest.on_path("path_readlink", fd, path.as_bytes(), &[DATA, 999, OUT]);
                 self.expect(counts, format!("readlink {fd} {path}"), &expected, got);
                 if let Ok(target) = expected {
                     let len = self.guest.u32_at(OUT) as usize;
@@ -600,7 +600,8 @@ impl Tree {
     /// Opens; writes into what is a file, and sometimes keeps what is a directory.
     fn open_something(&mut self, counts: &mut Counts, fd: u64, at: Handle, path: &str) {
         let follow = self.rng.below(3) != 0;
-        let how = *self.rng.pick(&[0, 0, CREAT, CREAT, CREAT | EXCL, TRUNC, DIRECTORY, DIRECTORY, 3]);
+        let how =
+            *self.rng.pick(&[0, 0, CREAT, CREAT, CREAT | EXCL, TRUNC, DIRECTORY, DIRECTORY, 3]);
         let write = self.rng.below(2) == 0;
         let asked = if write { Rights::FD_WRITE } else { Rights::empty() };
         // Whatever asks for these has to fail where what is opened cannot be written, or read.
