@@ -9,8 +9,7 @@ use crate::signals::Signals;
 
 pub(super) fn run(args: &Wast) -> Result<Status, Failure> {
     let _signals = Signals::install()?;
-    let mut config = palisade::Config::new();
-    Switches::of(&args.proposals)?.apply(&mut config)?;
+    let config = config(args)?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for path in &args.files {
         let text = load::script(path)?;
@@ -26,4 +25,31 @@ pub(super) fn run(args: &Wast) -> Result<Status, Failure> {
     }
     failure::print(&format!("{passed} passed, {failed} failed, {skipped} skipped\n"))?;
     Ok(if failed == 0 { Status::Success } else { Status::CheckFailed })
+}
+
+fn config(args: &Wast) -> Result<palisade::Config, Failure> {
+    let mut config = palisade::Config::new();
+    config.strategy(args.engine.strategy());
+    Switches::of(&args.proposals)?.apply(&mut config)?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use palisade::{Engine, Module, Store};
+
+    use super::*;
+
+    #[test]
+    fn the_engine_that_is_asked_for_runs_the_scripts() {
+        for (name, compiles) in [("jit", true), ("interp", false)] {
+            let args = Wast::parse_from(["wast", "--engine", name, "script.wast"]);
+            let engine = Engine::new(&config(&args).expect("a configuration")).expect("an engine");
+            let module = Module::new(&engine, "(module (func))").expect("a module");
+            let mut store = Store::new(&engine, ());
+            palisade::Instance::new(&mut store, &module, &[]).expect("an instance");
+            assert_eq!(engine.compile_stats().compiled == 1, compiles, "{name}");
+        }
+    }
 }
