@@ -249,9 +249,10 @@ fn loading_ends_by_signals_and_deadlines_behind_the_wall() {
     let mut command = place.command();
     command.args(["fifo", "--lockdown", "--timeout", "60s"]);
     let mut child = command.spawn().expect("the command starts");
-    let _writer = std::fs::OpenOptions::new().write(true).open(&fifo).expect("a reader comes");
+    let writer = std::fs::OpenOptions::new().write(true).open(&fifo).expect("a reader comes");
     rustix::process::kill_process(Pid::from_child(&child), Signal::INT).expect("it is there");
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    drop(writer);
     // A module that comes through it is read to its end.
     let mut command = place.command();
     command.args(["fifo", "--lockdown", "--invoke", "f", "--timeout", "60s"]);
