@@ -109,7 +109,29 @@ pub(crate) struct Run {
     pub(crate) bounds: Bounds,
 
     #[command(flatten)]
+    pub(crate) wall: Wall,
+
+    #[command(flatten)]
     pub(crate) decoding: Decoding,
+}
+
+/// The lock around the process.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Wall {
+    /// Let the kernel hold this process to what the guest is given; on with --sandbox
+    ///
+    /// No files but those beneath the given directories, no other programs, no network: even a guest that breaks
+    /// out of the runtime finds nothing (Landlock, seccomp). What the kernel lacks is said once.
+    #[arg(long, help_heading = "The second wall")]
+    pub(crate) lockdown: bool,
+
+    /// Do without the lock that --sandbox brings
+    #[arg(long, help_heading = "The second wall")]
+    pub(crate) no_lockdown: bool,
+
+    /// Refuse to run (status 125) if the kernel lacks a part of the lock
+    #[arg(long, help_heading = "The second wall")]
+    pub(crate) require_lockdown: bool,
 }
 
 /// What the guest is given.
@@ -170,8 +192,8 @@ pub(crate) struct Bounds {
     /// Deny everything and limit everything; other flags add to this or change it, in any order
     ///
     /// No capability, 1,000,000,000 units of fuel, 256 MiB of memory, 1,000,000 table elements, 16
-    /// instances, 64 open files, 64 MiB of output, 60 s, 1 MiB of stack, 1024 nested calls, and the
-    /// strict limits of the decoder.
+    /// instances, 64 open files, 64 MiB of output, 60 s, 1 MiB of stack, 1024 nested calls, the
+    /// strict limits of the decoder, and the lock around this process (--lockdown).
     #[arg(long, help_heading = "Limits")]
     pub(crate) sandbox: bool,
 

@@ -3,33 +3,76 @@
 //! No more is read than the limit on a module's size allows, so that neither a huge file nor an
 //! endless one takes the host's memory. What the bytes are is for the decoder to say.
 
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use palisade::{Engine, Module};
 use palisade_core::{LimitKind, Limits};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 
 use crate::escape;
 use crate::failure::{Failure, Status};
 use crate::outcome;
 
+/// A file that should be a module, open. From here on nothing needs its name, but for messages.
+pub(crate) struct Opened {
+    path: PathBuf,
+    file: File,
+    metadata: Metadata,
+}
+
+/// Opens a file that should be a module, and does not wait for whoever writes into a FIFO: reading does.
+pub(crate) fn open(path: &Path) -> Result<Opened, Failure> {
+    let unreadable = |error: io::Error| explain(path, &error);
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    Ok(Opened { path: path.to_owned(), file, metadata })
+}
+
 /// Loads a module, binary or text. `limits` are those that the engine was made with.
-pub(crate) fn module(engine: &Engine, limits: &Limits, path: &Path) -> Result<Module, Failure> {
-    let bytes = read(path, limits)?;
-    Module::new(engine, bytes).map_err(|error| outcome::failure(path, &error))
+pub(crate) fn module(engine: &Engine, limits: &Limits, opened: Opened) -> Result<Module, Failure> {
+    let path = opened.path.clone();
+    let bytes = read(opened, limits)?;
+    Module::new(engine, bytes).map_err(|error| outcome::failure(&path, &error))
+}
+
+/// Waits until there is something to read, or nobody left to write it.
+fn wait_for(file: &File) -> io::Result<()> {
+    let mut waiting = [PollFd::new(file, PollFlags::IN)];
+    loop {
+        match poll(&mut waiting, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => {
+                other?;
+                break;
+            }
+        }
+    }
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    Ok(rustix::fs::fcntl_setfl(file, flags - OFlags::NONBLOCK)?)
 }
 
 /// Reads a file that should be a module.
-fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>, Failure> {
+fn read(opened: Opened, limits: &Limits) -> Result<Vec<u8>, Failure> {
+    let Opened { path, mut file, metadata } = opened;
+    let path = path.as_path();
     let unreadable = |error: io::Error| explain(path, &error);
-    let mut file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
     if metadata.is_dir() {
         return Err(Failure::new(
             Status::Unreadable,
             format!("{}: this is a directory, a module is wanted", escape::path(path)),
         ));
+    }
+    if !metadata.is_file() {
+        wait_for(&file).map_err(unreadable)?;
     }
     let limit = limits.get(LimitKind::ModuleBytes);
     if metadata.is_file() && metadata.len() > limit {
@@ -54,7 +97,7 @@ fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>, Failure> {
 
 /// Reads a specification script.
 pub(crate) fn script(path: &Path) -> Result<String, Failure> {
-    let bytes = read(path, &Limits::default())?;
+    let bytes = read(open(path)?, &Limits::default())?;
     String::from_utf8(bytes).map_err(|error| {
         Failure::new(
             Status::Unreadable,
@@ -107,9 +150,9 @@ mod tests {
         let mut limits = Limits::default();
         limits.module_bytes = 8;
         std::fs::write(&path, [7; 8]).unwrap();
-        assert_eq!(read(&path, &limits).unwrap(), [7; 8]);
+        assert_eq!(read(open(&path).unwrap(), &limits).unwrap(), [7; 8]);
         std::fs::write(&path, [7; 9]).unwrap();
-        let failure = read(&path, &limits).unwrap_err();
+        let failure = read(open(&path).unwrap(), &limits).unwrap_err();
         assert_eq!(failure.status, Status::Module);
         assert!(failure.hints[0].contains("--limit module-bytes="));
     }
@@ -118,7 +161,7 @@ mod tests {
     fn an_endless_file_is_cut_off() {
         let mut limits = Limits::default();
         limits.module_bytes = 1 << 16;
-        let failure = read(Path::new("/dev/zero"), &limits).unwrap_err();
+        let failure = read(open(Path::new("/dev/zero")).unwrap(), &limits).unwrap_err();
         assert_eq!(failure.status, Status::Module);
     }
 
@@ -127,7 +170,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let limits = Limits::default();
         for path in [dir.path().join("none"), dir.path().to_path_buf()] {
-            assert_eq!(read(&path, &limits).unwrap_err().status, Status::Unreadable);
+            let failure = open(&path).and_then(|opened| read(opened, &limits)).unwrap_err();
+            assert_eq!(failure.status, Status::Unreadable);
         }
     }
 }

@@ -14,6 +14,7 @@ mod failure;
 mod grants;
 mod invoke;
 mod load;
+mod lock;
 mod numbers;
 mod outcome;
 mod quantity;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use palisade::{InterruptHandle, TrapCode};
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals as Arriving;
 
 use crate::failure::{Failure, Status};
 
@@ -51,31 +52,33 @@ impl Shared {
 /// The process's dealings with signals.
 pub(crate) struct Signals {
     shared: Arc<Shared>,
+    /// Until a thread takes them.
+    arriving: Option<Arriving>,
 }
 
 impl Signals {
-    /// Installs the handlers.
+    /// Installs the handlers. What arrives waits for [`Signals::watch`].
     pub(crate) fn install() -> Result<Self, Failure> {
         let shared = Arc::new(Shared {
             phase: Mutex::new(Phase::Loading),
             changed: Condvar::new(),
             signal: AtomicI32::new(0),
         });
-        Self::listen(&shared).map_err(|error| {
-            Failure::new(Status::Internal, format!("signals cannot be handled: {error}"))
-        })?;
-        Ok(Self { shared })
+        let arriving = Arriving::new([SIGINT, SIGTERM]).map_err(|error| unhandled(&error))?;
+        Ok(Self { shared, arriving: Some(arriving) })
     }
 
-    fn listen(shared: &Arc<Shared>) -> io::Result<()> {
-        let mut arriving = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-        let shared = Arc::clone(shared);
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
+    /// Starts the thread that acts on signals; again, it does nothing. A process that locks itself in does so before any
+    /// thread starts, and a signal that comes until then waits.
+    pub(crate) fn watch(&mut self) -> Result<(), Failure> {
+        let Some(mut arriving) = self.arriving.take() else { return Ok(()) };
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in arriving.forever() {
                 shared.signalled(signal);
             }
-        })?;
-        Ok(())
+        });
+        thread.map(drop).map_err(|error| unhandled(&error))
     }
 
     /// From now on until [`Signals::running`], the process ends when this time is over.
@@ -133,6 +136,10 @@ pub(crate) fn end_quietly_on_closed_pipes() -> io::Result<()> {
     let always = Arc::new(AtomicBool::new(true));
     signal_hook::flag::register_conditional_default(SIGPIPE, always)?;
     Ok(())
+}
+
+fn unhandled(error: &io::Error) -> Failure {
+    Failure::new(Status::Internal, format!("signals cannot be handled: {error}"))
 }
 
 fn too_long() -> Failure {

@@ -3,7 +3,7 @@
 //! A context is made by its builder and then only loses: no call adds a capability, a grant or a right to it.
 
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::fs::Stat;
@@ -114,6 +114,18 @@ impl Grant {
     }
 }
 
+/// A preopened directory, as [`WasiCtx::granted_directories`] shows it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct GrantedDirectory<'a> {
+    /// The directory, open.
+    pub fd: BorrowedFd<'a>,
+    /// What may be done beneath it.
+    pub caps: Caps,
+    /// Whether anything may be changed beneath it; if not, [`Caps::PATH`] is for looking alone.
+    pub writable: bool,
+}
+
 /// Two preopened directories of which one lies within the other, or that are the same, with different rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -177,6 +189,18 @@ impl WasiCtx {
     #[must_use]
     pub fn overlapping_preopens(&self) -> &[Overlap] {
         &self.overlaps
+    }
+
+    /// The preopened directories, open, with the capabilities that hold in each. For a lock around the process, which
+    /// should be made of the very same grants.
+    pub fn granted_directories(&self) -> impl Iterator<Item = GrantedDirectory<'_>> {
+        self.grants.iter().map(|grant| {
+            let mut caps = grant.caps & Caps::FILES;
+            if !grant.writable {
+                caps.remove(Caps::WRITE);
+            }
+            GrantedDirectory { fd: grant.root.as_fd(), caps, writable: grant.writable }
+        })
     }
 
     /// Bytes that the guest wrote, or asked to, so far.

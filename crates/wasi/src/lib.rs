@@ -53,7 +53,7 @@ mod types;
 pub use audit::{AuditEvent, AuditHook, Denial};
 pub use builder::{BuildError, Preopen, WasiCtxBuilder};
 pub use caps::Caps;
-pub use ctx::{Limits, Overlap, WasiCtx};
+pub use ctx::{GrantedDirectory, Limits, Overlap, WasiCtx};
 pub use errno::Errno;
 pub use host::{Halt, OutputLimit, WasiHost};
 pub use linker::{Wasi, add_to_linker};

@@ -188,8 +188,7 @@ pub(crate) fn ancestors(
         if see(id) {
             return Ok(true);
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let up = rustix::fs::openat(here.as_fd(), "..", flags, Mode::empty())?;
+        let up = parent(here.as_fd())?;
         let up_id = identity(&fstat(&up)?);
         if up_id == id {
             return Ok(false);
@@ -198,6 +197,16 @@ pub(crate) fn ancestors(
         id = up_id;
     }
     Err(Errno::LOOP)
+}
+
+/// The directory above. By `openat2` as everything else, since a locked process can make no other call; a kernel that
+/// lacks it has no such lock.
+fn parent(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat2(dir, "..", flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+        Err(rustix::io::Errno::NOSYS) => Ok(rustix::fs::openat(dir, "..", flags, Mode::empty())?),
+        other => Ok(other?),
+    }
 }
 
 #[cfg(test)]

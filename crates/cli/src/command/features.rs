@@ -1,11 +1,13 @@
 //! `palisade features`: what this build and this machine can do.
 
 use palisade::{Config, Dispatch, LimitKind, Limits};
+use palisade_lockdown::Support;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use serde_json::{Map, Value, json};
 
 use crate::args::Features;
 use crate::failure::{self, Failure, Status};
+use crate::lock;
 use crate::outcome;
 use crate::settings::Switches;
 
@@ -29,6 +31,8 @@ struct Found {
     kernel: String,
     /// `None` if it works, otherwise why it does not.
     openat2: Option<String>,
+    /// What the kernel has of the lock around the process.
+    lock: Support,
 }
 
 impl Found {
@@ -55,6 +59,7 @@ impl Found {
                 uname.machine().to_string_lossy()
             ),
             openat2: why_no_openat2(),
+            lock: Support::probe(),
         })
     }
 
@@ -78,6 +83,10 @@ impl Found {
             Some(why) => format!("{why}: guests cannot open any file"),
         };
         out.push_str(&format!("  openat2              {openat2}\n"));
+        out.push_str(&format!("  Landlock             {}\n", self.lock.landlock()));
+        let filtered = if self.lock.seccomp { "works" } else { "not to be had" };
+        out.push_str(&format!("  seccomp              {filtered}\n"));
+        out.push_str(&format!("  lockdown             {}\n", lock::outlook(&self.lock)));
         out.push_str("\nLimits of the decoder (--limit NAME=N)\n");
         out.push_str("  name                       default   --sandbox     highest\n");
         let (wide, strict) = (Limits::default(), Limits::strict());
@@ -124,6 +133,9 @@ impl Found {
             "system": {
                 "kernel": self.kernel,
                 "openat2": self.openat2.is_none(),
+                "landlock": self.lock.landlock_abi,
+                "seccomp": self.lock.seccomp,
+                "lockdown lacks": self.lock.missing(),
             },
             "limits": limits,
         }))

@@ -1,8 +1,8 @@
 //! `palisade run`: everything from the options to the guest's end.
 //!
 //! What can be wrong on the command line is found first, before any file is read; then modules are
-//! loaded, then what is called and with which arguments is settled; only then does code of a guest
-//! run. Its end, however it comes about, passes through [`Session::finish`].
+//! loaded (where the process locks itself in: opened before, read after), then what is called and with which
+//! arguments is settled; only then does code of a guest run. Its end, however it comes about, passes through [`Session::finish`].
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use palisade::{Config, Engine, Error, FuncType, Instance, Linker, Module, Resource, Store, Val};
+use palisade_lockdown::Report;
 use palisade_wasi::Wasi;
 
 use crate::args::Run;
@@ -18,6 +19,7 @@ use crate::failure::{self, Failure, Status};
 use crate::grants;
 use crate::invoke;
 use crate::load;
+use crate::lock::{self, Lock};
 use crate::outcome;
 use crate::quantity::show_bytes;
 use crate::settings::Settings;
@@ -27,15 +29,34 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let began = Instant::now();
     let settings = Settings::of(args)?;
     let links = links(args)?;
+    let lock = Lock::of(args)?;
     let wasi = grants::build(args, &settings)?;
-    let signals = Signals::install()?;
-    signals.limit_loading(settings.timeout)?;
+    let mut signals = Signals::install()?;
+    if lock.is_none() {
+        signals.watch()?;
+        signals.limit_loading(settings.timeout)?;
+    }
+    // Everything that is opened by its name is opened here; then the process locks itself in, and after that come
+    // threads and the first byte that nobody has read.
+    let file = load::open(&args.file)?;
+    let link_files =
+        links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
+    let locked = match &lock {
+        Some(lock) => {
+            let locked = lock.enforce(&wasi, settings.engine)?;
+            signals.watch()?;
+            signals.limit_loading(settings.timeout)?;
+            Some(locked)
+        }
+        None => None,
+    };
     let engine = engine(&settings, args.stats)?;
-    let module = load::module(&engine, &settings.limits, &args.file)?;
+    let module = load::module(&engine, &settings.limits, file)?;
     let linked = links
         .into_iter()
-        .map(|link| {
-            let module = load::module(&engine, &settings.limits, &link.file)?;
+        .zip(link_files)
+        .map(|(link, file)| {
+            let module = load::module(&engine, &settings.limits, file)?;
             Ok(Linked { link, module })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
@@ -45,6 +66,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
         store: store(&engine, &settings, args.stats, wasi)
             .map_err(|error| outcome::failure(&args.file, &error))?,
         signals,
+        locked,
     };
     let loading = began.elapsed();
     let began = Instant::now();
@@ -212,6 +234,8 @@ struct Session<'a> {
     file: &'a Path,
     store: Store<Wasi>,
     signals: Signals,
+    /// What the kernel gave, if the process is locked.
+    locked: Option<Report>,
 }
 
 impl Session<'_> {
@@ -352,6 +376,7 @@ impl Session<'_> {
         if let Some(ctx) = self.store.data().ctx() {
             line("output", show_bytes(ctx.output_bytes()));
         }
+        line("lockdown", lock::stats(self.locked.as_ref()));
         line("loading", format!("{:.6} s", loading.as_secs_f64()));
         line("running", format!("{:.6} s", running.as_secs_f64()));
         failure::tell(&text);

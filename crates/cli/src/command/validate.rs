@@ -38,7 +38,8 @@ pub(super) struct Look {
 impl Look {
     pub(super) fn start(looking: &Looking) -> Result<Self, Failure> {
         let limits = settings::limits_for_looking(looking.sandbox, &looking.limit)?;
-        let signals = Signals::install()?;
+        let mut signals = Signals::install()?;
+        signals.watch()?;
         signals.limit_loading(looking.timeout.and_then(|bound| bound.limit()))?;
         let mut config = Config::new();
         config.strategy(palisade::Strategy::Interpreter);
@@ -48,6 +49,6 @@ impl Look {
     }
 
     pub(super) fn module(&self, path: &std::path::Path) -> Result<Module, Failure> {
-        load::module(&self.engine, &self.limits, path)
+        load::module(&self.engine, &self.limits, load::open(path)?)
     }
 }

@@ -8,7 +8,7 @@ use crate::settings::Switches;
 use crate::signals::Signals;
 
 pub(super) fn run(args: &Wast) -> Result<Status, Failure> {
-    let _signals = Signals::install()?;
+    Signals::install()?.watch()?;
     let config = config(args)?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for path in &args.files {

@@ -39,7 +39,7 @@ pub fn bounds() -> Option<Bounds> {
     if let Ok(Some(known)) = BOUNDS.try_with(Cell::get) {
         return Some(known);
     }
-    let found = ask();
+    let found = ask().or_else(ask_without_files);
     if found.is_some() {
         let _ = BOUNDS.try_with(|bounds| bounds.set(found));
     }
@@ -65,6 +65,33 @@ fn ask() -> Option<Bounds> {
         let low = low.checked_add(guard)?;
         (!failed && low < high).then_some(Bounds { low, high })
     }
+}
+
+/// The largest stack that is believed in where only a limit tells, and what the kernel keeps free below one.
+const LARGEST: u64 = 8 << 20;
+const GAP: usize = 1 << 20;
+
+/// The stack of the first thread, about which the C library asks a file of `/proc`: a process that has locked itself in
+/// opens none.
+fn ask_without_files() -> Option<Bounds> {
+    // SAFETY: both calls only give numbers.
+    let first = unsafe { libc::gettid() == libc::getpid() };
+    if first { first_stack() } else { None }
+}
+
+/// From where the kernel put the program's name, at the very top, as far down as the limit lets it grow.
+fn first_stack() -> Option<Bounds> {
+    // SAFETY: it only gives a number.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as usize;
+    let high = name.checked_next_multiple_of(rustix::param::page_size()).filter(|_| name != 0)?;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a local of the type that is written.
+    if unsafe { libc::getrlimit(libc::RLIMIT_STACK, &mut limit) } != 0 {
+        return None;
+    }
+    let size = usize::try_from(limit.rlim_cur.min(LARGEST)).ok()?;
+    let low = high.checked_sub(size)?.checked_add(GAP)?;
+    (low < high).then_some(Bounds { low, high })
 }
 
 /// An address in the caller's frame, or near it.
@@ -100,6 +127,20 @@ mod tests {
         let bounds = bounds().expect("linux tells");
         assert!(bounds.contains(position()), "{bounds:?} {:x}", position());
         assert!(limit(0) > bounds.low && limit(0) < position());
+    }
+
+    #[test]
+    fn the_first_stack_is_found_without_files() {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("linux tells");
+        let line = maps.lines().find(|line| line.ends_with("[stack]")).expect("there is one");
+        let range = line.split(' ').next().expect("addresses");
+        let (low, high) = range.split_once('-').expect("two of them");
+        let number = |text| usize::from_str_radix(text, 16).expect("an address");
+        let found = first_stack().expect("the kernel tells");
+        assert!(number(low) < found.high && found.high <= number(high), "{found:?} {line}");
+        assert!(found.low < number(low), "{found:?} {line}");
+        // This thread is another one.
+        assert_eq!(ask_without_files(), None);
     }
 
     #[test]
