@@ -120,13 +120,19 @@ mod tests {
     fn the_numbers_are_those_of_the_paper() {
         let mut random = Random(1_234_567);
         let first: Vec<u64> = (0..3).map(|_| random.next()).collect();
-        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        assert_eq!(
+            first,
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
     }
 
     #[test]
     fn files_are_numbered_as_they_come() {
         let run = Deterministic::new(0);
-        assert_eq!([run.file((1, 70)), run.file((1, 5)), run.file((1, 70)), run.file((2, 5))], [1, 2, 1, 3]);
+        assert_eq!(
+            [run.file((1, 70)), run.file((1, 5)), run.file((1, 70)), run.file((2, 5))],
+            [1, 2, 1, 3]
+        );
         assert_eq!([run.device(70), run.device(5), run.device(70)], [1, 2, 1]);
     }
 

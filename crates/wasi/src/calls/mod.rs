@@ -158,7 +158,8 @@ impl Call<'_> {
             _ => Denial::Descriptor,
         };
         let caps = self.needed(missing);
-        let required = if why == Denial::Descriptor { Caps::empty() } else { self.required(missing) };
+        let required =
+            if why == Denial::Descriptor { Caps::empty() } else { self.required(missing) };
         self.note(fd, shown, Some((why, caps, required)));
         Err(Errno::NOTCAPABLE.into())
     }
@@ -234,7 +235,8 @@ impl Call<'_> {
     /// Denies for a reason that no capability changes; those that it takes elsewhere are reported.
     fn deny(&mut self, fd: u32, path: Option<String>, why: Denial) -> Fail {
         let caps = self.wanted.unwrap_or(self.info().caps.caps());
-        let required = if why == Denial::Outside { self.required(Rights::empty()) } else { Caps::empty() };
+        let required =
+            if why == Denial::Outside { self.required(Rights::empty()) } else { Caps::empty() };
         self.note(fd, path, Some((why, caps, required)));
         Errno::NOTCAPABLE.into()
     }

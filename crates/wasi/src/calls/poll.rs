@@ -164,7 +164,8 @@ impl Call<'_> {
     /// Waits for the first of them and encodes the events of all that are ready then.
     fn await_any(&mut self, list: &[Subscription]) -> Result<Vec<u8>, Fail> {
         let immediate = list.iter().any(|s| matches!(s.what, What::Now { .. }));
-        let steps = list.iter().filter_map(|s| if let What::AtStep(t) = s.what { Some(t) } else { None });
+        let steps =
+            list.iter().filter_map(|s| if let What::AtStep(t) = s.what { Some(t) } else { None });
         let mut passed = 0;
         if let Some(run) = &mut self.ctx.deterministic {
             if let Some(first) = steps.min().filter(|_| !immediate) {

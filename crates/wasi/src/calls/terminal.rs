@@ -6,8 +6,8 @@
 
 use rustix::event::PollFlags;
 
-use super::io::{Buffer, clip, total};
 use super::Call;
+use super::io::{Buffer, clip, total};
 use crate::Errno;
 use crate::descriptor::Object;
 use crate::host::{Fail, after, check_stop, wait};
