@@ -13,6 +13,7 @@ use palisade::{Config, Engine, Error, FuncType, Instance, Linker, Module, Resour
 use palisade_wasi::Wasi;
 
 use crate::args::Run;
+use crate::audit::Audit;
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 use crate::grants;
@@ -27,7 +28,8 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let began = Instant::now();
     let settings = Settings::of(args)?;
     let links = links(args)?;
-    let wasi = grants::build(args, &settings)?;
+    let audit = Audit::open(args, &settings)?;
+    let wasi = grants::build(args, &settings, &audit)?;
     let signals = Signals::install()?;
     signals.limit_loading(settings.timeout)?;
     let engine = engine(&settings, args.stats)?;
@@ -46,9 +48,11 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
             .map_err(|error| outcome::failure(&args.file, &error))?,
         signals,
     };
+    session.store.on_refusal(audit.refusals());
     let loading = began.elapsed();
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);
+    let status = audit.finish(args, session.store.data().ctx(), status);
     // The process ends with the run: nobody is to wait for what is being compiled in the background.
     std::mem::forget(engine);
     if args.stats {
@@ -103,6 +107,7 @@ fn engine(settings: &Settings, stats: bool) -> Result<Engine, Failure> {
         .paranoid(settings.paranoid)
         .baseline_cpu(settings.baseline_cpu)
         .max_wasm_stack(usize::try_from(settings.stack).unwrap_or(usize::MAX));
+    settings.conduct.configure(&mut config);
     outcome::engine(&config)
 }
 
