@@ -64,36 +64,42 @@ impl Lacking {
         if self.first.is_none() {
             self.first = Some(shown(event));
         }
-        let missing = event.required.difference(self.has);
-        match denial {
-            Denial::Capability | Denial::Grant => {
-                self.caps |= missing;
-                let changes = event.required.intersects(Caps::WRITE | Caps::PATH);
+        let changes = event.required.intersects(Caps::WRITE | Caps::PATH);
+        // The capability is looked at before the path: a path that leads out needs its directory besides.
+        let out = match denial {
+            Denial::Capability | Denial::Grant | Denial::Outside => self.directory_outside(event),
+            _ => None,
+        };
+        match (denial, out) {
+            (_, Some(directory)) => self.outside(event, directory, changes),
+            (Denial::Capability | Denial::Grant, None) => {
+                self.caps |= event.required.difference(self.has);
                 if let Some(at) = event.preopen_index.filter(|_| changes && event.read_only) {
                     self.writable.insert(at);
                 }
             }
-            Denial::Outside => match self.directory_outside(event) {
-                Some(directory) => {
-                    let changes = event.required.intersects(Caps::WRITE | Caps::PATH);
-                    if let Some(known) = self.outside.get_mut(&directory) {
-                        *known |= changes;
-                    } else if self.outside.len() < MANY {
-                        self.outside.insert(directory, changes);
-                    } else {
-                        self.more += 1;
-                        return;
-                    }
-                    self.caps |= missing;
-                }
-                None => self.other(event, "a link in it leads out of the directory"),
-            },
-            Denial::Special => {
+            (Denial::Outside, None) => self.other(event, "a link in it leads out of the directory"),
+            (Denial::Special, None) => {
                 self.other(event, "only regular files and directories open, and none of /proc")
             }
-            Denial::Stronger => self.other(event, "more is allowed where it would go"),
-            _ => self.other(event, "it gave the right up, or did not ask for it when it opened"),
+            (Denial::Stronger, None) => self.other(event, "more is allowed where it would go"),
+            (_, None) => {
+                self.other(event, "it gave the right up, or did not ask for it when it opened")
+            }
         }
+    }
+
+    /// Remembers a directory that was not given.
+    fn outside(&mut self, event: &AuditEvent, directory: (PathBuf, String), changes: bool) {
+        if let Some(known) = self.outside.get_mut(&directory) {
+            *known |= changes;
+        } else if self.outside.len() < MANY {
+            self.outside.insert(directory, changes);
+        } else {
+            self.more += 1;
+            return;
+        }
+        self.caps |= event.required.difference(self.has);
     }
 
     fn other(&mut self, event: &AuditEvent, why: &str) {

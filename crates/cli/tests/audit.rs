@@ -118,7 +118,7 @@ fn a_trap_after_a_denial_names_what_was_missing() {
     let place = place();
     let wat = opens("file", 0, 1).replace("(call $exit (local.get $errno))", "(unreachable)");
     place.file("traps.wat", wat);
-    place.line("traps.wat --dir data").code(134).says(&[
+    place.line("traps.wat --dir data --allow-path").code(134).says(&[
         "unreachable",
         "hint: it was denied path_open \"file\" in `data`; --allow-read would allow it",
     ]);
@@ -204,7 +204,7 @@ fn l3_d7_a_log_holds_no_path_of_the_host_and_nothing_that_a_terminal_obeys() {
         assert!(clean, "{ended:#?}");
     }
     // The same goes for the note on a guest that failed.
-    let ended = place.line("names.wat --dir data").code(NOTCAPABLE);
+    let ended = place.line("names.wat --dir data --allow-path").code(NOTCAPABLE);
     let clean = ended.stderr.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}'));
     assert!(clean && ended.stderr.contains("\\u{1b}"), "{ended:#?}");
     assert_eq!(ended.stderr.lines().count(), 2, "{ended:#?}");
