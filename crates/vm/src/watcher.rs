@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use crate::ledger::Refusal;
 
+type Hook = dyn Fn(&Refusal) + Send + Sync;
+
 /// Nobody, or a hook.
 #[derive(Clone, Default)]
-pub(crate) struct Watcher(Option<Arc<dyn Fn(&Refusal) + Send + Sync>>);
+pub(crate) struct Watcher(Option<Arc<Hook>>);
 
 impl Watcher {
     pub(crate) fn new(hook: impl Fn(&Refusal) + Send + Sync + 'static) -> Self {

@@ -24,8 +24,10 @@ struct Outcome {
     files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
+/// Bytes of a module that is not compiled as a whole.
+const LARGE: u64 = 300_000;
+
 struct Given<'a> {
-    file: PathBuf,
     args: Vec<&'a str>,
     env: Vec<(&'a str, &'a str)>,
     stdin: &'a str,
@@ -34,8 +36,8 @@ struct Given<'a> {
     fuel: u64,
 }
 
-fn run(engine: &Engine, given: &Given<'_>) -> Outcome {
-    let module = Module::from_file(engine, &given.file).expect("a module");
+fn run(module: &Module, given: &Given<'_>) -> Outcome {
+    let engine = module.engine();
     let (stdout, stderr) = (OutputBuffer::new(64 << 20), OutputBuffer::new(64 << 20));
     let mut wasi = WasiCtx::builder()
         .deterministic(42)
@@ -56,7 +58,7 @@ fn run(engine: &Engine, given: &Given<'_>) -> Outcome {
     let mut store = Store::new(engine, Wasi::new(wasi.build().expect("a context")));
     store.set_fuel(given.fuel).expect("metered");
     store.set_resource_limit(Resource::MemoryBytes, Some(256 << 20));
-    let instance = linker.instantiate(&mut store, &module).expect("WASI is all it needs");
+    let instance = linker.instantiate(&mut store, module).expect("WASI is all it needs");
     let end = match instance.get_typed_func::<(), ()>(&mut store, "_start") {
         Ok(start) => match start.call(&mut store, ()) {
             Ok(()) => "returned".to_owned(),
@@ -78,6 +80,12 @@ fn run(engine: &Engine, given: &Given<'_>) -> Outcome {
         memory,
         files: given.dir.map(files).unwrap_or_default(),
     }
+}
+
+/// A program in each engine.
+fn load(engines: &[(Kind, Engine)], file: &Path) -> Vec<(Kind, Module)> {
+    let module = |engine| Module::from_file(engine, file).expect("a module");
+    engines.iter().map(|(kind, engine)| (*kind, module(engine))).collect()
 }
 
 /// Everything in a directory: the contents of files, the targets of links, nothing of directories.
@@ -106,16 +114,15 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// Runs what `given` makes for a fresh directory, in every engine, the first one twice, and compares.
 fn compare(
     name: &str,
-    deterministic: &dyn Fn(Kind) -> Engine,
-    kinds: &[Kind],
+    modules: &[(Kind, Module)],
     fill: &dyn Fn(&Path),
     given: &dyn Fn(Option<&Path>) -> Guest,
 ) {
     let mut first: Option<Outcome> = None;
-    for kind in kinds.iter().take(1).chain(kinds) {
+    for (kind, module) in modules.iter().take(1).chain(modules) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fill(dir.path());
-        let found = given(Some(dir.path()))(&deterministic(*kind));
+        let found = given(Some(dir.path()))(module);
         match &first {
             None => first = Some(found),
             Some(expected) => {
@@ -127,7 +134,7 @@ fn compare(
 }
 
 /// A program with all that it is given, to be run in some engine.
-type Guest = Box<dyn Fn(&Engine) -> Outcome>;
+type Guest = Box<dyn Fn(&Module) -> Outcome>;
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("")
@@ -147,6 +154,13 @@ pub fn own(deterministic: &dyn Fn(Kind) -> Engine) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
     let manifest = json(&folder.join("manifest.json"));
     let cases = manifest["cases"].as_array().expect("cases");
+    let engines: Vec<(Kind, Engine)> = KINDS.iter().map(|k| (*k, deterministic(*k))).collect();
+    // One module for all cases of a program: how much of it is machine code already must not matter either.
+    let mut modules = BTreeMap::new();
+    for case in cases {
+        let file = text(case, "file");
+        modules.entry(file).or_insert_with(|| load(&engines, &folder.join(file)));
+    }
     for case in cases {
         let fill = |place: &Path| {
             for (path, what) in case["files"].as_object().into_iter().flatten() {
@@ -162,15 +176,13 @@ pub fn own(deterministic: &dyn Fn(Kind) -> Engine) {
             }
         };
         let name = text(case, "name").to_owned();
-        let case = case.clone();
-        let file = folder.join(text(&case, "file"));
+        let (named, case) = (case, case.clone());
         let given = move |dir: Option<&Path>| -> Guest {
-            let (case, file) = (case.clone(), file.clone());
+            let case = case.clone();
             let dir = dir.filter(|_| case["dir"] == true).map(Path::to_owned);
-            Box::new(move |engine| {
+            Box::new(move |module| {
                 let env = case["env"].as_object().into_iter().flatten();
                 let given = Given {
-                    file: file.clone(),
                     args: texts(&case, "args"),
                     env: env.filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect(),
                     stdin: text(&case, "stdin"),
@@ -178,10 +190,10 @@ pub fn own(deterministic: &dyn Fn(Kind) -> Engine) {
                     // Some programs wait for what never comes; that they end is not what is asked here.
                     fuel: 30_000_000,
                 };
-                run(engine, &given)
+                run(module, &given)
             })
         };
-        compare(&name, deterministic, &KINDS, &fill, &given);
+        compare(&name, &modules[text(named, "file")], &fill, &given);
     }
     println!("{} cases in {} engines", cases.len(), KINDS.len());
 }
@@ -201,25 +213,31 @@ pub fn corpus(deterministic: &dyn Fn(Kind) -> Engine) {
     let short: Vec<&Value> = entries
         .filter(|entry| text(entry, "file").starts_with("wasi/") && entry["invoke"].is_null())
         .collect();
+    let engines: Vec<(Kind, Engine)> = KINDS.iter().map(|k| (*k, deterministic(*k))).collect();
     for entry in &short {
-        let (entry, folder) = ((*entry).clone(), folder.clone());
+        let file = folder.join(text(entry, "file"));
+        // To compile the large ones as a whole takes longer than everything else here.
+        let large = file.metadata().expect("it is there").len() > LARGE;
+        let engines: Vec<(Kind, Engine)> =
+            engines.iter().filter(|(k, _)| !large || *k != Kind::Compiled).cloned().collect();
+        let modules = load(&engines, &file);
+        let entry = (*entry).clone();
         let name = text(&entry, "name").to_owned();
         let given = move |dir: Option<&Path>| -> Guest {
-            let (entry, folder) = (entry.clone(), folder.clone());
+            let entry = entry.clone();
             let dir = dir.map(Path::to_owned);
-            Box::new(move |engine| {
+            Box::new(move |module| {
                 let given = Given {
-                    file: folder.join(text(&entry, "file")),
                     args: texts(&entry, "args"),
                     env: Vec::new(),
                     stdin: "",
                     dir: dir.as_deref().filter(|_| entry["dir"].is_string()),
                     fuel: 30_000_000,
                 };
-                run(engine, &given)
+                run(module, &given)
             })
         };
-        compare(&name, deterministic, &KINDS, &|_| {}, &given);
+        compare(&name, &modules, &|_| {}, &given);
     }
     assert!(!short.is_empty(), "the corpus has no short programs");
     println!("{} programs of the corpus", short.len());
