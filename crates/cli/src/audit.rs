@@ -71,6 +71,11 @@ impl Audit {
             Some(None) => (Some(Out::Stderr), true),
             Some(Some(path)) => (Some(Out::File(create(path, &grants, settings)?)), true),
         };
+        let mut lacking = Lacking::new(settings.capabilities, grants);
+        // Looked at now: later the process may be locked in.
+        if args.grants.dir.is_empty() && args.invoke.is_none() {
+            lacking.named_by(&args.args);
+        }
         let log = Log {
             out,
             granted: granted(args, settings.capabilities),
@@ -81,7 +86,7 @@ impl Audit {
             left_out: 0,
             said: [false; 2],
             failed: None,
-            lacking: Lacking::new(settings.capabilities, grants),
+            lacking,
             refusals: Vec::new(),
         };
         Ok(Self { log: Arc::new(Mutex::new(log)), wanted })
@@ -116,9 +121,9 @@ impl Audit {
         end: Result<Status, Failure>,
     ) -> Result<Status, Failure> {
         let mut log = self.log();
-        let missed = ctx.is_some_and(WasiCtx::missed_directories) && args.grants.dir.is_empty();
-        if missed {
-            log.lacking.named_by(&args.args);
+        let missed = ctx.is_some_and(WasiCtx::missed_directories);
+        if !missed {
+            log.lacking.forget_named();
         }
         if self.wanted {
             log.end(&end);

@@ -153,6 +153,11 @@ impl Lacking {
         }
     }
 
+    /// The guest never looked for a directory: its arguments were no files to it.
+    pub(crate) fn forget_named(&mut self) {
+        self.named.clear();
+    }
+
     /// The flags that would have allowed what was an error. Empty if none would.
     pub(crate) fn flags(&self) -> String {
         let mut flags: Vec<String> = switches(self.caps).map(str::to_owned).collect();

@@ -111,18 +111,18 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Runs what `given` makes for a fresh directory, in every engine, the first one twice, and compares.
+/// Runs a program in a fresh directory in every engine, in the first one twice, and compares.
 fn compare(
     name: &str,
     modules: &[(Kind, Module)],
     fill: &dyn Fn(&Path),
-    given: &dyn Fn(Option<&Path>) -> Guest,
+    run: &dyn Fn(&Module, &Path) -> Outcome,
 ) {
     let mut first: Option<Outcome> = None;
     for (kind, module) in modules.iter().take(1).chain(modules) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fill(dir.path());
-        let found = given(Some(dir.path()))(module);
+        let found = run(module, dir.path());
         match &first {
             None => first = Some(found),
             Some(expected) => {
@@ -132,9 +132,6 @@ fn compare(
         }
     }
 }
-
-/// A program with all that it is given, to be run in some engine.
-type Guest = Box<dyn Fn(&Module) -> Outcome>;
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("")
@@ -175,25 +172,19 @@ pub fn own(deterministic: &dyn Fn(Kind) -> Engine) {
                 }
             }
         };
-        let name = text(case, "name").to_owned();
-        let (named, case) = (case, case.clone());
-        let given = move |dir: Option<&Path>| -> Guest {
-            let case = case.clone();
-            let dir = dir.filter(|_| case["dir"] == true).map(Path::to_owned);
-            Box::new(move |module| {
-                let env = case["env"].as_object().into_iter().flatten();
-                let given = Given {
-                    args: texts(&case, "args"),
-                    env: env.filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect(),
-                    stdin: text(&case, "stdin"),
-                    dir: dir.as_deref(),
-                    // Some programs wait for what never comes; that they end is not what is asked here.
-                    fuel: 30_000_000,
-                };
-                run(module, &given)
-            })
+        let go = |module: &Module, dir: &Path| {
+            let env = case["env"].as_object().into_iter().flatten();
+            let given = Given {
+                args: texts(case, "args"),
+                env: env.filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect(),
+                stdin: text(case, "stdin"),
+                dir: (case["dir"] == true).then_some(dir),
+                // Some programs wait for what never comes; that they end is not what is asked here.
+                fuel: 30_000_000,
+            };
+            run(module, &given)
         };
-        compare(&name, &modules[text(named, "file")], &fill, &given);
+        compare(text(case, "name"), &modules[text(case, "file")], &fill, &go);
     }
     println!("{} cases in {} engines", cases.len(), KINDS.len());
 }
@@ -221,23 +212,17 @@ pub fn corpus(deterministic: &dyn Fn(Kind) -> Engine) {
         let engines: Vec<(Kind, Engine)> =
             engines.iter().filter(|(k, _)| !large || *k != Kind::Compiled).cloned().collect();
         let modules = load(&engines, &file);
-        let entry = (*entry).clone();
-        let name = text(&entry, "name").to_owned();
-        let given = move |dir: Option<&Path>| -> Guest {
-            let entry = entry.clone();
-            let dir = dir.map(Path::to_owned);
-            Box::new(move |module| {
-                let given = Given {
-                    args: texts(&entry, "args"),
-                    env: Vec::new(),
-                    stdin: "",
-                    dir: dir.as_deref().filter(|_| entry["dir"].is_string()),
-                    fuel: 30_000_000,
-                };
-                run(module, &given)
-            })
+        let go = |module: &Module, dir: &Path| {
+            let given = Given {
+                args: texts(entry, "args"),
+                env: Vec::new(),
+                stdin: "",
+                dir: entry["dir"].is_string().then_some(dir),
+                fuel: 30_000_000,
+            };
+            run(module, &given)
         };
-        compare(&name, &modules, &|_| {}, &given);
+        compare(text(entry, "name"), &modules, &|_| {}, &go);
     }
     assert!(!short.is_empty(), "the corpus has no short programs");
     println!("{} programs of the corpus", short.len());
