@@ -38,7 +38,7 @@ pub(crate) struct DirReader {
 }
 
 /// The most entries of a directory that is sorted.
-const SORTED_MAX: usize = 1 << 20;
+const SORTED_MAX: usize = 1 << 18;
 
 impl DirReader {
     /// The entry at a cookie; `None` at the end, and for a cookie that no directory has given out.

@@ -111,3 +111,24 @@ fn looking_for_directories_where_there_are_none_is_remembered() {
     assert_ne!(g.call("fd_prestat_get", &[4, OUT]), OK);
     assert!(!g.ctx.missed_directories());
 }
+
+#[test]
+fn both_ends_of_a_renaming_are_told_and_one_that_is_denied_stands_alone() {
+    let t = TempDir::new();
+    t.file("old", "x");
+    let (mut g, log) = audited(
+        quiet()
+            .caps(Caps::ALL)
+            .preopen(Preopen::new(&t.0, "/a"))
+            .preopen(Preopen::new(&t.0, "/b").read_only()),
+    );
+    assert_eq!(g.two_paths("path_rename", 3, "old", 3, "new"), OK);
+    assert_ne!(g.two_paths("path_rename", 3, "new", 4, "newer"), OK);
+    let log = log.lock().unwrap();
+    let told: Vec<(Option<&str>, Option<Denial>)> =
+        log.iter().map(|event| (event.path.as_deref(), event.denied)).collect();
+    assert_eq!(
+        told,
+        [(Some("old"), None), (Some("new"), None), (Some("newer"), Some(Denial::Grant))]
+    );
+}

@@ -30,7 +30,7 @@ pub(crate) struct Call<'a> {
     pub(crate) host: &'a mut dyn WasiHost,
     pub(crate) func: WasiFunc,
     /// What was allowed so far, reported at the end unless something was denied after all.
-    pub(crate) allowed: Option<(u32, Option<String>)>,
+    pub(crate) allowed: Vec<(u32, Option<String>)>,
     /// The capabilities that this request needs, where the table leaves that to the request.
     pub(crate) wanted: Option<Caps>,
 }
@@ -145,7 +145,9 @@ impl Call<'_> {
         let d = self.ctx.table.get(fd)?;
         let shown = |on: bool| path.filter(|_| on).map(|p| p.trimmed().to_owned());
         if d.base.contains(base) && d.inheriting.contains(inheriting) {
-            self.allowed = self.ctx.audit_allowed.then(|| (fd, shown(true)));
+            if self.ctx.audit_allowed {
+                self.allowed.push((fd, shown(true)));
+            }
             return Ok(());
         }
         let shown = shown(self.ctx.audit.is_some());
@@ -197,7 +199,7 @@ impl Call<'_> {
 
     /// Reports what was allowed, at the end of a call in which nothing was denied.
     pub(crate) fn report_allowed(&mut self) {
-        if let Some((fd, path)) = self.allowed.take() {
+        for (fd, path) in std::mem::take(&mut self.allowed) {
             self.note(fd, path, None);
         }
     }
@@ -207,7 +209,7 @@ impl Call<'_> {
         let function = self.info().name;
         let rule = self.info().caps;
         if denied.is_some() {
-            self.allowed = None;
+            self.allowed.clear();
         } else if rule == CapRule::Nothing || !self.ctx.audit_allowed {
             return;
         }
