@@ -108,7 +108,26 @@ fn the_flags_that_are_suggested_are_enough_and_no_more() {
         let said = format!("; {flags} would allow it\n");
         assert!(ended.stderr.contains(&said), "{line}: no {said:?} in {ended:#?}");
     }
-    place.run(["writes.wat", "--dir", "data", "--allow-read", "--allow-write"]).code(0).quietly();
+    // With all of them it gets what it asked for, and with all but one it does not.
+    for (file, given, directory, flags) in [
+        ("reads.wat", "", "data", "--allow-read"),
+        ("writes.wat", "", "data", "--allow-read --allow-write"),
+        ("writes.wat", "--allow-read --allow-write", "data:ro", "--dir data:rw"),
+    ] {
+        let flags: Vec<&str> = flags.split(" --").collect();
+        for left_out in 0..=flags.len() {
+            let mut line = format!("{file} {given}");
+            let mut dir = directory;
+            for (_, flag) in flags.iter().enumerate().filter(|(i, _)| *i != left_out) {
+                match flag.trim_start_matches("--").strip_prefix("dir ") {
+                    Some(better) => dir = better,
+                    None => line.push_str(&format!(" --{}", flag.trim_start_matches("--"))),
+                }
+            }
+            let wanted = if left_out == flags.len() { 0 } else { NOTCAPABLE };
+            place.line(&format!("{line} --dir {dir}")).code(wanted);
+        }
+    }
     let ended = place.run(["writes.wat", "--allow-all", "--dir", "my data:ro"]).code(NOTCAPABLE);
     assert!(ended.stderr.contains("--dir 'my data:rw' would allow it"), "{ended:#?}");
 }
@@ -304,4 +323,34 @@ fn files_named_on_the_command_line_without_a_directory() {
     run("input.txt --allow-read --dir .:ro").code(0).quietly();
     let ended = run("nowhere.txt");
     assert!(!ended.stderr.contains("--dir"), "{ended:#?}");
+}
+
+/// A program made with an ordinary C library: what is suggested is what it takes.
+#[test]
+fn a_real_program_gets_on_with_the_flags_that_were_suggested() {
+    let place = place();
+    std::fs::create_dir(place.path().join("other")).expect("mkdir");
+    std::fs::write(place.path().join("other/file"), "a b c\n").expect("write");
+    let wc = place.program("wc");
+    for (given, file) in [
+        ("--dir data::.", "../other/file"),
+        ("--dir other", "other/file"),
+        ("", "other/file"),
+        ("--sandbox --dir data --allow-read", "data/file"),
+    ] {
+        let ended = place.line(&format!("{wc} {given} -- {file}"));
+        if ended.code == Some(0) {
+            assert!(given.contains("--allow-read"), "{given}: {ended:#?}");
+            continue;
+        }
+        let hints = ended.stderr.lines().filter(|line| line.contains("hint: "));
+        let words: Vec<&str> = hints.flat_map(str::split_whitespace).collect();
+        let from = words.iter().position(|word| word.starts_with("--"));
+        let from = from.unwrap_or_else(|| panic!("no flag is suggested: {ended:#?}"));
+        let flags = words[from..].iter().take_while(|word| !matches!(**word, "would" | "gives"));
+        let flags: Vec<&str> = flags.copied().collect();
+        let line = format!("{wc} {given} {} -- {file}", flags.join(" "));
+        let ended = place.line(&line).code(0);
+        assert!(ended.stdout.contains('6'), "{line}: {ended:#?}");
+    }
 }
