@@ -176,7 +176,8 @@ pub(crate) struct Watching {
     /// Write a JSON line for each permission asked for and each limit reached, to standard error or FILE
     ///
     /// At the end, the flags are printed that would allow just what was denied. The log takes at most
-    /// 16 MiB. FILE is made before the guest starts.
+    /// 16 MiB. FILE is made anew before the guest starts; on standard error, a guest can write lines
+    /// that look like those of the log.
     #[arg(
         long,
         value_name = "FILE",

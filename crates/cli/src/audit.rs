@@ -7,8 +7,11 @@
 //!
 //! Denials are remembered even without `--audit`: a guest that fails after one is told of with the flags that it lacked.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -69,7 +72,7 @@ impl Audit {
         let (out, wanted) = match &args.watching.audit {
             None => (None, false),
             Some(None) => (Some(Out::Stderr), true),
-            Some(Some(path)) => (Some(Out::File(create(path, &grants, settings)?)), true),
+            Some(Some(path)) => (Some(Out::File(create(path, args, &grants, settings)?)), true),
         };
         let mut lacking = Lacking::new(settings.capabilities, grants);
         // Looked at now: later the process may be locked in.
@@ -145,12 +148,26 @@ impl Audit {
     }
 }
 
-/// Makes the file anew. One that the guest can change is a warning: the user asked for it.
-fn create(path: &Path, grants: &[Grant], settings: &Settings) -> Result<File, Failure> {
-    let file = File::create(path).map_err(|error| {
-        Failure::usage(format!("--audit={}: {error}", escape::path(path)))
+/// Makes the file anew, unless it is one that is to be run. One that the guest can change is a warning: the user asked
+/// for it.
+fn create(path: &Path, args: &Run, grants: &[Grant], settings: &Settings) -> Result<File, Failure> {
+    let wrong = |why: String| {
+        Failure::usage(format!("--audit={}: {why}", escape::path(path)))
             .hint("name a file that can be written, or write --audit alone for standard error")
-    })?;
+    };
+    let options = File::options().write(true).create(true).truncate(false).open(path);
+    let file = options.map_err(|error| wrong(error.to_string()))?;
+    let same = |meta: &Metadata, other: &Path| {
+        let other = std::fs::metadata(other);
+        other.is_ok_and(|other| (other.dev(), other.ino()) == (meta.dev(), meta.ino()))
+    };
+    let meta = file.metadata().map_err(|error| wrong(error.to_string()))?;
+    if same(&meta, &args.file) || linked(args).any(|link| same(&meta, link)) {
+        return Err(wrong("this is a module of the run itself".to_owned()));
+    }
+    if meta.is_file() {
+        file.set_len(0).map_err(|error| wrong(error.to_string()))?;
+    }
     let changes = settings.capabilities.intersects(Caps::WRITE | Caps::PATH);
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let inside = |grant: &&Grant| match (real(path), real(&grant.host)) {
@@ -165,6 +182,15 @@ fn create(path: &Path, grants: &[Grant], settings: &Settings) -> Result<File, Fa
         ));
     }
     Ok(file)
+}
+
+/// The files of `--link`.
+fn linked(args: &Run) -> impl Iterator<Item = &Path> {
+    args.link.iter().filter_map(|text| {
+        let bytes = text.as_bytes();
+        let at = bytes.iter().position(|byte| *byte == b'=')?;
+        Some(Path::new(OsStr::from_bytes(bytes.get(at + 1..)?)))
+    })
 }
 
 /// Which flag gave each capability.

@@ -293,6 +293,11 @@ fn the_log_is_made_before_the_guest_and_a_place_in_its_reach_is_warned_of() {
     place.line("reads.wat --dir . --allow-read --audit=log").code(0);
     // The word behind it is the file to run, not the log.
     place.line("--audit reads.wat --dir . --allow-read").code(0);
+    // Nor does a slip of the hand cost the module.
+    for line in ["--audit=reads.wat reads.wat", "--audit=reads.wat reads.wat --link a=reads.wat"] {
+        place.line(line).code(2).says(&["--audit=reads.wat", "module of the run"]);
+    }
+    place.line("other.wat --audit=reads.wat --link a=reads.wat").code(2);
     assert!(place.read("reads.wat").contains("module"));
 }
 

@@ -222,3 +222,21 @@ fn l5_waiting_is_no_finer_clock() {
     g.sub_clock(0, 5, 1, 0, 0);
     assert_eq!(g.poll(1), Ok(vec![(5, 0, 0, 0, 0)]));
 }
+
+#[test]
+fn fuel_does_not_tell_how_deep_a_directory_lies_on_the_host() {
+    let spent = |path: &str| {
+        let t = TempDir::new();
+        t.dir(&format!("{path}weak"));
+        t.dir("strong");
+        t.file(&format!("{path}weak/file"), "x");
+        let weak =
+            Preopen::new(t.join(format!("{path}weak")), "weak").caps(Caps::READ | Caps::PATH);
+        let strong = Preopen::new(t.join("strong"), "strong");
+        let mut g =
+            Guest::new(quiet().deterministic(0).caps(Caps::ALL).preopen(weak).preopen(strong));
+        assert_eq!(g.two_paths("path_rename", 3, "file", 3, "new"), OK);
+        g.host.spent
+    };
+    assert_eq!(spent(""), spent("a/b/c/d/e/f/"));
+}
