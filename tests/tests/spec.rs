@@ -91,11 +91,11 @@ fn tiered(day: Day) -> Config {
     config
 }
 
-/// Machine code with checks in place of guard pages, with fuel, and a compiler that checks itself.
+/// Machine code with checks in place of guard pages, with fuel and canonical NaNs, and a compiler that checks itself.
 fn checked(day: Day) -> Config {
     let mut config = compiled(day);
     config.memory_guard_size(1 << 16).memory_guard_before(0);
-    config.consume_fuel(true).paranoid(true).call_depth(Some(1 << 30));
+    config.consume_fuel(true).paranoid(true).call_depth(Some(1 << 30)).canonical_nans(true);
     config
 }
 
@@ -112,10 +112,11 @@ fn edition(day: Day) -> Config {
     config
 }
 
-/// With fuel, of which there is more than any script needs: metering must change no result.
+/// With fuel, of which there is more than any script needs, and canonical NaNs: both must change no result that the
+/// suite lays down.
 fn metered(dispatch: Dispatch) -> Config {
     let mut config = config(dispatch, TODAY);
-    config.consume_fuel(true);
+    config.consume_fuel(true).canonical_nans(true);
     config
 }
 

@@ -106,6 +106,12 @@ pub(crate) struct Run {
     pub(crate) grants: Grants,
 
     #[command(flatten)]
+    pub(crate) watching: Watching,
+
+    #[command(flatten)]
+    pub(crate) behaviour: Behaviour,
+
+    #[command(flatten)]
     pub(crate) bounds: Bounds,
 
     #[command(flatten)]
@@ -184,6 +190,44 @@ pub(crate) struct Grants {
     /// Give the guest no standard streams: its input is empty, its output vanishes
     #[arg(long, help_heading = "What the guest is given")]
     pub(crate) no_stdio: bool,
+}
+
+/// What is written down about the guest.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Watching {
+    /// Write a JSON line for each permission asked for and each limit reached, to standard error or FILE
+    ///
+    /// At the end, the flags are printed that would allow just what was denied. The log takes at most
+    /// 16 MiB. FILE is made anew before the guest starts; on standard error, a guest can write lines
+    /// that look like those of the log.
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        help_heading = "What the guest is given"
+    )]
+    pub(crate) audit: Option<Option<PathBuf>>,
+}
+
+/// How runs behave.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Behaviour {
+    /// Make each run the same: clocks, random numbers, directories, NaNs; no shared memories
+    #[arg(long, help_heading = "Behaviour")]
+    pub(crate) deterministic: bool,
+
+    /// What the random numbers of --deterministic follow from [default: 0]
+    #[arg(long, value_name = "N", value_parser = quantity::count, help_heading = "Behaviour")]
+    pub(crate) seed: Option<u64>,
+
+    /// Let clocks, and waiting for them, show nothing finer than this (1ms)
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration, help_heading = "Behaviour")]
+    pub(crate) clock_resolution: Option<Duration>,
+
+    /// Send the guest's control characters to a terminal as they are, not made visible
+    #[arg(long, help_heading = "Behaviour")]
+    pub(crate) raw_terminal: bool,
 }
 
 /// How much of everything the guest may use.

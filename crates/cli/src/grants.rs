@@ -6,19 +6,26 @@ use std::os::unix::ffi::OsStrExt;
 use palisade_wasi::{Caps, Overlap, Preopen, Stdio, Wasi, WasiCtx};
 
 use crate::args::Run;
+use crate::audit::Audit;
 use crate::dirs::Grant;
 use crate::escape;
 use crate::failure::{self, Failure};
 use crate::settings::Settings;
 
 /// Opens what is granted. Whatever fails here is wrong usage.
-pub(crate) fn build(args: &Run, settings: &Settings) -> Result<Wasi, Failure> {
+pub(crate) fn build(args: &Run, settings: &Settings, audit: &Audit) -> Result<Wasi, Failure> {
     let grants = &args.grants;
     let mut builder = WasiCtx::builder()
         .caps(settings.capabilities)
         .inherit_env()
         .max_descriptors(settings.open_files)
         .arg(own_name(args));
+    builder = settings.conduct.build(builder);
+    builder = if audit.is_wanted() {
+        builder.audit(audit.decisions())
+    } else {
+        builder.audit_denials(audit.decisions())
+    };
     if let Some(output) = settings.output {
         builder = builder.max_output(output);
     }

@@ -7,12 +7,15 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod command;
+mod conduct;
 mod dirs;
 mod escape;
 mod failure;
 mod grants;
 mod invoke;
+mod lacking;
 mod load;
 mod lock;
 mod numbers;

@@ -10,6 +10,7 @@ use palisade_core::{LimitKind, Limits};
 use palisade_wasi::Caps;
 
 use crate::args::{self, Bounds, Grants, Proposals, Run};
+use crate::conduct::{Conduct, DETERMINISTIC_STACK};
 use crate::escape;
 use crate::failure::Failure;
 use crate::quantity::{self, Bound};
@@ -49,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) open_files: u32,
     /// Bytes written to streams and files.
     pub(crate) output: Option<u64>,
+    /// How the run behaves.
+    pub(crate) conduct: Conduct,
 }
 
 impl Settings {
@@ -71,6 +74,7 @@ impl Settings {
             stack: 1 << 20,
             open_files: 1024,
             output: None,
+            conduct: Conduct::default(),
         }
     }
 
@@ -93,6 +97,7 @@ impl Settings {
             stack: 1 << 20,
             open_files: 64,
             output: Some(64 << 20),
+            conduct: Conduct::default(),
         }
     }
 
@@ -106,6 +111,10 @@ impl Settings {
         settings.engine = run.engine;
         settings.paranoid |= run.paranoid;
         settings.baseline_cpu = run.baseline_cpu;
+        settings.conduct = Conduct::of(&run.behaviour)?;
+        if settings.conduct.seed.is_some() && run.bounds.max_stack.is_none() {
+            settings.stack = DETERMINISTIC_STACK;
+        }
         if settings.stack < MIN_STACK {
             return Err(Failure::usage(format!(
                 "--max-stack {}: the smallest stack is {}",
@@ -305,6 +314,8 @@ mod tests {
             ("a --wasm gcc=off", "there is no proposal `gcc`"),
             ("a --wasm gc=off -W gc=off", "twice"),
             ("a -W gc,gc=n", "twice"),
+            ("a --seed 1", "--deterministic"),
+            ("a --clock-resolution 0s", "steps of nothing"),
             ("a --max-stack 1", "smallest stack"),
             ("a --max-stack 2GiB", "largest stack"),
         ] {

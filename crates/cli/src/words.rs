@@ -74,10 +74,10 @@ fn looks_like_option(word: &OsStr) -> bool {
 fn takes_value(command: &Command, word: &OsStr) -> bool {
     let Some(name) = word.to_str() else { return false };
     let find = |wanted: &dyn Fn(&clap::Arg) -> bool| {
-        command
-            .get_arguments()
-            .find(|arg| wanted(arg))
-            .is_some_and(|arg| matches!(arg.get_action(), ArgAction::Set | ArgAction::Append))
+        command.get_arguments().find(|arg| wanted(arg)).is_some_and(|arg| {
+            let takes = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+            takes && !arg.is_require_equals_set()
+        })
     };
     match name.strip_prefix("--") {
         Some(long) => find(&|arg| arg.get_long() == Some(long)),

@@ -54,6 +54,9 @@ fn inspect_shows_what_is_in_a_module() {
     assert_eq!(found["kind"], "command");
     assert_eq!(found["capabilities"], serde_json::json!(["write", "random"]));
     assert_eq!(found["wasi"][2]["known"], false);
+    let groups = serde_json::json!({ "write": ["fd_write"], "random": ["random_get"] });
+    assert_eq!(found["wasi_by_capability"], groups);
+    assert_eq!(found["flags"], serde_json::json!(["--allow-write", "--allow-random"]));
     assert_eq!(found["imports"][0]["module"], "env");
     assert_eq!(found["memories"][0]["maximum_pages"], 2);
     assert_eq!(found["memories"][1]["memory64"], true);

@@ -153,6 +153,18 @@ integers! {
         i64_shl i64_shr_s i64_shr_u i64_rotl i64_rotr i64_extend8_s i64_extend16_s);
 }
 
+/// The canonical NaN in place of any NaN: what every operator gives whose NaNs the deterministic profile lays down.
+#[inline(always)]
+pub const fn f32_canonical(a: f32) -> f32 {
+    if a.is_nan() { f32::from_bits(0x7fc0_0000) } else { a }
+}
+
+/// As [`f32_canonical`].
+#[inline(always)]
+pub const fn f64_canonical(a: f64) -> f64 {
+    if a.is_nan() { f64::from_bits(0x7ff8_0000_0000_0000) } else { a }
+}
+
 /// `i64.extend32_s`
 #[inline(always)]
 pub const fn i64_extend32_s(a: i64) -> i64 {

@@ -54,6 +54,8 @@ impl Dispatch {
 pub struct InterpConfig {
     /// Whether fuel is consumed.
     pub fuel: bool,
+    /// Whether NaNs that operators make are the canonical one.
+    pub canonical_nans: bool,
     /// How instructions are dispatched.
     pub dispatch: Dispatch,
     /// How machine code is called; nothing has any without it.

@@ -17,6 +17,9 @@ use crate::tier::{Strategy, Tuning};
 #[cfg(feature = "mutations")]
 pub use palisade_jit::Mutation;
 
+/// How deep calls nest under [`Config::deterministic`] where nothing else is said.
+pub const DETERMINISTIC_CALL_DEPTH: u64 = 10_000;
+
 /// How an engine decodes, validates and runs modules.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -39,6 +42,7 @@ pub struct Config {
     pub(crate) inline: bool,
     pub(crate) baseline: bool,
     pub(crate) canonical_nans: bool,
+    pub(crate) deterministic: bool,
     pub(crate) polls: bool,
     pub(crate) spectre: bool,
     #[cfg(feature = "mutations")]
@@ -137,6 +141,7 @@ impl Config {
             inline: true,
             baseline: false,
             canonical_nans: false,
+            deterministic: false,
             polls: true,
             spectre: true,
             #[cfg(feature = "mutations")]
@@ -294,11 +299,39 @@ impl Config {
         self
     }
 
-    /// Whether NaNs that operators of machine code make are the canonical one. Off by default: which NaN comes
-    /// out is not laid down. The interpreter gives what the processor gives, whatever is set here.
+    /// Whether NaNs that operators make are the canonical one, in every engine. Off by default: which NaN comes out is
+    /// then what the processor gives. What only moves bits (`abs`, `neg`, `copysign`, `pmin`, `pmax`, reinterpretation)
+    /// keeps the NaN that it is given.
     pub fn canonical_nans(&mut self, enable: bool) -> &mut Self {
         self.canonical_nans = enable;
         self
+    }
+
+    /// Whether two runs of a guest are alike to the bit, in any engine: results, traps, memory, fuel. Off by default.
+    ///
+    /// NaNs are canonical; modules with shared memories are refused, and [`SharedMemory::new`](crate::SharedMemory::new)
+    /// is an error; calls nest no deeper than [`DETERMINISTIC_CALL_DEPTH`], unless [`Config::call_depth`] says otherwise, so
+    /// that recursion ends by counting and not by how much stack an engine takes; and growing a memory or table fails
+    /// by its type and by limits alone: where the system has no room, the guest ends with an error. Relaxed vector operators have one meaning
+    /// with or without this.
+    ///
+    /// What the host gives the guest has to be the same, too: that is the other half, in `palisade-wasi` as
+    /// `WasiCtxBuilder::deterministic`. Not covered are the end by a deadline or an interruption, the moment at which
+    /// the stack ends if it does before the number of calls, and the moment at which a heap of objects at its
+    /// limit is exhausted.
+    pub fn deterministic(&mut self, enable: bool) -> &mut Self {
+        self.deterministic = enable;
+        self
+    }
+
+    /// Whether NaNs are the canonical one.
+    pub(crate) fn canonical(&self) -> bool {
+        self.canonical_nans || self.deterministic
+    }
+
+    /// How many calls may nest in a new store.
+    pub(crate) fn depth(&self) -> Option<u64> {
+        self.call_depth.or(self.deterministic.then_some(DETERMINISTIC_CALL_DEPTH))
     }
 
     /// Lets machine code be wrong in one respect: for tests that want to know whether they would notice.
@@ -324,10 +357,10 @@ impl Config {
         let defaults = Options::default();
         Options {
             fuel: self.consume_fuel,
-            depth: self.call_depth.is_some(),
+            depth: self.depth().is_some(),
             bounds: if guarded { Bounds::Guard } else { Bounds::Explicit },
             polls: self.polls,
-            canonical_nans: self.canonical_nans,
+            canonical_nans: self.canonical(),
             spectre: self.spectre,
             paranoid: self.paranoid.unwrap_or(defaults.paranoid),
             inline: self.inline,

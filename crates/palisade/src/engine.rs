@@ -75,6 +75,7 @@ impl Engine {
     pub(crate) fn interp_config(&self) -> InterpConfig {
         let config = InterpConfig {
             fuel: self.inner.config.consume_fuel,
+            canonical_nans: self.inner.config.canonical(),
             dispatch: self.inner.config.dispatch,
             ..InterpConfig::default()
         };

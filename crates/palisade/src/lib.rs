@@ -72,10 +72,10 @@ mod val;
 
 pub use arrayref::{ArrayRef, ArrayRefPre};
 pub use caller::Caller;
-pub use config::Config;
 #[cfg(feature = "mutations")]
 #[doc(hidden)]
 pub use config::Mutation;
+pub use config::{Config, DETERMINISTIC_CALL_DEPTH};
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 pub use defined_type::{DefinedType, Finality};
 pub use engine::Engine;

@@ -141,8 +141,21 @@ impl Module {
 
     fn decode(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<ModuleInfo> {
         let config = engine.config();
-        ModuleInfo::decode(bytes, &config.limits, config.wasm_features(), engine.types(), cancel)
-            .map_err(|error| Error::new(ErrorKind::Module(error)))
+        let info = ModuleInfo::decode(
+            bytes,
+            &config.limits,
+            config.wasm_features(),
+            engine.types(),
+            cancel,
+        )
+        .map_err(|error| Error::new(ErrorKind::Module(error)))?;
+        match info.memories.iter().position(|memory| memory.shared) {
+            Some(index) if config.deterministic => Err(Error::msg(format!(
+                "memory {index} of the module is shared between threads, whose turns nothing makes alike: a \
+                 deterministic engine (`Config::deterministic`, --deterministic) refuses it"
+            ))),
+            _ => Ok(info),
+        }
     }
 
     fn load(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<Self> {

@@ -67,12 +67,18 @@ impl SharedMemory {
     /// # Errors
     ///
     /// [`ErrorKind::Type`] for any other type; [`ErrorKind::Limit`] if the system refuses it; an
-    /// error if the engine does not have [`Config::wasm_threads`](crate::Config::wasm_threads).
+    /// error if the engine does not have [`Config::wasm_threads`](crate::Config::wasm_threads), or is
+    /// [deterministic](crate::Config::deterministic).
     pub fn new(engine: &Engine, ty: MemoryType) -> Result<Self> {
         if !engine.config().has_threads() {
             return Err(Error::msg(
                 "a shared memory needs threads, which this engine has not: set \
                  `Config::wasm_threads`",
+            ));
+        }
+        if engine.config().deterministic {
+            return Err(Error::msg(
+                "a deterministic engine has no shared memories: leave `Config::deterministic` off",
             ));
         }
         if !ty.is_shared() || ty.maximum().is_none() {

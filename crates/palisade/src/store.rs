@@ -290,6 +290,12 @@ impl<T: 'static> Store<T> {
         self.opaque().vm().ledger_ref().refusal().copied()
     }
 
+    /// Calls `hook` with every charge that a limit of the ledger refuses from now on, in place of an earlier hook. It is
+    /// called while a guest runs, and must not panic.
+    pub fn on_refusal(&mut self, hook: impl Fn(&Refusal) + Send + Sync + 'static) {
+        self.opaque_mut().vm_mut().ledger().watch(hook);
+    }
+
     /// Collects: frees the objects of guests that nobody can reach any more, and drops the host values of
     /// which that is true. Stores collect by themselves when their heap is full; this is for those who know a
     /// good moment, or wait for a value to be dropped.
@@ -345,6 +351,7 @@ impl StoreOpaque {
                 fuel_enabled: config.consume_fuel,
                 memory_reservation: config.memory_reservation(),
                 gc_stress: config.gc_stress,
+                growth_must_succeed: config.deterministic,
                 native: engine.tier().map(|tier| NativeConfig {
                     registry: tier.registry.clone(),
                     hooks: EngineHooks { call: tier::drive },
@@ -369,7 +376,7 @@ impl StoreOpaque {
             fuel_set: 0,
             fuel_before: 0,
         };
-        this.set_call_depth(config.call_depth);
+        this.set_call_depth(config.depth());
         Ok(this)
     }
 

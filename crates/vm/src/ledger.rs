@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::watcher::Watcher;
+
 macro_rules! resources {
     ($( $(#[$doc:meta])* $name:ident = $text:literal, $unit:literal; )*) => {
         /// Something that a store counts.
@@ -85,11 +87,18 @@ pub struct Ledger {
     limits: [u64; COUNT],
     peaks: [u64; COUNT],
     refusal: Option<Refusal>,
+    watcher: Watcher,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { in_use: [0; COUNT], limits: [u64::MAX; COUNT], peaks: [0; COUNT], refusal: None }
+        Self {
+            in_use: [0; COUNT],
+            limits: [u64::MAX; COUNT],
+            peaks: [0; COUNT],
+            refusal: None,
+            watcher: Watcher::default(),
+        }
     }
 }
 
@@ -136,9 +145,19 @@ impl Ledger {
         if self.has_room(what, amount) {
             return Ok(());
         }
-        let refusal = Refusal { what, asked: amount, in_use, limit };
+        Err(self.refuse(Refusal { what, asked: amount, in_use, limit }))
+    }
+
+    /// Remembers a refusal and tells whoever wants to know.
+    fn refuse(&mut self, refusal: Refusal) -> Refusal {
         self.refusal = Some(refusal);
-        Err(refusal)
+        self.watcher.tell(&refusal);
+        refusal
+    }
+
+    /// Lets `hook` be called with every refusal from now on, in place of an earlier one.
+    pub fn watch(&mut self, hook: impl Fn(&Refusal) + Send + Sync + 'static) {
+        self.watcher = Watcher::new(hook);
     }
 
     /// Counts `amount` more, or refuses and counts nothing.

@@ -45,6 +45,7 @@ mod panics;
 mod parking;
 mod stack;
 mod table;
+mod watcher;
 
 pub use error::{BoxError, InstantiateError, VmError};
 pub use gc::{GcStats, HostValue, RefTarget};

@@ -298,6 +298,9 @@ impl StoreInner {
             Err(error) => {
                 self.ledger.roll_back(mark);
                 self.ask_limiter((), |limiter| limiter.memory_grow_failed(&error))?;
+                if self.config.growth_must_succeed {
+                    return Err(error);
+                }
                 Ok(Extended::Refused)
             }
         }
@@ -401,6 +404,7 @@ impl StoreInner {
                 self.ask_limiter((), |limiter| limiter.table_grow_failed(&error))?;
                 match error {
                     VmError::Stopped(_) => Err(error),
+                    _ if self.config.growth_must_succeed => Err(error),
                     _ => Ok(None),
                 }
             }

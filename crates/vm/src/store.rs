@@ -63,6 +63,8 @@ pub struct StoreConfig {
     /// Whether every allocation of an object collects first: a testing aid, which finds references that
     /// nobody told the collector of.
     pub gc_stress: bool,
+    /// Whether a growth that every limit allows and the system has no room for ends the guest, instead of telling it.
+    pub growth_must_succeed: bool,
     /// What machine code needs, if the store is to run any.
     pub native: Option<NativeConfig>,
 }
@@ -74,6 +76,7 @@ impl Default for StoreConfig {
             fuel_enabled: false,
             memory_reservation: MemoryReservation::default(),
             gc_stress: false,
+            growth_must_succeed: false,
             native: None,
         }
     }

@@ -90,3 +90,50 @@ fn an_instance_that_cannot_be_made_leaves_no_functions() {
         assert_eq!(store.heap.func_count(), funcs);
     }
 }
+
+/// Where runs are to be alike, the system's having no room is no answer for a guest, but its end.
+#[test]
+fn growth_that_every_limit_allows_succeeds_or_is_an_error_where_that_is_asked_for() {
+    for growth_must_succeed in [false, true] {
+        let config = StoreConfig { growth_must_succeed, ..StoreConfig::default() };
+        let mut store = StoreInner::new(TypeRegistry::new(), config).expect("a store");
+        let ty = palisade_core::MemoryType {
+            memory64: false,
+            shared: false,
+            minimum: 1,
+            maximum: Some(10),
+            page_size_log2: 16,
+        };
+        let memory = store.alloc_memory(ty).expect("room for a page");
+        fail_after(Some(0));
+        let grown = store.memory_grow(memory, 1);
+        fail_after(None);
+        match (growth_must_succeed, grown) {
+            (false, Ok(None)) | (true, Err(VmError::System { .. })) => {}
+            (_, other) => panic!("{growth_must_succeed}: {other:?}"),
+        }
+        assert_eq!(store.memory_size(memory), Some(1));
+        // Its type and the ledger are answers as ever.
+        assert!(matches!(store.memory_grow(memory, 10), Ok(None)));
+        store.ledger().set_limit(Resource::MemoryBytes, Some(2 << 16));
+        assert!(matches!(store.memory_grow(memory, 2), Ok(None)));
+        assert!(matches!(store.memory_grow(memory, 1), Ok(Some(1))));
+    }
+}
+
+#[test]
+fn every_refusal_is_told_to_whoever_watches() {
+    let mut store = StoreInner::new(TypeRegistry::new(), StoreConfig::default()).expect("a store");
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let copy = told.clone();
+    store.ledger().watch(move |refusal| copy.lock().expect("nobody panicked").push(*refusal));
+    store.ledger().set_limit(Resource::Tables, Some(1));
+    assert!(store.ledger().charge(Resource::Tables, 1).is_ok());
+    for asked in [1, 5] {
+        assert!(store.ledger().charge(Resource::Tables, asked).is_err());
+    }
+    let told = told.lock().expect("nobody panicked");
+    let asked: Vec<u64> = told.iter().map(|refusal| refusal.asked).collect();
+    assert_eq!(asked, [1, 5]);
+    assert_eq!(store.ledger().refusal(), told.last());
+}

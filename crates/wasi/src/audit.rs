@@ -41,6 +41,21 @@ pub struct AuditEvent {
     pub denied: Option<Denial>,
     /// The switch that would allow it, if one would.
     pub switch: Option<&'static str>,
+    /// Which of the builder's directories this went through, counted from 0.
+    pub preopen_index: Option<usize>,
+    /// Whether that directory is granted read-only.
+    pub read_only: bool,
+    /// For a denial: the capabilities without which it could not have been allowed, all of them, whether the context
+    /// has them or not. Empty where no capability would help.
+    pub required: Caps,
+}
+
+impl AuditEvent {
+    /// Whether it was denied without an error: the environment looked empty, or the clock stood still.
+    #[must_use]
+    pub fn is_gentle(&self) -> bool {
+        self.denied.is_some() && self.capability.intersects(Caps::ENV | Caps::CLOCK)
+    }
 }
 
 impl std::fmt::Display for AuditEvent {

@@ -15,8 +15,9 @@ use crate::audit::{AuditEvent, AuditHook};
 use crate::calls::clock::ProcessorTime;
 use crate::ctx::{Clocks, Grant, Identities};
 use crate::descriptor::{Descriptor, Dir, Object, Socket, Table};
+use crate::deterministic::Deterministic;
 use crate::path::{ancestors, identity};
-use crate::stream::{HostFd, Input, Output};
+use crate::stream::{HostFd, HostKind, Input, Output, TerminalOutput};
 use crate::{Caps, Errno, FdFlags, Limits, Overlap, Rights, Stdio, WasiCtx};
 
 /// Why a context cannot be made.
@@ -117,7 +118,10 @@ pub struct WasiCtxBuilder {
     limits: Limits,
     raw_identities: bool,
     granularity: Duration,
+    deterministic: Option<u64>,
+    raw_terminal: bool,
     audit: Option<AuditHook>,
+    audit_allowed: bool,
 }
 
 impl Default for WasiCtxBuilder {
@@ -141,7 +145,10 @@ impl WasiCtxBuilder {
             limits: Limits::default(),
             raw_identities: false,
             granularity: Duration::ZERO,
+            deterministic: None,
+            raw_terminal: false,
             audit: None,
+            audit_allowed: false,
         }
     }
 
@@ -257,10 +264,31 @@ impl WasiCtxBuilder {
         self
     }
 
-    /// Makes the clocks coarse: times are multiples of `granularity`. Default as fine as the host's.
+    /// Makes the clocks coarse: what they say, the times of files, and the moments at which waiting for a clock ends are
+    /// multiples of `granularity`. Default as fine as the host's.
     #[must_use]
     pub fn clock_granularity(mut self, granularity: Duration) -> Self {
         self.granularity = granularity;
+        self
+    }
+
+    /// Lets two runs of a guest get the same answers: clocks begin at a fixed moment and move by a millisecond with
+    /// each reading, waiting for a clock takes no time, random bytes follow from `seed`, directories are sorted, files
+    /// are numbered in the order in which the guest meets them and tell no times, and reading from a pipe fills the buffer.
+    ///
+    /// What the guest is given remains what it is: arguments, environment, the contents of files and of streams, what kind
+    /// of stream they are. The other half is [`palisade::Config::deterministic`].
+    #[must_use]
+    pub fn deterministic(mut self, seed: u64) -> Self {
+        self.deterministic = Some(seed);
+        self
+    }
+
+    /// Gives terminals the guest's bytes as they are. Without it, of control characters only tab, line feed and carriage
+    /// return reach a terminal; all others are shown as text. Files, pipes and buffers always get the bytes as they are.
+    #[must_use]
+    pub fn raw_terminal(mut self) -> Self {
+        self.raw_terminal = true;
         self
     }
 
@@ -268,6 +296,15 @@ impl WasiCtxBuilder {
     #[must_use]
     pub fn audit(mut self, hook: impl FnMut(AuditEvent) + Send + 'static) -> Self {
         self.audit = Some(Box::new(hook));
+        self.audit_allowed = true;
+        self
+    }
+
+    /// Reports what is denied, and nothing else, in place of [`WasiCtxBuilder::audit`].
+    #[must_use]
+    pub fn audit_denials(mut self, hook: impl FnMut(AuditEvent) + Send + 'static) -> Self {
+        self.audit = Some(Box::new(hook));
+        self.audit_allowed = false;
         self
     }
 
@@ -288,7 +325,7 @@ impl WasiCtxBuilder {
         if total(&self.args) + total(&env) >= 1 << 31 {
             return Err(BuildError::TooMuchText);
         }
-        let table = table(&self.limits, self.stdio, &grants, self.sockets)?;
+        let table = table(&self.limits, self.stdio, self.raw_terminal, &grants, self.sockets)?;
         let process = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
         let ceiling = [self.limits.file_size, process, Some(i64::MAX as u64)];
         Ok(WasiCtx {
@@ -312,7 +349,10 @@ impl WasiCtxBuilder {
                 granularity: u64::try_from(self.granularity.as_nanos()).unwrap_or(u64::MAX),
             },
             overlaps,
+            deterministic: self.deterministic.map(Deterministic::new),
             audit: self.audit,
+            audit_allowed: self.audit_allowed,
+            missed_directories: false,
             file_ceiling: ceiling.into_iter().flatten().min().unwrap_or(0),
         })
     }
@@ -430,6 +470,7 @@ fn environment(
 fn table(
     limits: &Limits,
     stdio: [Stdio; 3],
+    raw_terminal: bool,
     grants: &[Grant],
     sockets: Vec<OwnedFd>,
 ) -> Result<Table, BuildError> {
@@ -437,6 +478,7 @@ fn table(
     let full = |_: Errno| BuildError::TooManyDescriptors(limits.descriptors);
     let [stdin, stdout, stderr] = stdio;
     let input = input(stdin)?;
+    let output = |to, n| output(to, n, raw_terminal);
     let outputs = [output(stdout, 1)?, output(stderr, 2)?];
     let input = input.map(|i| (i.rights(), Object::Input(i)));
     let outputs = outputs.map(|o| o.map(|o| (o.rights(), Object::Output(o))));
@@ -522,12 +564,16 @@ fn input(from: Stdio) -> Result<Option<Input>, BuildError> {
     })
 }
 
-fn output(to: Stdio, n: u8) -> Result<Option<Output>, BuildError> {
+fn output(to: Stdio, n: u8, raw_terminal: bool) -> Result<Option<Output>, BuildError> {
+    let host = |fd: HostFd| match fd.kind {
+        HostKind::Terminal if !raw_terminal => Output::Terminal(Box::new(TerminalOutput::new(fd))),
+        _ => Output::Host(fd),
+    };
     Ok(match to {
-        Stdio::Inherit => Some(inherited(n)?.map_or(Output::Null, Output::Host)),
+        Stdio::Inherit => Some(inherited(n)?.map_or(Output::Null, host)),
         Stdio::Null | Stdio::Bytes(_) => Some(Output::Null),
         Stdio::Closed => None,
         Stdio::Buffer(buffer) => Some(Output::Buffer(buffer)),
-        Stdio::Fd(fd) => Some(Output::Host(stream_fd(fd, "an output stream")?)),
+        Stdio::Fd(fd) => Some(host(stream_fd(fd, "an output stream")?)),
     })
 }

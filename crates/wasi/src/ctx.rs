@@ -10,7 +10,8 @@ use rustix::fs::Stat;
 
 use crate::audit::AuditHook;
 use crate::calls::clock::ProcessorTime;
-use crate::descriptor::Table;
+use crate::descriptor::{Descriptor, Table};
+use crate::deterministic::{Deterministic, EPOCH};
 use crate::path::{Identity, Root, identity};
 use crate::types::{Filestat, timestamp};
 use crate::{Caps, FileType, Rights, WasiCtxBuilder};
@@ -172,8 +173,14 @@ pub struct WasiCtx {
     pub(crate) inodes_used: u64,
     pub(crate) identities: Identities,
     pub(crate) clocks: Clocks,
+    /// What takes the host's place, if runs are to be alike.
+    pub(crate) deterministic: Option<Deterministic>,
     pub(crate) overlaps: Vec<Overlap>,
     pub(crate) audit: Option<AuditHook>,
+    /// Whether the hook is told of what is allowed, too.
+    pub(crate) audit_allowed: bool,
+    /// Whether the guest looked for preopened directories and there were none.
+    pub(crate) missed_directories: bool,
     /// Sizes beyond this are refused before the kernel sees them, since it answers some with a signal.
     pub(crate) file_ceiling: u64,
 }
@@ -221,6 +228,12 @@ impl WasiCtx {
         self.table.open_count()
     }
 
+    /// Whether the guest looked for preopened directories, and none was granted.
+    #[must_use]
+    pub fn missed_directories(&self) -> bool {
+        self.missed_directories
+    }
+
     /// The capabilities granted.
     #[must_use]
     pub fn caps(&self) -> Caps {
@@ -228,6 +241,9 @@ impl WasiCtx {
     }
 
     pub(crate) fn shown_device(&self, dev: u64) -> u64 {
+        if let Some(run) = &self.deterministic {
+            return run.device(dev);
+        }
         match &self.identities {
             Identities::Hashed(key) => key.hash_one(("device", dev)),
             Identities::Raw => dev,
@@ -235,6 +251,9 @@ impl WasiCtx {
     }
 
     pub(crate) fn shown_inode(&self, id: Identity) -> u64 {
+        if let Some(run) = &self.deterministic {
+            return run.file(id);
+        }
         match &self.identities {
             Identities::Hashed(key) => key.hash_one(id),
             Identities::Raw => id.1,
@@ -245,15 +264,22 @@ impl WasiCtx {
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // the fields' types differ between machines
     pub(crate) fn filestat(&self, stat: &Stat, show_links: bool) -> Filestat {
         let id = identity(stat);
+        let time = |seconds: i64, nanos: u64| match self.deterministic {
+            Some(_) => EPOCH,
+            None => self.coarse(timestamp(seconds, nanos)),
+        };
+        let file_type = FileType::from(rustix::fs::FileType::from_raw_mode(stat.st_mode));
+        // The size of a directory, and its links, are how a file system works inside.
+        let inner = self.deterministic.is_some() && file_type == FileType::Directory;
         Filestat {
             dev: self.shown_device(id.0),
             ino: self.shown_inode(id),
-            file_type: FileType::from(rustix::fs::FileType::from_raw_mode(stat.st_mode)),
-            nlink: if show_links { stat.st_nlink as u64 } else { 1 },
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            atim: timestamp(stat.st_atime as i64, stat.st_atime_nsec as u64),
-            mtim: timestamp(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
-            ctim: timestamp(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+            file_type,
+            nlink: if show_links && !inner { stat.st_nlink as u64 } else { 1 },
+            size: if inner { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) },
+            atim: time(stat.st_atime as i64, stat.st_atime_nsec as u64),
+            mtim: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
+            ctim: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
         }
     }
 
@@ -276,6 +302,12 @@ impl WasiCtx {
             Some(max) if self.inodes_used >= max => Err(crate::Errno::NOSPC),
             _ => Ok(()),
         }
+    }
+
+    /// Whether calls on a descriptor are not to wait. What is ready at which moment is an accident, so that where runs
+    /// are to be alike they always wait.
+    pub(crate) fn nonblocking(&self, d: &Descriptor) -> bool {
+        d.nonblocking() && self.deterministic.is_none()
     }
 
     /// Rounds a time down to what the guest may see.

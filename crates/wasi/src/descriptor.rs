@@ -55,6 +55,7 @@ impl Descriptor {
             Object::Input(Input::Host(h)) | Object::Output(Output::Host(h)) if h.kind.waits() => {
                 Some(h.fd.as_fd())
             }
+            Object::Output(Output::Terminal(t)) => Some(t.terminal.fd.as_fd()),
             Object::Socket(s) => Some(s.fd.as_fd()),
             _ => None,
         }

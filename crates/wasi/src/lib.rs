@@ -40,6 +40,7 @@ mod calls;
 mod caps;
 mod ctx;
 mod descriptor;
+mod deterministic;
 mod errno;
 mod host;
 mod linker;
@@ -48,6 +49,7 @@ mod path;
 mod readdir;
 mod stream;
 mod table;
+mod terminal;
 mod types;
 
 pub use audit::{AuditEvent, AuditHook, Denial};

@@ -31,7 +31,14 @@ pub(crate) struct DirReader {
     hint: usize,
     /// Where the host's descriptor stands; `None` if that is not known.
     position: Option<u64>,
+    /// Whether the block is the whole directory, sorted.
+    sorted: bool,
+    /// Entries that were read to be sorted and that nobody has paid for.
+    pub(crate) unpaid: u64,
 }
+
+/// The most entries of a directory that is sorted.
+const SORTED_MAX: usize = 1 << 18;
 
 impl DirReader {
     /// The entry at a cookie; `None` at the end, and for a cookie that no directory has given out.
@@ -53,6 +60,36 @@ impl DirReader {
         }
         self.hint = 1;
         Ok(self.entries.first())
+    }
+
+    /// The entry at a cookie, where they are sorted by their names and cookies count them. They are read as a whole when
+    /// reading starts at the beginning.
+    pub(crate) fn sorted_entry(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        cookie: u64,
+        fresh: bool,
+    ) -> Result<Option<&DirEntry>, Errno> {
+        if fresh || !self.sorted {
+            self.sorted = false;
+            let mut all = Vec::new();
+            let mut at = 0;
+            self.position = None;
+            while self.fill(fd, at)? {
+                at = self.entries.last().map_or(at, |entry| entry.next);
+                self.unpaid = self.unpaid.saturating_add(self.entries.len() as u64);
+                all.append(&mut self.entries);
+                if all.len() > SORTED_MAX {
+                    return Err(Errno::OVERFLOW);
+                }
+            }
+            all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            for (i, entry) in all.iter_mut().enumerate() {
+                (entry.at, entry.next) = (i as u64, i as u64 + 1);
+            }
+            (self.entries, self.sorted) = (all, true);
+        }
+        Ok(usize::try_from(cookie).ok().and_then(|at| self.entries.get(at)))
     }
 
     fn find(&self, cookie: u64) -> Option<usize> {

@@ -13,6 +13,7 @@ use rustix::fs::{
 };
 
 use crate::path::identity;
+use crate::terminal::Filter;
 use crate::{Errno, FileType, Rights};
 
 /// Where a standard stream comes from or goes to.
@@ -152,6 +153,67 @@ pub(crate) enum Output {
     Null,
     Buffer(OutputBuffer),
     Host(HostFd),
+    /// A terminal, whose controls are made visible.
+    Terminal(Box<TerminalOutput>),
+}
+
+/// How long to leave a stream alone that said that it is ready and was not.
+pub(crate) const UNREADY: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// A terminal behind a filter.
+#[derive(Debug)]
+pub(crate) struct TerminalOutput {
+    pub(crate) terminal: HostFd,
+    filter: Filter,
+    /// What is still to be shown, from `sent` on.
+    pending: Vec<u8>,
+    sent: usize,
+}
+
+impl TerminalOutput {
+    pub(crate) fn new(terminal: HostFd) -> TerminalOutput {
+        TerminalOutput { terminal, filter: Filter::default(), pending: Vec::new(), sent: 0 }
+    }
+
+    /// Adds what the guest wrote.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.filter.push(bytes, &mut self.pending);
+    }
+
+    /// What is still to be shown.
+    pub(crate) fn pending(&self) -> &[u8] {
+        self.pending.get(self.sent..).unwrap_or_default()
+    }
+
+    /// Shows `most` bytes of it, at the most. What cannot be shown is forgotten, unless it only has to wait.
+    pub(crate) fn write_some(&mut self, most: usize) -> Result<(), rustix::io::Errno> {
+        let pending = self.pending();
+        let part = pending.get(..pending.len().min(most)).unwrap_or_default();
+        match rustix::io::write(&self.terminal.fd, part) {
+            Ok(n) => self.sent += n,
+            Err(e @ (rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)) => return Err(e),
+            Err(e) => {
+                self.sent = self.pending.len();
+                return Err(e);
+            }
+        }
+        if self.sent >= self.pending.len() {
+            self.pending.clear();
+            self.sent = 0;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for TerminalOutput {
+    /// The bytes of a character that never became whole, if the terminal takes them without waiting.
+    fn drop(&mut self) {
+        self.filter.finish(&mut self.pending);
+        let flags = fcntl_getfl(&self.terminal.fd);
+        if !self.pending().is_empty() && flags.is_ok_and(|f| f.contains(OFlags::NONBLOCK)) {
+            let _ = self.write_some(usize::MAX);
+        }
+    }
 }
 
 /// Rights that every standard stream has.
@@ -189,6 +251,7 @@ impl Output {
             Output::Null => FileType::CharacterDevice,
             Output::Buffer(_) => FileType::Unknown,
             Output::Host(h) => h.kind.file_type(),
+            Output::Terminal(t) => t.terminal.kind.file_type(),
         }
     }
 

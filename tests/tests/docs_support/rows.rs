@@ -89,6 +89,7 @@ pub const ROWS: &[(&str, &str)] = &[
     ("L2", "padding of structures written to the guest"),
     ("L3", "paths and pointers of the host in messages"),
     ("L4", "identities of the host: inodes, devices, environment"),
+    ("L5", "clocks finer than what was granted: readings, ends of waits, times of files"),
     ("L6", "what the host left in registers"),
     ("P1", "types registered and released by several threads at once"),
     ("P2", "storms on a shared memory: growth, accesses, waits, notifications"),

@@ -120,6 +120,32 @@ impl<'a> Found<'a> {
             .fold(Caps::empty(), |all, caps| all | caps)
     }
 
+    /// The switches that allow all that the imported functions of WASI can do.
+    fn switches(&self) -> Vec<&'static str> {
+        Caps::SWITCHES
+            .iter()
+            .filter(|(cap, ..)| cap.bits().count_ones() == 1 && self.caps().contains(*cap))
+            .map(|(.., switch)| *switch)
+            .collect()
+    }
+
+    /// The imported functions of WASI under each capability that they can make use of; under `none` those that need
+    /// nothing. A function that needs one of several stands under each.
+    fn by_capability(&self) -> Value {
+        let mut groups = serde_json::Map::new();
+        for import in &self.wasi {
+            let Some(caps) = import.caps else { continue };
+            let names = wasi::capabilities(caps);
+            for name in if names.is_empty() { vec!["none"] } else { names } {
+                let group = groups.entry(name).or_insert_with(|| json!([]));
+                if let Some(list) = group.as_array_mut() {
+                    list.push(json!(import.name));
+                }
+            }
+        }
+        Value::Object(groups)
+    }
+
     fn as_json(&self, file: &Path) -> String {
         let info = self.module.info();
         let wasi: Vec<Value> = self
@@ -167,6 +193,8 @@ impl<'a> Found<'a> {
             "bytes": info.bytes.len(),
             "start_function": info.start.map(|f| f.0),
             "wasi": wasi,
+            "wasi_by_capability": self.by_capability(),
+            "flags": self.switches(),
             "capabilities": wasi::capabilities(self.caps()),
             "imports": self.imports.iter().map(item).collect::<Vec<_>>(),
             "exports": self.exports.iter().map(item).collect::<Vec<_>>(),
@@ -234,11 +262,7 @@ impl<'a> Found<'a> {
         if !unknown.is_empty() {
             line(out, "no such function", unknown);
         }
-        let switches: Vec<&str> = Caps::SWITCHES
-            .iter()
-            .filter(|(cap, ..)| cap.bits().count_ones() == 1 && self.caps().contains(*cap))
-            .map(|(.., switch)| *switch)
-            .collect();
+        let switches = self.switches();
         if !switches.is_empty() {
             out.push_str(&format!("  It can make use of {}\n", switches.join(" ")));
         }

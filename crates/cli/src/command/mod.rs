@@ -132,8 +132,13 @@ fn help(words: &[OsString]) -> Result<Status, Failure> {
 
 /// JSON as the subcommands print it: indented, in ASCII, one line end at the end.
 fn json_text(value: &serde_json::Value) -> String {
+    ascii(&format!("{value:#}\n"))
+}
+
+/// JSON with everything beyond ASCII written as an escape.
+pub(crate) fn ascii(json: &str) -> String {
     let mut out = String::new();
-    for c in format!("{value:#}\n").chars() {
+    for c in json.chars() {
         // Controls are escaped already; what is left beyond ASCII stands in strings only.
         if c.is_ascii() && c != '\x7f' {
             out.push(c);

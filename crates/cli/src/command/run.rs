@@ -14,6 +14,7 @@ use palisade_lockdown::Report;
 use palisade_wasi::Wasi;
 
 use crate::args::Run;
+use crate::audit::Audit;
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 use crate::grants;
@@ -30,7 +31,8 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let settings = Settings::of(args)?;
     let links = links(args)?;
     let lock = Lock::of(args)?;
-    let wasi = grants::build(args, &settings)?;
+    let audit = Audit::open(args, &settings)?;
+    let wasi = grants::build(args, &settings, &audit)?;
     let mut signals = Signals::install()?;
     if lock.is_none() {
         signals.watch()?;
@@ -68,9 +70,11 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
         signals,
         locked,
     };
+    session.store.on_refusal(audit.refusals());
     let loading = began.elapsed();
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);
+    let status = audit.finish(args, session.store.data().ctx(), status);
     // The process ends with the run: nobody is to wait for what is being compiled in the background.
     std::mem::forget(engine);
     if args.stats {
@@ -125,6 +129,7 @@ fn engine(settings: &Settings, stats: bool) -> Result<Engine, Failure> {
         .paranoid(settings.paranoid)
         .baseline_cpu(settings.baseline_cpu)
         .max_wasm_stack(usize::try_from(settings.stack).unwrap_or(usize::MAX));
+    settings.conduct.configure(&mut config);
     outcome::engine(&config)
 }
 

@@ -74,6 +74,11 @@ binary! {
 }
 
 unary! {
+    f32x4_canonical "num::f32_canonical, lane by lane": f32x4 => from_f32x4 |a| num::f32_canonical(a);
+    f64x2_canonical "num::f64_canonical, lane by lane": f64x2 => from_f64x2 |a| num::f64_canonical(a);
+}
+
+unary! {
     f32x4_abs "f32x4.abs": u32x4 => from_u32x4 |a| a & (u32::MAX >> 1);
     f32x4_neg "f32x4.neg": u32x4 => from_u32x4 |a| a ^ !(u32::MAX >> 1);
     f32x4_ceil "f32x4.ceil": f32x4 => from_f32x4 |a| num::f32_ceil(a);

@@ -789,6 +789,8 @@ unary_operators! {
     F64ConvertI32U, u32, f64, num::f64_convert_i32_u;
     F64ConvertI64S, i64, f64, num::f64_convert_i64_s;
     F64ConvertI64U, u64, f64, num::f64_convert_i64_u;
+    F32Canonical, f32, f32, num::f32_canonical;
+    F64Canonical, f64, f64, num::f64_canonical;
     F32DemoteF64, f64, f32, num::f32_demote_f64;
     F64PromoteF32, f32, f64, num::f64_promote_f32;
     I32ReinterpretF32, f32, i32, num::i32_reinterpret_f32;

@@ -488,6 +488,23 @@ shifts! {
     I64x2ShrU simd::i64x2_shr_u;
 }
 
+operators! { canonical, (V128,), (a,), V128;
+    F32x4Canonical simd::f32x4_canonical;
+    F64x2Canonical simd::f64x2_canonical;
+}
+
+/// The handlers that put the canonical NaN in place of all others, for lanes of 32 and of 64 bits.
+pub(crate) const CANONICAL: [VecHandler; 2] = [
+    vec_handler::<
+        ToVec<canonical::F32x4Canonical, (V128,), false>,
+        ToVec<canonical::F32x4Canonical, (V128,), true>,
+    >(),
+    vec_handler::<
+        ToVec<canonical::F64x2Canonical, (V128,), false>,
+        ToVec<canonical::F64x2Canonical, (V128,), true>,
+    >(),
+];
+
 /// The operation for a product and the sum that it is part of, if the operator is such a product.
 pub(crate) fn product_sum(op: &Operator<'_>) -> Option<VecHandler> {
     match op {

@@ -11,6 +11,7 @@
 
 mod atomic;
 mod calls;
+mod canonical;
 mod control;
 mod emit;
 mod exceptions;
@@ -336,9 +337,15 @@ impl<'m> Translator<'m> {
         if !self.reachable {
             return self.unreachable_operator(op);
         }
-        if !self.module.config().fuel {
-            return self.visit(op);
+        if self.module.config().fuel {
+            self.pay_for(op);
         }
+        self.visit(op)?;
+        if self.module.config().canonical_nans { self.canonical(op) } else { Ok(()) }
+    }
+
+    /// Adds an operator to what its block costs.
+    fn pay_for(&mut self, op: &Operator<'_>) {
         if self.charge.is_none() && palisade_module::fuel::cost(op) > 0 {
             self.begin_charge();
         }
@@ -350,7 +357,6 @@ impl<'m> Translator<'m> {
         if ended.is_some() {
             self.charge = None;
         }
-        self.visit(op)
     }
 
     /// Emits the charge for the block that begins here; what it costs is patched in at its end.

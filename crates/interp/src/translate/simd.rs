@@ -129,7 +129,11 @@ impl Translator<'_> {
     }
 
     /// Emits an instruction that makes a vector; what it works on was popped before.
-    fn make_vec(&mut self, handler: VecHandler, operands: impl FnOnce(u16) -> Slots) -> Result<()> {
+    pub(super) fn make_vec(
+        &mut self,
+        handler: VecHandler,
+        operands: impl FnOnce(u16) -> Slots,
+    ) -> Result<()> {
         self.emit_vec(handler.pick(), operands)
     }
 

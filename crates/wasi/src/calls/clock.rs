@@ -9,6 +9,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Answer, Call};
+use crate::deterministic::{EPOCH, STEP};
 use crate::types::timestamp;
 use crate::{Caps, Errno};
 
@@ -66,7 +67,7 @@ fn thread_time() -> u64 {
 }
 
 /// Where a clock that is denied stands: the first second of 2000, and one second after start.
-const STILL: [u64; 2] = [946_684_800_000_000_000, 1_000_000_000];
+const STILL: [u64; 2] = [EPOCH, 1_000_000_000];
 
 /// The resolution of a clock that stands still.
 const STILL_RESOLUTION: u64 = 1_000_000_000;
@@ -81,7 +82,8 @@ impl Call<'_> {
                 Clock::Processor => rustix::time::ClockId::ThreadCPUTime,
             });
             let nanos = timestamp(host.tv_sec, u64::try_from(host.tv_nsec).unwrap_or(1));
-            nanos.max(1).max(self.ctx.clocks.granularity)
+            let own = if self.ctx.deterministic.is_some() { STEP } else { nanos.max(1) };
+            own.max(self.ctx.clocks.granularity)
         } else {
             STILL_RESOLUTION
         };
@@ -105,13 +107,26 @@ impl Call<'_> {
                 Clock::Monotonic | Clock::Processor => STILL[1],
             };
         }
-        let nanos = match clock {
+        let nanos = self.fine_now(clock);
+        self.ctx.coarse(nanos)
+    }
+
+    /// What a clock says before it is made coarse.
+    pub(super) fn fine_now(&mut self, clock: Clock) -> u64 {
+        if let Some(run) = &mut self.ctx.deterministic {
+            let begin = match clock {
+                Clock::Realtime => EPOCH,
+                Clock::Monotonic => STILL[1],
+                Clock::Processor => 0,
+            };
+            return begin.saturating_add(run.read_clock());
+        }
+        match clock {
             Clock::Realtime => SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
             Clock::Monotonic => self.ctx.monotonic(Instant::now()),
             Clock::Processor => self.ctx.clocks.processor.now(),
-        };
-        self.ctx.coarse(nanos)
+        }
     }
 }

@@ -221,6 +221,7 @@ impl Call<'_> {
     }
 
     pub(crate) fn fd_prestat_get(&mut self, fd: u32, out: u32) -> Answer {
+        self.ctx.missed_directories |= self.ctx.grants.is_empty();
         let len = u32::try_from(self.preopen_name(fd)?.len()).map_err(|_| Errno::OVERFLOW)?;
         self.write(out, &types::prestat_dir(len))?;
         Ok(())

@@ -6,7 +6,6 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io::{Errno as HostErrno, ReadWriteFlags, preadv2, pwritev, pwritev2, readv, writev};
@@ -15,7 +14,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use super::{Answer, Call};
 use crate::descriptor::{Object, Table};
 use crate::host::{Fail, Halt, after, check_stop, wait};
-use crate::stream::{HostKind, Input, Output};
+use crate::stream::{HostKind, Input, Output, UNREADY};
 use crate::{Errno, FdFlags, GuestMemory};
 
 /// One buffer of the guest.
@@ -36,9 +35,6 @@ const COPY: u64 = 64 << 10;
 
 /// Bytes that a pipe or terminal surely takes without waiting, once it is ready.
 const ATOMIC: u64 = 4096;
-
-/// How long to leave a stream alone that said that it is ready and was not.
-const UNREADY: Duration = Duration::from_millis(1);
 
 /// "At the current position, and move it".
 const CURRENT: u64 = u64::MAX;
@@ -173,6 +169,10 @@ impl Call<'_> {
                 } else {
                     Read::Stream
                 };
+                let whole = matches!(h.kind, HostKind::Pipe | HostKind::Socket);
+                if whole && self.ctx.deterministic.is_some() {
+                    return self.read_whole(fd, first, how);
+                }
                 self.read_stream(fd, first, how)
             }
             Object::Socket(s) if s.listening => Err(Errno::NOTCONN.into()),
@@ -219,7 +219,7 @@ impl Call<'_> {
         loop {
             check_stop(self.host)?;
             let d = self.ctx.table.get(fd)?;
-            let nonblocking = d.nonblocking();
+            let nonblocking = self.ctx.nonblocking(d);
             let stream = d.waitable().ok_or(Errno::BADF)?;
             if !nowait {
                 let until = nonblocking.then(std::time::Instant::now);
@@ -247,6 +247,22 @@ impl Call<'_> {
         }
     }
 
+    /// Until the buffer is full or the stream ends: how much a stream has at a moment is an accident, what it has in all
+    /// is not.
+    fn read_whole(&mut self, fd: u32, buffer: Buffer, how: Read) -> Result<u64, Fail> {
+        let mut done = 0u64;
+        while done < u64::from(buffer.len) {
+            let Some(rest) = clip(&[buffer], done, u64::MAX).first().copied() else { break };
+            match self.read_stream(fd, rest, how) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(Fail::Errno(_)) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
     fn write_to(&mut self, fd: u32, list: &[Buffer]) -> Result<u64, Fail> {
         let d = self.ctx.table.get(fd)?;
         let append = d.flags.contains(FdFlags::APPEND);
@@ -271,13 +287,14 @@ impl Call<'_> {
                 let socket = h.kind == HostKind::Socket;
                 self.write_stream(fd, list, socket)
             }
+            Object::Output(Output::Terminal(_)) => self.write_terminal(fd, list),
             Object::Socket(s) if s.listening => Err(Errno::NOTCONN.into()),
             Object::Socket(_) => self.write_stream(fd, list, true),
             Object::Input(_) | Object::Dir(_) => Err(Errno::BADF.into()),
         }
     }
 
-    fn charge_write(&mut self, bytes: u64) -> Result<(), Halt> {
+    pub(super) fn charge_write(&mut self, bytes: u64) -> Result<(), Halt> {
         self.charge_bytes(bytes)?;
         self.charge_output(bytes)
     }
@@ -360,7 +377,7 @@ impl Call<'_> {
         while done < wanted {
             check_stop(self.host)?;
             let d = self.ctx.table.get(fd)?;
-            let nonblocking = d.nonblocking();
+            let nonblocking = self.ctx.nonblocking(d);
             let stream = d.waitable().ok_or(Errno::BADF)?;
             if !nowait {
                 let until = nonblocking.then(std::time::Instant::now);

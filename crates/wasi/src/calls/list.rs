@@ -45,14 +45,20 @@ impl Call<'_> {
 
     /// The entry at a cookie, as the guest gets it, and the next cookie.
     fn entry(&mut self, fd: u32, cookie: u64, fresh: bool) -> Result<Option<(u64, Vec<u8>)>, Fail> {
+        let sorted = self.ctx.deterministic.is_some();
         let Object::Dir(dir) = &mut self.ctx.table.get_mut(fd)?.object else {
             return Err(Errno::NOTDIR.into());
         };
         let here = identity(&rustix::fs::fstat(&dir.fd)?);
         let reader = dir.reader.get_or_insert_default();
-        let Some(entry) = reader.entry(dir.fd.as_fd(), cookie, fresh)?.cloned() else {
-            return Ok(None);
+        let entry = if sorted {
+            let entry = reader.sorted_entry(dir.fd.as_fd(), cookie, fresh)?.cloned();
+            self.host.charge_fuel(std::mem::take(&mut reader.unpaid))?;
+            entry
+        } else {
+            reader.entry(dir.fd.as_fd(), cookie, fresh)?.cloned()
         };
+        let Some(entry) = entry else { return Ok(None) };
         // What lies above a grant is nobody's business: the parent of its root is the root.
         let at_root = self.ctx.grants.iter().any(|g| g.identity == here);
         let ino = if at_root && entry.name == b".." { here.1 } else { entry.ino };

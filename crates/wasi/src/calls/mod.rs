@@ -14,6 +14,7 @@ mod paths;
 mod poll;
 mod process;
 mod socket;
+mod terminal;
 mod times;
 
 use crate::audit::{AuditEvent, Denial};
@@ -29,7 +30,9 @@ pub(crate) struct Call<'a> {
     pub(crate) host: &'a mut dyn WasiHost,
     pub(crate) func: WasiFunc,
     /// What was allowed so far, reported at the end unless something was denied after all.
-    pub(crate) allowed: Option<(u32, Option<String>)>,
+    pub(crate) allowed: Vec<(u32, Option<String>)>,
+    /// The capabilities that this request needs, where the table leaves that to the request.
+    pub(crate) wanted: Option<Caps>,
 }
 
 /// What a function answers.
@@ -140,11 +143,14 @@ impl Call<'_> {
         inheriting: Rights,
     ) -> Result<(), Fail> {
         let d = self.ctx.table.get(fd)?;
-        let shown = path.filter(|_| self.ctx.audit.is_some()).map(|p| p.trimmed().to_owned());
+        let shown = |on: bool| path.filter(|_| on).map(|p| p.trimmed().to_owned());
         if d.base.contains(base) && d.inheriting.contains(inheriting) {
-            self.allowed = Some((fd, shown));
+            if self.ctx.audit_allowed {
+                self.allowed.push((fd, shown(true)));
+            }
             return Ok(());
         }
+        let shown = shown(self.ctx.audit.is_some());
         let missing = base.difference(d.base) | inheriting.difference(d.inheriting);
         let why = match d.grant.and_then(|g| self.ctx.grants.get(g)) {
             Some(g) if !g.strength().contains(missing) => {
@@ -153,7 +159,11 @@ impl Call<'_> {
             }
             _ => Denial::Descriptor,
         };
-        Err(self.deny_for(fd, shown, why, missing))
+        let caps = self.needed(missing);
+        let required =
+            if why == Denial::Descriptor { Caps::empty() } else { self.required(missing) };
+        self.note(fd, shown, Some((why, caps, required)));
+        Err(Errno::NOTCAPABLE.into())
     }
 
     /// The capabilities of which one would give these rights here.
@@ -173,47 +183,63 @@ impl Call<'_> {
         }
     }
 
+    /// The capabilities that would all be needed for these rights.
+    fn required(&self, missing: Rights) -> Caps {
+        match self.info().caps {
+            CapRule::ByRequest(_) | CapRule::ByDescriptor(_) => match self.wanted {
+                Some(wanted) => wanted,
+                None => self.needed(missing),
+            },
+            CapRule::Needs(caps) => caps,
+            // One is enough, and reading is the least.
+            CapRule::AnyOf(caps) if caps.contains(Caps::READ) => Caps::READ,
+            rule => rule.caps(),
+        }
+    }
+
     /// Reports what was allowed, at the end of a call in which nothing was denied.
     pub(crate) fn report_allowed(&mut self) {
-        if let Some((fd, path)) = self.allowed.take() {
+        for (fd, path) in std::mem::take(&mut self.allowed) {
             self.note(fd, path, None);
         }
     }
 
     /// Reports a decision to the audit hook.
-    fn note(&mut self, fd: u32, path: Option<String>, denied: Option<(Denial, Caps)>) {
+    fn note(&mut self, fd: u32, path: Option<String>, denied: Option<(Denial, Caps, Caps)>) {
         let function = self.info().name;
         let rule = self.info().caps;
         if denied.is_some() {
-            self.allowed = None;
-        } else if rule == CapRule::Nothing {
+            self.allowed.clear();
+        } else if rule == CapRule::Nothing || !self.ctx.audit_allowed {
             return;
         }
         let Some(hook) = self.ctx.audit.as_mut() else { return };
         let grant = self.ctx.table.get(fd).ok().and_then(|d| d.grant);
-        let (why, capability) = match denied {
-            Some((why, caps)) => (Some(why), caps),
-            None => (None, rule.caps()),
+        let (why, capability, required) = match denied {
+            Some((why, caps, required)) => (Some(why), caps, required),
+            None => (None, self.wanted.unwrap_or(rule.caps()), Caps::empty()),
         };
+        let preopen = grant.and_then(|g| self.ctx.grants.get(g));
         hook(AuditEvent {
             function,
             descriptor: (fd != NO_FD).then_some(fd),
             path,
-            preopen: grant.and_then(|g| self.ctx.grants.get(g)).map(|g| g.name.clone()),
+            preopen: preopen.map(|g| g.name.clone()),
             capability,
             denied: why,
             switch: if why == Some(Denial::Capability) { capability.switch() } else { None },
+            preopen_index: grant.filter(|_| preopen.is_some()),
+            read_only: preopen.is_some_and(|g| !g.writable),
+            required,
         });
     }
 
+    /// Denies for a reason that no capability changes; those that it takes elsewhere are reported.
     fn deny(&mut self, fd: u32, path: Option<String>, why: Denial) -> Fail {
-        self.note(fd, path, Some((why, self.info().caps.caps())));
-        Errno::NOTCAPABLE.into()
-    }
-
-    fn deny_for(&mut self, fd: u32, path: Option<String>, why: Denial, missing: Rights) -> Fail {
-        let caps = self.needed(missing);
-        self.note(fd, path, Some((why, caps)));
+        let caps = self.wanted.unwrap_or(self.info().caps.caps());
+        let required =
+            if why == Denial::Outside { self.required(Rights::empty()) } else { Caps::empty() };
+        self.note(fd, path, Some((why, caps, required)));
         Errno::NOTCAPABLE.into()
     }
 
@@ -229,7 +255,8 @@ impl Call<'_> {
     fn granted(&mut self) -> bool {
         let caps = self.info().caps.caps();
         let granted = self.ctx.caps.contains(caps);
-        self.note(NO_FD, None, if granted { None } else { Some((Denial::Capability, caps)) });
+        let denied = (!granted).then_some((Denial::Capability, caps, caps));
+        self.note(NO_FD, None, denied);
         granted
     }
 }

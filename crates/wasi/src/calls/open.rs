@@ -14,7 +14,7 @@ use crate::descriptor::{Descriptor, Dir, Object};
 use crate::host::{Fail, check_stop};
 use crate::path::{GuestPath, PathError, Root, identity};
 use crate::types::{FromCell, LookupFlags, OpenFlags, rights_from_cell};
-use crate::{Errno, FdFlags, Rights};
+use crate::{Caps, Errno, FdFlags, Rights};
 
 /// How often a path that changes while it is opened is looked at again.
 const ATTEMPTS: u32 = 64;
@@ -117,13 +117,14 @@ impl Call<'_> {
         let open = OpenFlags::from_cell(oflags)?;
         let flags = FdFlags::from_cell(fdflags)?;
         let (asked, inheriting) = (rights_from_cell(base)?, rights_from_cell(inheriting)?);
+        let (needed, inherited) = needed_rights(open, flags, asked);
+        self.wanted = Some(wanted(needed, inherited));
         let path = self.path(fd, path, path_len)?;
         self.check_out(out, 4)?;
         let creating = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::TRUNC;
         if open.contains(OpenFlags::DIRECTORY) && open.intersects(creating) {
             return Err(Errno::INVAL.into());
         }
-        let (needed, inherited) = needed_rights(open, flags, asked);
         self.require_rights(fd, Some(&path), needed, inherited)?;
         self.ctx.table.check_room()?;
 
@@ -192,6 +193,16 @@ fn needed_rights(open: OpenFlags, flags: FdFlags, asked: Rights) -> (Rights, Rig
         inherited |= Rights::FD_SYNC;
     }
     (needed, inherited)
+}
+
+/// The capabilities that a request needs. A directory alone takes any of three, of which reading is the least.
+fn wanted(needed: Rights, inherited: Rights) -> Caps {
+    let reading = Rights::FD_READ | Rights::FD_READDIR;
+    let creating = Rights::PATH_CREATE_FILE | Rights::PATH_FILESTAT_SET_SIZE;
+    let mut caps = Caps::empty();
+    caps.set(Caps::READ, inherited.intersects(reading));
+    caps.set(Caps::WRITE, needed.intersects(creating) || !inherited.difference(reading).is_empty());
+    if caps.is_empty() { Caps::READ } else { caps }
 }
 
 fn attempt(

@@ -15,7 +15,7 @@ use crate::descriptor::Object;
 use crate::host::{Fail, after, wait};
 use crate::stream::{HostKind, Input};
 use crate::types;
-use crate::{Errno, Rights};
+use crate::{Caps, Errno, Rights};
 
 /// The most subscriptions of one call.
 const SUBSCRIPTIONS_MAX: u32 = 4096;
@@ -39,6 +39,8 @@ enum What {
     Now { error: Errno, nbytes: u64 },
     /// A moment; `None` never comes.
     At(Option<Instant>),
+    /// A moment of the clock of a deterministic run, in nanoseconds since the start.
+    AtStep(u64),
     /// A descriptor that may have to be waited for.
     Descriptor { fd: u32, events: PollFlags },
 }
@@ -94,7 +96,24 @@ impl Call<'_> {
             ABSTIME => timeout.saturating_sub(self.clock_now(clock)),
             _ => return failed(Errno::INVAL),
         };
+        if let Some(run) = &self.ctx.deterministic {
+            return What::AtStep(run.passed().saturating_add(relative));
+        }
+        let relative = self.coarse_wait(clock, relative, (flags == ABSTIME).then_some(timeout));
         What::At(after(Duration::from_nanos(relative)))
+    }
+
+    /// Waits end only where coarse clocks change: the end of one would be a finer clock otherwise.
+    fn coarse_wait(&mut self, clock: Clock, relative: u64, moment: Option<u64>) -> u64 {
+        let grain = self.ctx.clocks.granularity;
+        if grain <= 1 || relative == 0 {
+            return relative;
+        }
+        let now = self.fine_now(clock);
+        let seen = self.ctx.caps.contains(Caps::CLOCK);
+        let target = moment.filter(|_| seen).unwrap_or(now.saturating_add(relative));
+        let target = target.checked_next_multiple_of(grain).unwrap_or(u64::MAX);
+        target.saturating_sub(now)
     }
 
     fn fd_subscription(&mut self, fd: u32, read: bool) -> Result<What, Fail> {
@@ -109,6 +128,10 @@ impl Call<'_> {
             Err(halt) => return Err(halt),
         }
         let d = self.ctx.table.get(fd)?;
+        if d.waitable().is_some() && self.ctx.deterministic.is_some() {
+            // When it is ready is an accident: reading and writing wait as long as they must.
+            return Ok(What::Now { error: Errno::SUCCESS, nbytes: u64::from(read) });
+        }
         if d.waitable().is_some() {
             let events = if read { PollFlags::IN } else { PollFlags::OUT };
             return Ok(What::Descriptor { fd, events });
@@ -139,8 +162,18 @@ impl Call<'_> {
     }
 
     /// Waits for the first of them and encodes the events of all that are ready then.
-    fn await_any(&self, list: &[Subscription]) -> Result<Vec<u8>, Fail> {
+    fn await_any(&mut self, list: &[Subscription]) -> Result<Vec<u8>, Fail> {
         let immediate = list.iter().any(|s| matches!(s.what, What::Now { .. }));
+        let steps =
+            list.iter().filter_map(|s| if let What::AtStep(t) = s.what { Some(t) } else { None });
+        let mut passed = 0;
+        if let Some(run) = &mut self.ctx.deterministic {
+            if let Some(first) = steps.min().filter(|_| !immediate) {
+                run.pass_until(first);
+            }
+            passed = run.passed();
+        }
+        let immediate = immediate || self.ctx.deterministic.is_some();
         let first = list
             .iter()
             .filter_map(|s| if let What::At(Some(t)) = s.what { Some(t) } else { None })
@@ -165,6 +198,7 @@ impl Call<'_> {
                 What::Now { error, nbytes } => Some((error, nbytes, false)),
                 What::At(Some(t)) if t <= now => Some((Errno::SUCCESS, 0, false)),
                 What::At(_) => None,
+                What::AtStep(t) => (t <= passed).then_some((Errno::SUCCESS, 0, false)),
                 What::Descriptor { fd, events } => {
                     let place = places.get(&(fd, events.bits()));
                     let flags =

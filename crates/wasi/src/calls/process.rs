@@ -63,6 +63,13 @@ impl Call<'_> {
             check_stop(self.host)?;
             let n = (buf_len - done).min(RANDOM_CHUNK);
             let at = u64::from(buf) + u64::from(done);
+            if let Some(run) = &mut self.ctx.deterministic {
+                let mut bytes = vec![0; n as usize];
+                run.fill(&mut bytes);
+                self.memory()?.write(at, &bytes)?;
+                done += n;
+                continue;
+            }
             let filled = match self.memory()?.slice_mut(at, u64::from(n)) {
                 Some(slice) => fill(slice?)?,
                 None => {
