@@ -12,6 +12,7 @@ use palisade_module::wasmparser::WasmFeatures;
 use palisade_vm::MemoryReservation;
 
 use crate::error::{Error, Result};
+use crate::resources::ResourceLimits;
 use crate::tier::{Strategy, Tuning};
 
 #[cfg(feature = "mutations")]
@@ -224,6 +225,13 @@ impl Config {
     /// by default.
     pub fn call_depth(&mut self, depth: Option<u64>) -> &mut Self {
         self.call_depth = depth;
+        self
+    }
+
+    /// Takes from limits what belongs to the engine: that fuel is counted, if they limit it; how many calls may
+    /// nest; how large the stack is. All else is for [`Store::set_limits`](crate::Store::set_limits).
+    pub fn limit_resources(&mut self, limits: &ResourceLimits) -> &mut Self {
+        limits.configure(self);
         self
     }
 

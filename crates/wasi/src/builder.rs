@@ -13,11 +13,11 @@ use rustix::net::sockopt;
 
 use crate::audit::{AuditEvent, AuditHook};
 use crate::calls::clock::ProcessorTime;
-use crate::ctx::{Clocks, Grant, Identities};
+use crate::ctx::{Clocks, Grant, Identities, Limits};
 use crate::descriptor::{Descriptor, Dir, Object, Socket, Table};
 use crate::path::{ancestors, identity};
 use crate::stream::{HostFd, Input, Output};
-use crate::{Caps, Errno, FdFlags, Limits, Overlap, Rights, Stdio, WasiCtx};
+use crate::{Caps, Errno, FdFlags, Overlap, Rights, Stdio, WasiCtx};
 
 /// Why a context cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,7 @@ pub struct WasiCtxBuilder {
     preopens: Vec<Preopen>,
     sockets: Vec<OwnedFd>,
     limits: Limits,
+    host_descriptors: u32,
     raw_identities: bool,
     granularity: Duration,
     audit: Option<AuditHook>,
@@ -139,6 +140,7 @@ impl WasiCtxBuilder {
             preopens: Vec::new(),
             sockets: Vec::new(),
             limits: Limits::default(),
+            host_descriptors: 16,
             raw_identities: false,
             granularity: Duration::ZERO,
             audit: None,
@@ -222,28 +224,38 @@ impl WasiCtxBuilder {
         self
     }
 
-    /// The most descriptors that may be open at once. Default 1,024.
+    /// The most descriptors that may be open at once. This limit and the next three are narrowed further by what the
+    /// store's ledger has, where all of them are counted (`ResourceLimits`); with neither, it is 1,024 descriptors and
+    /// no limit on the others.
     #[must_use]
     pub fn max_descriptors(mut self, descriptors: u32) -> Self {
-        self.limits.descriptors = descriptors;
+        self.limits.descriptors = Some(descriptors);
         self
     }
 
-    /// The most bytes that may be written to streams and files. Default none.
+    /// How many descriptors of the process the guest leaves free, however many its own limit would allow: opening
+    /// fails when fewer are left. Default 16.
+    #[must_use]
+    pub fn host_descriptors(mut self, free: u32) -> Self {
+        self.host_descriptors = free;
+        self
+    }
+
+    /// The most bytes that may be written to streams and files.
     #[must_use]
     pub fn max_output(mut self, bytes: u64) -> Self {
         self.limits.output = Some(bytes);
         self
     }
 
-    /// The most files, directories and links that may be created. Default none.
+    /// The most files, directories and links that may be created; what is deleted counts all the same.
     #[must_use]
     pub fn max_inodes(mut self, inodes: u64) -> Self {
         self.limits.inodes = Some(inodes);
         self
     }
 
-    /// The largest size that a file may be given. Default none.
+    /// The largest size that a file may be given.
     #[must_use]
     pub fn max_file_size(mut self, bytes: u64) -> Self {
         self.limits.file_size = Some(bytes);
@@ -290,7 +302,8 @@ impl WasiCtxBuilder {
         }
         let table = table(&self.limits, self.stdio, &grants, self.sockets)?;
         let process = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-        let ceiling = [self.limits.file_size, process, Some(i64::MAX as u64)];
+        let ceiling = [process, Some(i64::MAX as u64)];
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         Ok(WasiCtx {
             args: self.args,
             env,
@@ -299,8 +312,8 @@ impl WasiCtxBuilder {
             grants,
             table,
             limits: self.limits,
-            output_used: 0,
-            inodes_used: 0,
+            entered: false,
+            fd_ceiling: descriptors.map_or(u64::MAX, |max| max.saturating_sub(self.host_descriptors.into())),
             identities: if self.raw_identities {
                 Identities::Raw
             } else {
@@ -433,8 +446,7 @@ fn table(
     grants: &[Grant],
     sockets: Vec<OwnedFd>,
 ) -> Result<Table, BuildError> {
-    let mut table = Table::new(limits.descriptors);
-    let full = |_: Errno| BuildError::TooManyDescriptors(limits.descriptors);
+    let mut table = Table::default();
     let [stdin, stdout, stderr] = stdio;
     let input = input(stdin)?;
     let outputs = [output(stdout, 1)?, output(stderr, 2)?];
@@ -450,7 +462,7 @@ fn table(
                     flags: FdFlags::empty(),
                     grant: None,
                 };
-                table.insert_at_end(d).map_err(full)?;
+                table.insert_at_end(d);
             }
             None => table.skip(),
         }
@@ -464,12 +476,17 @@ fn table(
             flags: FdFlags::empty(),
             grant: Some(i),
         };
-        table.insert_at_end(d).map_err(full)?;
+        table.insert_at_end(d);
     }
     for fd in sockets {
-        table.insert_at_end(socket(fd)?).map_err(full)?;
+        table.insert_at_end(socket(fd)?);
     }
-    Ok(table)
+    match limits.descriptors {
+        Some(most) if table.open_count() > most as usize => {
+            Err(BuildError::TooManyDescriptors(most))
+        }
+        _ => Ok(table),
+    }
 }
 
 fn socket(fd: OwnedFd) -> Result<Descriptor, BuildError> {

@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use common::*;
-use palisade_wasi::{Caps, Errno, Halt, OutputBuffer, Preopen, Rights, Stdio};
+use palisade_wasi::{Caps, Errno, Halt, OutputBuffer, Preopen, Resource, Rights, Stdio};
 
 /// Runs a call that would wait for ever: it ends at the deadline, and when another thread stops it.
 fn never_ends(make: &dyn Fn() -> Guest, run: &dyn Fn(&mut Guest) -> Result<i32, Halt>) {
@@ -212,7 +212,7 @@ fn x5_output_is_counted_and_ends_the_guest_at_its_limit() {
     for own in [true, false] {
         let builder = quiet().caps(Caps::ALL).preopen(Preopen::new(&t.0, "/"));
         let mut g = Guest::new(if own { builder.max_output(1000) } else { builder });
-        g.host.output = if own { None } else { Some(1000) };
+        g.host.ledger.set_limit(Resource::OutputBytes, if own { None } else { Some(1000) });
         let fd = g.open("file", CREAT, Rights::all()).unwrap();
         for _ in 0..100 {
             assert_eq!(g.write_fd(1, b"x"), Ok(1));
@@ -220,15 +220,15 @@ fn x5_output_is_counted_and_ends_the_guest_at_its_limit() {
             assert_eq!(g.write_fd(fd, b"zzz"), Ok(3));
             assert_eq!(g.pwrite_fd(fd, b"zzz", 0), Ok(3));
         }
-        assert_eq!(g.ctx.output_bytes(), 900);
+        assert_eq!(g.used(Resource::OutputBytes), 900);
         let (i, n) = g.iov(&[(DATA, 101)]);
         for _ in 0..3 {
-            assert_eq!(g.try_call("fd_write", &[1, i, n, OUT]), Err(Halt::OutputLimit));
-            assert_eq!(g.try_call("fd_pwrite", &[fd, i, n, 0, OUT]), Err(Halt::OutputLimit));
+            g.runs_out("fd_write", &[1, i, n, OUT], Resource::OutputBytes);
+            g.runs_out("fd_pwrite", &[fd, i, n, 0, OUT], Resource::OutputBytes);
         }
         assert_eq!(g.call("fd_allocate", &[fd, 0, 101]), e(Errno::NOSPC));
         assert_eq!(g.write_fd(1, &[0; 100]), Ok(100));
-        assert_eq!(g.ctx.output_bytes(), 1000);
+        assert_eq!(g.used(Resource::OutputBytes), 1000);
         assert_eq!(t.read("file").len(), 300);
     }
 }
@@ -301,7 +301,7 @@ fn x6_entries_created_are_bounded() {
     assert_eq!(g.symlink("x", 3, "link2"), nospc);
     assert_eq!(g.two_paths("path_link", 3, "file", 3, "hard2"), nospc);
     assert_eq!(g.open("new2", CREAT, RW), Err(nospc));
-    assert_eq!(g.ctx.created_inodes(), 4);
+    assert_eq!(g.used(Resource::FilesCreated), 4);
     assert!(g.open("new", CREAT, RW).is_ok());
     assert_eq!(std::fs::read_dir(&t.0).unwrap().count(), 5);
 }
@@ -326,11 +326,11 @@ fn x7_quotas_stay_exact_whatever_is_deleted() {
         assert_eq!(g.call("fd_close", &[fd]), OK);
         assert_eq!(g.two_paths("path_rename", 3, "a", 3, "b"), OK);
         assert_eq!(g.on_path("path_unlink_file", 3, b"b", &[]), OK);
-        assert_eq!((g.ctx.output_bytes(), g.ctx.created_inodes()), (round * 100, round));
+        assert_eq!((g.used(Resource::OutputBytes), g.used(Resource::FilesCreated)), (round * 100, round));
     }
     assert_eq!(g.open("a", CREAT, RW), Err(e(Errno::NOSPC)));
     let (i, n) = g.iov(&[(DATA, 1)]);
-    assert_eq!(g.try_call("fd_write", &[1, i, n, OUT]), Err(Halt::OutputLimit));
+    g.runs_out("fd_write", &[1, i, n, OUT], Resource::OutputBytes);
     assert_eq!(std::fs::read_dir(&t.0).unwrap().count(), 0);
 }
 

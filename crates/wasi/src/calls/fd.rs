@@ -10,7 +10,7 @@ use crate::descriptor::Object;
 use crate::host::{Fail, check_stop};
 use crate::stream::{HostFd, HostKind, Input, Output};
 use crate::types::{self, Filestat, FromCell, rights_from_cell};
-use crate::{Errno, FdFlags, FileType, Rights};
+use crate::{Errno, FdFlags, FileType, Resource, Rights};
 
 /// Bytes allocated between two looks at whether to stop.
 const ALLOCATE_STEP: u64 = 64 << 20;
@@ -18,12 +18,16 @@ const ALLOCATE_STEP: u64 = 64 << 20;
 impl Call<'_> {
     pub(crate) fn fd_close(&mut self, fd: u32) -> Answer {
         self.ctx.table.remove(fd)?;
+        self.host.ledger().release(Resource::Descriptors, 1);
         Ok(())
     }
 
     /// As other implementations do it now: any open descriptor may be replaced, preopens and standard streams too.
     pub(crate) fn fd_renumber(&mut self, from: u32, to: u32) -> Answer {
         self.ctx.table.renumber(from, to)?;
+        if from != to {
+            self.host.ledger().release(Resource::Descriptors, 1);
+        }
         Ok(())
     }
 
@@ -102,9 +106,7 @@ impl Call<'_> {
     pub(crate) fn fd_filestat_set_size(&mut self, fd: u32, size: u64) -> Answer {
         self.file(fd)?;
         self.require(fd, None)?;
-        if size > self.ctx.file_ceiling {
-            return Err(Errno::FBIG.into());
-        }
+        self.check_size(size)?;
         Ok(ftruncate(self.file(fd)?, size)?)
     }
 
@@ -116,10 +118,8 @@ impl Call<'_> {
             return Err(Errno::INVAL.into());
         }
         let end = offset.checked_add(len).ok_or(Errno::FBIG)?;
-        if end > self.ctx.file_ceiling {
-            return Err(Errno::FBIG.into());
-        }
-        if !self.try_charge_output(len) {
+        self.check_size(end)?;
+        if self.charge_output(len).is_err() {
             return Err(Errno::NOSPC.into());
         }
         let mut at = offset;

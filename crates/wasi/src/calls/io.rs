@@ -302,12 +302,15 @@ impl Call<'_> {
     }
 
     fn write_bytes(&mut self, fd: u32, list: &[Buffer], place: Place) -> Result<u64, Fail> {
-        let room = self.ctx.file_ceiling.saturating_sub(place.start());
+        let room = self.largest_file().saturating_sub(place.start());
         if room == 0 && total(list) > 0 {
+            // So that the ledger knows what was refused.
+            let _ = self.check_size(place.start().saturating_add(total(list)));
             return Err(Errno::FBIG.into());
         }
         let list = clip(list, 0, room);
         self.charge_write(total(&list))?;
+        self.check_size(place.start().saturating_add(total(&list)))?;
         loop {
             check_stop(self.host)?;
             let file = regular(&self.ctx.table, fd)?;

@@ -14,7 +14,7 @@ use crate::descriptor::{Descriptor, Dir, Object};
 use crate::host::{Fail, check_stop};
 use crate::path::{GuestPath, PathError, Root, identity};
 use crate::types::{FromCell, LookupFlags, OpenFlags, rights_from_cell};
-use crate::{Errno, FdFlags, Rights};
+use crate::{Errno, FdFlags, Resource, Rights};
 
 /// How often a path that changes while it is opened is looked at again.
 const ATTEMPTS: u32 = 64;
@@ -125,7 +125,7 @@ impl Call<'_> {
         }
         let (needed, inherited) = needed_rights(open, flags, asked);
         self.require_rights(fd, Some(&path), needed, inherited)?;
-        self.ctx.table.check_room()?;
+        self.check_descriptors(fd)?;
 
         let available = self.ctx.table.get(fd)?.inheriting;
         let exclusive = open.contains(OpenFlags::CREAT | OpenFlags::EXCL);
@@ -144,7 +144,7 @@ impl Call<'_> {
         };
         let inheriting = if opened.directory { inheriting & available } else { Rights::empty() };
         let d = Descriptor { object, base: granted & mask, inheriting, flags, grant: Some(grant) };
-        let number = self.ctx.table.insert(d)?;
+        let number = self.insert(d)?;
         self.write_u32(out, number)?;
         Ok(())
     }
@@ -152,12 +152,21 @@ impl Call<'_> {
     fn open_request(&mut self, fd: u32, request: &Request) -> Result<Opened, Fail> {
         for _ in 0..ATTEMPTS {
             check_stop(self.host)?;
+            let room = if request.open.contains(OpenFlags::CREAT) {
+                self.host.ledger().room(Resource::FilesCreated)
+            } else {
+                0
+            };
             let (_, dir) = self.dir(fd)?;
             let root = self.ctx.root(&dir.fd, dir.grant);
-            let room = self.ctx.check_inodes();
-            let mut created = false;
-            let attempt = attempt(&root, request, room, &mut created);
-            self.ctx.inodes_used += u64::from(created);
+            let mut creation = Creation { room: room > 0, done: false, refused: false };
+            let attempt = attempt(&root, request, &mut creation);
+            if creation.refused {
+                self.check_files()?;
+            }
+            if creation.done {
+                self.created_file();
+            }
             match attempt {
                 Ok(opened) => return Ok(opened),
                 Err(Miss::Changed) => {}
@@ -194,19 +203,23 @@ fn needed_rights(open: OpenFlags, flags: FdFlags, asked: Rights) -> (Rights, Rig
     (needed, inherited)
 }
 
-fn attempt(
-    root: &Root<'_>,
-    r: &Request,
-    room: Result<(), Errno>,
-    created: &mut bool,
-) -> Result<Opened, Miss> {
+/// What an attempt may create, and did.
+struct Creation {
+    /// Whether the ledger has room for a file more.
+    room: bool,
+    done: bool,
+    /// It would have, and there was no room.
+    refused: bool,
+}
+
+fn attempt(root: &Root<'_>, r: &Request, creation: &mut Creation) -> Result<Opened, Miss> {
     let mut probe = OFlags::PATH;
     if !r.follow {
         probe |= OFlags::NOFOLLOW;
     }
     let found = match root.open(r.path.trimmed(), probe, Mode::empty()) {
         Err(PathError::Errno(Errno::NOENT)) if r.open.contains(OpenFlags::CREAT) => {
-            return create(root, r, room, created);
+            return create(root, r, creation);
         }
         other => other?,
     };
@@ -294,16 +307,14 @@ fn same(opened: Result<OwnedFd, PathError>, found: &OwnedFd) -> Result<OwnedFd, 
     Ok(opened)
 }
 
-fn create(
-    root: &Root<'_>,
-    r: &Request,
-    room: Result<(), Errno>,
-    created: &mut bool,
-) -> Result<Opened, Miss> {
+fn create(root: &Root<'_>, r: &Request, creation: &mut Creation) -> Result<Opened, Miss> {
     if r.path.must_be_dir() {
         return Err(Errno::ISDIR.into());
     }
-    room?;
+    if !creation.room {
+        creation.refused = true;
+        return Err(Errno::NOSPC.into());
+    }
     let mut flags = r.common_flags() | r.access(r.must_write() || r.may_resize()) | OFlags::CREATE;
     if r.open.contains(OpenFlags::EXCL) {
         flags |= OFlags::EXCL;
@@ -314,6 +325,6 @@ fn create(
     {
         return Err(Miss::Changed);
     }
-    *created = true;
+    creation.done = true;
     Ok(Opened { object, directory: false, without: Rights::empty() })
 }

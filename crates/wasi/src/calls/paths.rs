@@ -42,9 +42,9 @@ impl Call<'_> {
     pub(crate) fn path_create_directory(&mut self, fd: u32, path: u32, path_len: u32) -> Answer {
         let path = self.path_and_rights(fd, path, path_len)?;
         let entry = self.entry_of(fd, &path, Errno::EXIST)?;
-        self.ctx.check_inodes()?;
+        self.check_files()?;
         rustix::fs::mkdirat(&entry.parent, entry.name, Mode::from_raw_mode(0o777))?;
-        self.ctx.inodes_used += 1;
+        self.created_file();
         Ok(())
     }
 
@@ -133,9 +133,9 @@ impl Call<'_> {
         let path = self.path_and_rights(fd, new_path, new_path_len)?;
         let entry = self.entry_of(fd, &path, Errno::EXIST)?;
         new_entry_slash(&path, &entry)?;
-        self.ctx.check_inodes()?;
+        self.check_files()?;
         rustix::fs::symlinkat(target.as_str(), &entry.parent, entry.name)?;
-        self.ctx.inodes_used += 1;
+        self.created_file();
         Ok(())
     }
 
@@ -236,9 +236,9 @@ impl Call<'_> {
             _ if old.must_be_dir() => return Err(Errno::NOTDIR.into()),
             _ => new_entry_slash(&new, &to)?,
         }
-        self.ctx.check_inodes()?;
+        self.check_files()?;
         rustix::fs::linkat(&from.parent, from.name, &to.parent, to.name, AtFlags::empty())?;
-        self.ctx.inodes_used += 1;
+        self.created_file();
         Ok(())
     }
 

@@ -139,7 +139,7 @@ impl Call<'_> {
     }
 
     /// Waits for the first of them and encodes the events of all that are ready then.
-    fn await_any(&self, list: &[Subscription]) -> Result<Vec<u8>, Fail> {
+    fn await_any(&mut self, list: &[Subscription]) -> Result<Vec<u8>, Fail> {
         let immediate = list.iter().any(|s| matches!(s.what, What::Now { .. }));
         let first = list
             .iter()

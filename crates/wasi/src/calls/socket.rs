@@ -30,10 +30,11 @@ impl Call<'_> {
         }
         self.require(fd, None)?;
         self.check_out(out, 4)?;
-        self.ctx.table.check_room()?;
+        self.check_descriptors(fd)?;
         let accepted = loop {
             check_stop(self.host)?;
-            let (d, s) = self.socket(fd)?;
+            let d = self.ctx.table.get(fd)?;
+            let Object::Socket(s) = &d.object else { return Err(Errno::NOTSOCK.into()) };
             match accept_with(&s.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(fd) => break fd,
                 Err(rustix::io::Errno::INTR) => {}
@@ -52,7 +53,7 @@ impl Call<'_> {
             flags,
             grant: None,
         };
-        let number = self.ctx.table.insert(new)?;
+        let number = self.insert(new)?;
         self.write_u32(out, number)?;
         Ok(())
     }

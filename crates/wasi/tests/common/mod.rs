@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use palisade_wasi::{
-    AuditEvent, Caps, Errno, GuestMemory, Halt, OutputLimit, Preopen, Rights, WasiCtx,
+    AuditEvent, Caps, Errno, GuestMemory, Halt, Ledger, Preopen, Resource, Rights, WasiCtx,
     WasiCtxBuilder, WasiFunc, WasiHost, call,
 };
 
@@ -98,7 +98,7 @@ pub struct Host {
     pub memory: Option<Vec<u8>>,
     pub fuel: u64,
     pub spent: u64,
-    pub output: Option<u64>,
+    pub ledger: Ledger,
     pub deadline: Option<Instant>,
     pub stopper: Option<Stopper>,
     /// Treat the memory as shared: nothing in place.
@@ -146,15 +146,8 @@ impl WasiHost for Host {
         self.spent += units;
         Ok(())
     }
-    fn charge_output(&mut self, bytes: u64) -> Result<(), OutputLimit> {
-        match &mut self.output {
-            Some(left) if *left < bytes => Err(OutputLimit),
-            Some(left) => {
-                *left -= bytes;
-                Ok(())
-            }
-            None => Ok(()),
-        }
+    fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
     fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -173,7 +166,7 @@ impl Host {
             memory: Some(vec![0; MEMORY]),
             fuel: u64::MAX,
             spent: 0,
-            output: None,
+            ledger: Ledger::default(),
             deadline: None,
             stopper: None,
             shared: false,
@@ -217,6 +210,19 @@ impl Guest {
     pub fn try_call(&mut self, name: &str, args: &[u64]) -> Result<i32, Halt> {
         let func = WasiFunc::by_name(name).unwrap_or_else(|| panic!("no function {name}"));
         call(&mut self.ctx, &mut self.host, func, args)
+    }
+
+    /// Calls, and expects that a limit of the ledger ends the guest.
+    pub fn runs_out(&mut self, name: &str, args: &[u64], what: Resource) {
+        match self.try_call(name, args) {
+            Err(Halt::Limit(refusal)) => assert_eq!(refusal.what, what),
+            other => panic!("{name} did not run out of {what:?}: {other:?}"),
+        }
+    }
+
+    /// What the ledger counts.
+    pub fn used(&self, what: Resource) -> u64 {
+        self.host.ledger.in_use(what)
     }
 
     pub fn call(&mut self, name: &str, args: &[u64]) -> i32 {
