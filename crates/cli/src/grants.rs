@@ -19,9 +19,6 @@ pub(crate) fn build(args: &Run, settings: &Settings) -> Result<Wasi, Failure> {
         .inherit_env()
         .max_descriptors(settings.open_files)
         .arg(own_name(args));
-    if let Some(output) = settings.output {
-        builder = builder.max_output(output);
-    }
     // With --invoke the arguments are the export's.
     if args.invoke.is_none() {
         builder = builder.args(args.args.iter().map(|arg| arg.as_bytes()));

@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use palisade_wasi::{
-    Caps, Errno, FUNCTIONS, FunctionInfo, GuestMemory, Halt, Preopen, Rights, Stdio, WasiHost,
+    Caps, Errno, FUNCTIONS, FunctionInfo, GuestMemory, Halt, Ledger, Preopen, Rights, Stdio,
+    WasiHost,
 };
 
 const END: u64 = MEMORY as u64;
@@ -286,7 +287,7 @@ impl GuestMemory for Changing {
     }
 }
 
-struct ChangingHost(Changing);
+struct ChangingHost(Changing, Ledger);
 
 impl WasiHost for ChangingHost {
     fn memory(&mut self) -> Option<&mut dyn GuestMemory> {
@@ -294,6 +295,9 @@ impl WasiHost for ChangingHost {
     }
     fn charge_fuel(&mut self, _: u64) -> Result<(), Halt> {
         Ok(())
+    }
+    fn ledger(&mut self) -> &mut Ledger {
+        &mut self.1
     }
 }
 
@@ -305,7 +309,8 @@ fn h5_what_is_passed_by_address_is_read_once() {
         let (mut g, _peers) = stage(&t);
         prepare(&mut g, f);
         let (args, _) = valid(f);
-        let mut host = ChangingHost(Changing { bytes: g.get(0, MEMORY), read: Default::default() });
+        let changing = Changing { bytes: g.get(0, MEMORY), read: Default::default() };
+        let mut host = ChangingHost(changing, g.host.ledger.clone());
         match palisade_wasi::call(&mut g.ctx, &mut host, f.func, &args) {
             Ok(errno) => assert_eq!(errno, OK, "{}", f.name),
             Err(halt) => assert_eq!(halt, Halt::Exit(0)),
