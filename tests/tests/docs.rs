@@ -142,7 +142,7 @@ fn the_example_of_embedding_runs() {
     let instance = linker.instantiate(&mut store, &module.expect("a module")).expect("an instance");
     let start = instance.get_typed_func::<(), ()>(&mut store, "_start").expect("a command");
     start.call(&mut store, ()).expect("it runs");
-    assert!(store.data().ctx().is_some_and(|ctx| ctx.output_bytes() > 0));
+    assert!(store.resource_use(palisade::Resource::OutputBytes) > 0);
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub struct Config {
     off: WasmFeatures,
     pub(crate) max_wasm_stack: usize,
     pub(crate) call_depth: Option<u64>,
+    pub(crate) compile_memory: Option<u64>,
     pub(crate) memory_guard_size: Option<u64>,
     pub(crate) memory_guard_before: Option<u64>,
     pub(crate) memory_growable: Option<u64>,
@@ -128,6 +129,7 @@ impl Config {
             off: WasmFeatures::empty(),
             max_wasm_stack: 1 << 20,
             call_depth: None,
+            compile_memory: None,
             memory_guard_size: None,
             memory_guard_before: None,
             memory_growable: None,
@@ -228,8 +230,15 @@ impl Config {
         self
     }
 
+    /// How many bytes the compiler may take at once, what it has made of a module included. A function that needs
+    /// more is interpreted. Not limited by default but by what a single function may be.
+    pub fn compile_memory(&mut self, bytes: Option<u64>) -> &mut Self {
+        self.compile_memory = bytes;
+        self
+    }
+
     /// Takes from limits what belongs to the engine: that fuel is counted, if they limit it; how many calls may
-    /// nest; how large the stack is. All else is for [`Store::set_limits`](crate::Store::set_limits).
+    /// nest; how large the stack is; what the compiler may take. All else is for [`Store::set_limits`](crate::Store::set_limits).
     pub fn limit_resources(&mut self, limits: &ResourceLimits) -> &mut Self {
         limits.configure(self);
         self

@@ -136,10 +136,11 @@ impl ResourceLimits {
         self.0.get(what as usize).copied().flatten()
     }
 
-    /// The sum of all of it: what engines are made with.
+    /// What engines are made with.
     pub(crate) fn configure(&self, config: &mut Config) {
         config.consume_fuel |= self.get(Resource::Fuel).is_some();
         config.call_depth = self.get(Resource::CallDepth);
+        config.compile_memory = self.get(Resource::HostBytes);
         if let Some(bytes) = self.get(Resource::StackBytes) {
             config.max_wasm_stack(usize::try_from(bytes).unwrap_or(usize::MAX));
         }

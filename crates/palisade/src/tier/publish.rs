@@ -274,7 +274,7 @@ pub(super) unsafe fn entered(vm: *mut VmCtx, defined: u32) -> *const u8 {
     let Some((store, id, module)) = (unsafe { found(vm) }) else { return std::ptr::null() };
     let Some(native) = module.native() else { return std::ptr::null() };
     let version = native.version(bounds(store, id));
-    if version.open(defined) {
+    if version.open(defined) && has_room(store, native, defined) {
         ask(native, Job::function(native, version.bounds, defined));
     }
     let Some(code) = version.entry(defined) else { return std::ptr::null() };
@@ -295,6 +295,9 @@ pub(super) unsafe fn looped(vm: *mut VmCtx, defined: u32, offset: u32) -> Option
     let (store, id, module) = unsafe { found(vm)? };
     let native = module.native()?;
     let version = native.version(bounds(store, id));
+    if version.loop_code(defined, offset).is_none() && !has_room(store, native, defined) {
+        return None;
+    }
     let (_, first) = version.ask_loop(defined, offset);
     if first {
         // Both are wanted: the loop now, the function for the next calls.
@@ -314,6 +317,21 @@ pub(super) unsafe fn looped(vm: *mut VmCtx, defined: u32, offset: u32) -> Option
     take_over(store, id, &module);
     let address = std::ptr::with_exposed_provenance;
     Some(LoopEntry { trampoline: address(trampoline), code: address(code) })
+}
+
+/// Whether the store can pay for what compiling a function takes at its peak. It has it back when that is done: what
+/// stays is the code, which is paid for by whoever takes it over.
+fn has_room(store: &mut StoreOpaque, native: &NativeModule, defined: u32) -> bool {
+    let body = native.info.bodies.get(defined as usize).map_or(0, |body| body.range.len());
+    let peak = palisade_jit::limits::memory(body as u64);
+    let ledger = store.vm_mut().ledger();
+    // No refusal of the guest's: it goes on without machine code.
+    if !ledger.has_room(Resource::HostBytes, peak) {
+        return false;
+    }
+    let _ = ledger.charge(Resource::HostBytes, peak);
+    ledger.release(Resource::HostBytes, peak);
+    true
 }
 
 fn ask(native: &std::sync::Arc<NativeModule>, job: Job) {
