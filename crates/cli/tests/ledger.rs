@@ -98,6 +98,15 @@ fn every_limit_says_what_ran_out_in_one_form_and_which_option_raises_it() {
 }
 
 #[test]
+fn x10_the_timeout_holds_while_everything_is_compiled() {
+    let place = Place::new();
+    let add = "(local.set 0 (i32.add (local.get 0) (i32.const 1)))".repeat(250);
+    let functions = format!("(func (param i32) {add})").repeat(2_000);
+    place.file("large.wat", format!("(module {functions} (func (export \"_start\")))"));
+    place.line("large.wat --engine jit --timeout 300ms").code(124).says(&["deadline", "--timeout"]);
+}
+
+#[test]
 fn stats_list_the_whole_ledger() {
     let place = Place::new();
     place.file("case.wat", module("(table 7 funcref)", &format!("{WRITE} {MKDIR} {LIST}")));

@@ -482,7 +482,11 @@ impl StoreOpaque {
 
     pub(crate) fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<()> {
         // What lies beyond all clocks never comes.
-        self.set_deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+        self.set_deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))?;
+        if let (Some((_, away)), Some(timeout)) = (&mut self.timeout, timeout) {
+            *away = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        }
+        Ok(())
     }
 
     /// Nanoseconds since the deadline was set.

@@ -198,6 +198,8 @@ pub struct Ledger {
     /// Which limits somebody has set.
     set: [bool; COUNT],
     refusal: Option<Refusal>,
+    /// How many there were.
+    refusals: u64,
 }
 
 impl Default for Ledger {
@@ -206,7 +208,7 @@ impl Default for Ledger {
         for what in Resource::ALL {
             limits[*what as usize] = what.unasked();
         }
-        Self { in_use: [0; COUNT], limits, peaks: [0; COUNT], set: [false; COUNT], refusal: None }
+        Self { in_use: [0; COUNT], limits, peaks: [0; COUNT], set: [false; COUNT], refusal: None, refusals: 0 }
     }
 }
 
@@ -251,6 +253,17 @@ impl Ledger {
         self.refusal.as_ref()
     }
 
+    /// How many charges were refused so far.
+    pub fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        self.refusal = Some(refusal);
+        self.refusals += 1;
+        Err(refusal)
+    }
+
     /// Forgets the last refusal, and returns it.
     pub fn take_refusal(&mut self) -> Option<Refusal> {
         self.refusal.take()
@@ -262,9 +275,7 @@ impl Ledger {
         if self.has_room(what, amount) {
             return Ok(());
         }
-        let refusal = Refusal { what, asked: amount, in_use, limit };
-        self.refusal = Some(refusal);
-        Err(refusal)
+        self.refuse(Refusal { what, asked: amount, in_use, limit })
     }
 
     /// Counts `amount` more, or refuses and counts nothing.
@@ -280,13 +291,17 @@ impl Ledger {
     pub fn note_size(&mut self, what: Resource, size: u64) -> Result<(), Refusal> {
         let at = what as usize;
         if size > self.limits[at] {
-            let refusal = Refusal { what, asked: size, in_use: 0, limit: self.limits[at] };
-            self.refusal = Some(refusal);
-            return Err(refusal);
+            return self.refuse(Refusal { what, asked: size, in_use: 0, limit: self.limits[at] });
         }
         self.in_use[at] = self.in_use[at].max(size);
         self.peaks[at] = self.peaks[at].max(size);
         Ok(())
+    }
+
+    /// Notes that `amount` more was in use for a moment, which is over and was not refused.
+    pub fn note_peak(&mut self, what: Resource, amount: u64) {
+        let at = what as usize;
+        self.peaks[at] = self.peaks[at].max(self.in_use[at].saturating_add(amount));
     }
 
     /// Counts `amount` more of what has been used up already and cannot be refused any more; says whether that is
@@ -299,9 +314,7 @@ impl Ledger {
         if self.in_use[at] <= self.limits[at] {
             return Ok(());
         }
-        let refusal = Refusal { what, asked: amount, in_use: before, limit: self.limits[at] };
-        self.refusal = Some(refusal);
-        Err(refusal)
+        self.refuse(Refusal { what, asked: amount, in_use: before, limit: self.limits[at] })
     }
 
     /// How much may be charged at this moment.

@@ -30,21 +30,19 @@ unsafe fn translate(vm: *mut VmCtx, defined: u32) -> usize {
         let store = (*(*vm).store).store;
         let charge = |bytes: u64| {
             let ledger = (*store).ledger();
+            ledger.charge(Resource::HostBytes, bytes).map_err(|_| TrapCode::LimitExceeded)?;
             // While it was made it took up to twice as much.
-            let charged = ledger.charge(Resource::HostBytes, 2 * bytes);
-            charged.map_err(|_| TrapCode::LimitExceeded)?;
-            ledger.release(Resource::HostBytes, bytes);
+            ledger.note_peak(Resource::HostBytes, bytes);
             Ok(())
         };
         let reason = &(*(*vm).interrupts).reason;
-        let before = (*store).ledger().refusal().copied();
-        // What is being made takes up to twice its size.
-        let most = (*store).ledger().room(Resource::HostBytes) / 2;
+        let before = (*store).ledger().refusals();
+        let most = (*store).ledger().room(Resource::HostBytes);
         let made = module.translate(defined, reason, most, charge);
         let ledger = (*store).ledger();
-        if matches!(made, Err(TrapCode::LimitExceeded)) && ledger.refusal() == before.as_ref() {
+        if matches!(made, Err(TrapCode::LimitExceeded)) && ledger.refusals() == before {
             // Whoever reports it finds what was refused.
-            let _ = ledger.check(Resource::HostBytes, most.saturating_mul(2).saturating_add(2));
+            let _ = ledger.check(Resource::HostBytes, most.saturating_add(1));
         }
         match made {
             Ok(code) => {

@@ -210,7 +210,9 @@ fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
     if !native.tier.tiers() {
         // The other version is made when it is needed first.
         let missing = version.published.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if missing && native.compile_version(version, &|| false).is_err() {
+        let interrupts = store.vm().interrupts().clone();
+        let stop = || interrupts.pending().is_some();
+        if missing && native.compile_version(version, &stop).is_err() {
             return;
         }
     }
@@ -329,8 +331,7 @@ fn has_room(store: &mut StoreOpaque, native: &NativeModule, defined: u32) -> boo
     if !ledger.has_room(Resource::HostBytes, peak) {
         return false;
     }
-    let _ = ledger.charge(Resource::HostBytes, peak);
-    ledger.release(Resource::HostBytes, peak);
+    ledger.note_peak(Resource::HostBytes, peak);
     true
 }
 
