@@ -1,10 +1,10 @@
-//! Hostile rows H1 to H6, L2 and L4: whatever numbers the guest passes, and what it gets to see.
+//! Hostile rows H1 to H6, L2 and L4: whatever numbers the guest passes, what it gets to see, and what it pays.
 
 mod common;
 
 use common::*;
 use palisade_wasi::{
-    Caps, Errno, FUNCTIONS, FunctionInfo, GuestMemory, Halt, Ledger, Preopen, Rights, Stdio,
+    Caps, Errno, FUNCTIONS, FunctionInfo, GuestMemory, Halt, Ledger, Preopen, Resource, Rights, Stdio,
     WasiHost,
 };
 
@@ -499,4 +499,103 @@ fn l3_what_is_said_names_no_path_of_the_host() {
     assert_eq!(said[0], "denied path_open \"../escape\" in \"data\": leaves the granted directory");
     assert!(said[1].ends_with("allow it with --allow-write"), "{}", said[1]);
     assert_eq!(said[2], "allowed path_open \"file\" in \"data\"");
+}
+
+/// What a call of [`valid`] costs beside the call itself: bytes that are copied or produced, piece by piece, and
+/// entries or subscriptions.
+fn moved(f: &FunctionInfo) -> (&'static [u64], u64) {
+    match f.name {
+        "args_get" => (&[8 + 17], 0),
+        "environ_get" => (&[4 + 10], 0),
+        "fd_allocate" => (&[1], 0),
+        // The list of buffers, then what is in them.
+        "fd_pread" | "fd_pwrite" | "fd_read" | "fd_write" | "sock_send" => (&[16, 8], 0),
+        // A stream gives one buffer at a time.
+        "sock_recv" => (&[16, 5], 0),
+        "fd_prestat_dir_name" => (&[1], 0),
+        "path_create_directory" | "path_filestat_get" | "path_filestat_set_times" | "path_open"
+        | "path_remove_directory" => (&[4], 0),
+        "path_unlink_file" => (&[3], 0),
+        "path_link" | "path_rename" | "path_symlink" | "path_readlink" => (&[4, 4], 0),
+        "poll_oneoff" => (&[48, 32], 1),
+        "random_get" => (&[16], 0),
+        _ => (&[], 0),
+    }
+}
+
+#[test]
+fn every_call_costs_50_and_what_it_copies_produces_and_lists() {
+    let t = TempDir::new();
+    t.dir("empt");
+    for f in FUNCTIONS {
+        let fresh = || {
+            let (mut g, peers) = stage(&t);
+            prepare(&mut g, f);
+            (g.host.spent, g.host.fuel) = (0, 1 << 40);
+            (g, peers)
+        };
+        let (mut args, _) = valid(f);
+        let (pieces, things) = moved(f);
+        let (mut g, _peers) = fresh();
+        let mut cost = 50 + things + pieces.iter().map(|bytes| bytes.div_ceil(64)).sum::<u64>();
+        let mut copied: u64 = pieces.iter().sum();
+        let mut entries = 0;
+        if f.name == "fd_readdir" {
+            args[2] = 4096;
+            let names = std::fs::read_dir(&t.0).unwrap().map(|e| e.unwrap().file_name().len() as u64);
+            let sizes: Vec<u64> = names.chain([1, 2]).map(|name| 24 + name).collect();
+            (entries, copied) = (sizes.len() as u64, sizes.iter().sum());
+            cost += 2 * entries;
+        }
+        copied += g.used(Resource::CopiedBytes);
+        match g.try_call(f.name, &args) {
+            Ok(errno) => assert_eq!(errno, OK, "{}", f.name),
+            Err(halt) => assert_eq!(halt, Halt::Exit(0)),
+        }
+        assert_eq!(g.host.spent, cost, "{}", f.name);
+        assert_eq!(g.used(Resource::CopiedBytes), copied, "{}", f.name);
+        assert_eq!(g.used(Resource::EntriesRead), entries, "{}", f.name);
+        // With less than that, the guest ends, wherever it is by then, and has spent all that there was.
+        let _ = std::fs::remove_dir(t.join("made"));
+        for fuel in [0, 49, 50, cost - 1].into_iter().filter(|fuel| *fuel < cost) {
+            let (mut g, _peers) = fresh();
+            t.dir("empt");
+            g.host.fuel = fuel;
+            assert_eq!(g.try_call(f.name, &args), Err(Halt::OutOfFuel), "{} with {fuel}", f.name);
+            assert_eq!(g.host.fuel, 0);
+            let _ = std::fs::remove_dir(t.join("made"));
+        }
+        t.dir("empt");
+    }
+}
+
+#[test]
+fn calls_that_fail_cost_what_they_had_done_by_then() {
+    let t = TempDir::new();
+    t.dir("empt");
+    let (mut g, _peers) = stage(&t);
+    let bad_buffers = DATA + 4096;
+    g.put(bad_buffers, &[DATA as u32, 8, 0xffff_fff0, 64].map(u32::to_le_bytes).concat());
+    let long = g.put(PATH1, "n/".repeat(100).as_bytes()).1;
+    let unknown = SUBS + 4800;
+    g.put(unknown + 8, &[9]);
+    let cases: &[(&str, &[u64], Errno, u64)] = &[
+        ("fd_read", &[99, IOVS, 2, OUT], Errno::BADF, 0),
+        ("fd_read", &[6, bad_buffers, 2, OUT], Errno::FAULT, 1),
+        ("fd_write", &[6, bad_buffers, 2, OUT], Errno::FAULT, 1),
+        ("fd_write", &[6, IOVS, 1025, OUT], Errno::INVAL, 0),
+        ("path_open", &[3, 1, PATH1, long, 0, 2, 0, 0, OUT], Errno::NOENT, long.div_ceil(64)),
+        ("path_open", &[3, 1, PATH1, 5000, 0, 2, 0, 0, OUT], Errno::NAMETOOLONG, 0),
+        ("path_rename", &[3, PATH1, long, 3, PATH2, 4], Errno::NOENT, long.div_ceil(64) + 1),
+        ("poll_oneoff", &[unknown, EVENTS, 1, OUT], Errno::INVAL, 2),
+        ("poll_oneoff", &[SUBS, EVENTS, 5000, OUT], Errno::INVAL, 0),
+        ("random_get", &[END - 8, 16], Errno::FAULT, 0),
+        ("fd_readdir", &[6, DATA, 200, 0, OUT], Errno::NOTDIR, 0),
+        ("fd_prestat_dir_name", &[3, OUT, 0], Errno::NAMETOOLONG, 0),
+    ];
+    for (name, args, errno, units) in cases {
+        g.host.spent = 0;
+        assert_eq!(g.call(name, args), e(*errno), "{name}");
+        assert_eq!(g.host.spent, 50 + units, "{name} with {errno:?}");
+    }
 }

@@ -399,3 +399,59 @@ fn x9_endless_paths_are_refused_unread() {
         assert_eq!(g.call("path_create_directory", &[3, 0, len]), e(Errno::NOENT));
     }
 }
+
+/// Whatever takes long in a single call looks up in between: stopped after some looks, it has done a part.
+#[test]
+fn x4_long_work_in_one_call_is_stopped_in_its_middle() {
+    let t = TempDir::new();
+    let large = 64 << 20;
+    let stopped = |g: &mut Guest, name: &str, args: &[u64]| {
+        g.host.looks.set(Some(4));
+        assert_eq!(g.try_call(name, args), Err(Halt::Interrupted), "{name}");
+        g.host.looks.set(None);
+    };
+    for shared in [false, true] {
+        let mut g = full(&t);
+        g.host.memory = Some(vec![0; large + (1 << 20)]);
+        g.host.shared = shared;
+        let fd = g.open("file", CREAT, Rights::all()).unwrap();
+        let (i, n) = g.iov(&[(1 << 20, large as u64)]);
+        stopped(&mut g, "fd_write", &[fd, i, n, OUT]);
+        let written = std::fs::metadata(t.join("file")).unwrap().len();
+        assert!(0 < written && written < large as u64, "{written}");
+        stopped(&mut g, "fd_pwrite", &[fd, i, n, 0, OUT]);
+        assert_eq!(g.call("fd_filestat_set_size", &[fd, large as u64]), OK);
+        g.host.memory_mut()[1 << 20..].fill(1);
+        stopped(&mut g, "fd_pread", &[fd, i, n, 0, OUT]);
+        assert_eq!(g.host.memory_mut()[large + (1 << 20) - 1], 1, "the end was not reached");
+        stopped(&mut g, "random_get", &[1 << 20, large as u64]);
+        assert_eq!(g.host.memory_mut()[large + (1 << 20) - 1], 1, "the end was not reached");
+        stopped(&mut g, "fd_allocate", &[fd, 0, 1 << 30]);
+        assert!(std::fs::metadata(t.join("file")).unwrap().len() < 1 << 30);
+        for name in 0..10 {
+            t.file(&format!("entry{name}"), "");
+        }
+        stopped(&mut g, "fd_readdir", &[3, DATA, 4096, 0, OUT]);
+        std::fs::remove_file(t.join("file")).unwrap();
+    }
+}
+
+#[test]
+fn x3_waiting_is_counted_and_has_a_limit() {
+    let (read, write) = pipe();
+    let mut g = Guest::new(quiet().stdin(Stdio::Fd(read)));
+    g.sub_clock(0, 1, 1, 2_000_000, 0);
+    assert_eq!(g.poll(1), Ok(vec![(1, 0, 0, 0, 0)]));
+    let waited = g.used(Resource::WaitTime);
+    assert!(waited >= 2_000_000, "{waited}");
+    g.host.ledger.set_limit(Resource::WaitTime, Some(waited + 3_000_000));
+    // More than is left: the guest ends, however it waits.
+    g.sub_clock(0, 1, 1, 3_600_000_000_000, 0);
+    g.runs_out("poll_oneoff", &[DATA, EVENTS, 1, OUT], Resource::WaitTime);
+    let (i, n) = g.iov(&[(DATA, 10)]);
+    g.runs_out("fd_read", &[0, i, n, OUT], Resource::WaitTime);
+    assert!(g.used(Resource::WaitTime) > waited + 3_000_000);
+    // What is there without waiting is had all the same.
+    rustix::io::write(&write, b"12").unwrap();
+    assert_eq!(g.read_fd(0, 10).map(|data| data.len()), Ok(2));
+}

@@ -31,6 +31,9 @@ const BUFFERS_MAX: u32 = 1024;
 /// The most bytes of one call.
 const BYTES_MAX: u64 = 64 << 20;
 
+/// Bytes that are read from or written to a file at a time; in between it is asked whether to stop.
+const STEP: u64 = 4 << 20;
+
 /// Bytes copied at a time out of or into a shared memory.
 const COPY: u64 = 64 << 10;
 
@@ -188,7 +191,7 @@ impl Call<'_> {
             let mut within = 0u64;
             while within < u64::from(buffer.len) {
                 let at = u64::from(buffer.addr) + within;
-                let len = u64::from(buffer.len) - within;
+                let len = (u64::from(buffer.len) - within).min(STEP);
                 let position = offset.map_or(CURRENT, |o| o.saturating_add(done));
                 if offset.is_some() && i64::try_from(position).is_err() {
                     return Ok(done);
@@ -311,20 +314,27 @@ impl Call<'_> {
         let list = clip(list, 0, room);
         self.charge_write(total(&list))?;
         self.check_size(place.start().saturating_add(total(&list)))?;
-        loop {
+        let mut done = 0;
+        while done < total(&list) {
             check_stop(self.host)?;
+            let part = clip(&list, done, STEP);
             let file = regular(&self.ctx.table, fd)?;
             let memory = self.host.memory().ok_or(Errno::FAULT)?;
-            let written = drain(memory, &list, |b| match place {
+            let written = drain(memory, &part, |b| match place {
                 Place::Here(_) => writev(file, b),
-                Place::At(offset) => pwritev(file, b, offset),
+                Place::At(offset) => pwritev(file, b, offset.saturating_add(done)),
                 Place::End(_) => pwritev2(file, b, CURRENT, ReadWriteFlags::APPEND),
             });
             match written {
                 Err(Fail::Errno(Errno::INTR)) => {}
-                other => return other,
+                Ok(0) => break,
+                Ok(n) => done += n,
+                // What is written is written.
+                Err(Fail::Errno(_)) if done > 0 => break,
+                Err(e) => return Err(e),
             }
         }
+        Ok(done)
     }
 
     fn write_buffer(&mut self, fd: u32, list: &[Buffer], wanted: u64) -> Result<u64, Fail> {

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType as HostType, Mode};
 use super::{Answer, Call};
 use crate::audit::Denial;
 use crate::descriptor::Object;
-use crate::host::Fail;
+use crate::host::{Fail, check_stop};
 use crate::path::{Entry, GuestPath, Last, PATH_MAX, ancestors, identity};
 use crate::types::{FromCell, LookupFlags};
 use crate::{Errno, Rights};
@@ -194,11 +194,15 @@ impl Call<'_> {
                     roots.push(identity(&rustix::fs::fstat(&dir.fd)?));
                 }
             }
-            let mut steps = 0u64;
+            let (mut steps, mut stop) = (0u64, Ok(()));
             let met = ancestors(new.parent.as_fd(), |id| {
                 steps += 1;
-                roots.contains(&id)
+                if steps.is_multiple_of(256) {
+                    stop = check_stop(self.host);
+                }
+                stop.is_err() || roots.contains(&id)
             });
+            stop?;
             self.host.charge_fuel(steps)?;
             stronger = met.unwrap_or(true);
         }

@@ -101,6 +101,8 @@ pub struct Host {
     pub ledger: Ledger,
     pub deadline: Option<Instant>,
     pub stopper: Option<Stopper>,
+    /// How often somebody may still look whether to stop, before the answer is yes.
+    pub looks: std::cell::Cell<Option<u32>>,
     /// Treat the memory as shared: nothing in place.
     pub shared: bool,
     shared_view: Option<Shared>,
@@ -156,11 +158,26 @@ impl WasiHost for Host {
         self.stopper.as_ref().map(|s| s.fd.as_fd())
     }
     fn interrupted(&self) -> Option<Halt> {
+        if let Some(left) = self.looks.get() {
+            self.looks.set(Some(left.saturating_sub(1)));
+            if left == 0 {
+                return Some(Halt::Interrupted);
+            }
+        }
         self.stopper.as_ref().filter(|s| s.flag.load(Ordering::SeqCst)).map(|_| Halt::Interrupted)
     }
 }
 
 impl Host {
+    /// The bytes of the memory.
+    pub fn memory_mut(&mut self) -> &mut [u8] {
+        match (&mut self.memory, &mut self.shared_view) {
+            (Some(bytes), _) => bytes,
+            (None, Some(Shared(bytes))) => bytes,
+            _ => panic!("no memory"),
+        }
+    }
+
     pub fn new() -> Host {
         Host {
             memory: Some(vec![0; MEMORY]),
@@ -169,6 +186,7 @@ impl Host {
             ledger: Ledger::default(),
             deadline: None,
             stopper: None,
+            looks: std::cell::Cell::new(None),
             shared: false,
             shared_view: None,
         }
