@@ -2,7 +2,9 @@
 //! that names the limit, and the memory of the process stays bounded by what the limits give. A process of its own, so
 //! that nobody else's memory is measured.
 
-use palisade::{Config, Engine, ErrorKind, Linker, Module, Resource, ResourceLimits, Store, TrapCode};
+use palisade::{
+    Config, Engine, ErrorKind, Linker, Module, Resource, ResourceLimits, Store, TrapCode,
+};
 use palisade_tests::Kind;
 use wasm_encoder::{
     BlockType, CodeSection, CustomSection, ExportKind, ExportSection, Function, FunctionSection,
@@ -187,9 +189,8 @@ fn x10_tables_for_the_collector_do_not_grow_with_a_product() {
 /// Whether a thread of the compiler's runs.
 fn compiling() -> bool {
     let tasks = std::fs::read_dir("/proc/self/task").expect("proc");
-    let mut names = tasks.flatten().filter_map(|task| {
-        std::fs::read_to_string(task.path().join("comm")).ok()
-    });
+    let mut names =
+        tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
     names.any(|name| name.starts_with("palisade-compil"))
 }
 

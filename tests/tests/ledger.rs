@@ -25,7 +25,8 @@ fn ended(kind: Kind, limits: &ResourceLimits, text: &str) -> Error {
         f.call(&mut *store, ())
     };
     let error = run(&mut store).expect_err("something runs out");
-    let line = store.ledger().into_iter().find(|line| Some(line.what) == error.refusal().map(|r| r.what));
+    let line =
+        store.ledger().into_iter().find(|line| Some(line.what) == error.refusal().map(|r| r.what));
     let line = line.unwrap_or_else(|| panic!("{kind:?}: what ran out? {error}"));
     assert_eq!(line.limit, error.refusal().map(|refusal| refusal.limit), "{kind:?}: {error}");
     error
@@ -38,7 +39,12 @@ fn what_runs_out_is_said_in_one_form_in_every_engine() {
     let start = ResourceLimits::new;
     let cases = [
         (start().fuel(1000), endless, Resource::Fuel, Some(TrapCode::OutOfFuel)),
-        (start().timeout(Duration::from_millis(20)), endless, Resource::Time, Some(TrapCode::DeadlineExceeded)),
+        (
+            start().timeout(Duration::from_millis(20)),
+            endless,
+            Resource::Time,
+            Some(TrapCode::DeadlineExceeded),
+        ),
         (start(), deep, Resource::StackBytes, Some(TrapCode::StackOverflow)),
         (start().call_depth(50), deep, Resource::CallDepth, Some(TrapCode::CallDepthExceeded)),
         (
@@ -83,7 +89,10 @@ fn what_runs_out_is_said_in_one_form_in_every_engine() {
             let raises = format!("`ResourceLimits::{}` raises it", what.setter());
             assert!(said.contains(&refusal.to_string()) && said.contains(&raises), "{said}");
             let plain = format!("{error:#}");
-            assert!(plain.contains(&refusal.to_string()) && !plain.contains("raises it"), "{plain}");
+            assert!(
+                plain.contains(&refusal.to_string()) && !plain.contains("raises it"),
+                "{plain}"
+            );
         }
     }
 }
@@ -97,7 +106,11 @@ fn the_ledger_of_a_store_has_a_line_for_everything() {
     let mut store = Store::new(&engine, ());
     store.set_limits(&limits).expect("limits");
     let instance = Linker::new(&engine).instantiate(&mut store, &module).expect("an instance");
-    instance.get_typed_func::<(), ()>(&mut store, "f").expect("f").call(&mut store, ()).expect("ok");
+    instance
+        .get_typed_func::<(), ()>(&mut store, "f")
+        .expect("f")
+        .call(&mut store, ())
+        .expect("ok");
     let lines = store.ledger();
     assert!(lines.iter().map(|line| line.what).eq(Resource::ALL.iter().copied()));
     for line in &lines {

@@ -39,16 +39,19 @@ fn module(parts: &str, body: &str) -> String {
 /// and one that is enough (if the body ends by itself).
 struct Case(Resource, &'static str, &'static str, &'static str, &'static str, Option<&'static str>);
 
-const WRITE: &str = "(call $must (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))";
+const WRITE: &str =
+    "(call $must (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))";
 const MKDIR: &str = "(call $must (call $mkdir (i32.const 3) (i32.const 32) (i32.const 4)))";
 const OPEN: &str = "(call $must (call $open (i32.const 3) (i32.const 0) (i32.const 32) (i32.const 4) \
      (i32.const 1) (i64.const 4194304) (i64.const 0) (i32.const 0) (i32.const 40)))";
-const OPEN_AND_SIZE: &str = "(call $must (call $open (i32.const 3) (i32.const 0) (i32.const 32) (i32.const 4) \
+const OPEN_AND_SIZE: &str =
+    "(call $must (call $open (i32.const 3) (i32.const 0) (i32.const 32) (i32.const 4) \
      (i32.const 1) (i64.const 4194304) (i64.const 0) (i32.const 0) (i32.const 40)))
      (call $must (call $size (i32.load (i32.const 40)) (i64.const 5000)))";
 const LIST: &str = "(call $must (call $list (i32.const 3) (i32.const 1024) (i32.const 1024) (i64.const 0) \
      (i32.const 40)))";
-const SLEEP: &str = "(call $must (call $poll (i32.const 64) (i32.const 128) (i32.const 1) (i32.const 40)))";
+const SLEEP: &str =
+    "(call $must (call $poll (i32.const 64) (i32.const 128) (i32.const 1) (i32.const 40)))";
 const FILES: &str = "--dir . --allow-all";
 
 const CASES: &[Case] = &[

@@ -10,8 +10,8 @@ use std::any::Any;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -387,7 +387,8 @@ impl Compiler {
         in_batch: &dyn Fn(u32) -> bool,
     ) -> Result<CompiledFunc, CompileError> {
         proceed(module)?;
-        let range = module.info.bodies.get(defined as usize).map_or(0..0, |body| body.range.clone());
+        let range =
+            module.info.bodies.get(defined as usize).map_or(0..0, |body| body.range.clone());
         limits::check("bytes of memory", self.memory, limits::memory(range.len() as u64))?;
         #[cfg(test)]
         assert_ne!(self.panic_at, Some(defined), "as the test wants it");

@@ -12,9 +12,10 @@ use std::path::PathBuf;
 use palisade_core::TrapCode;
 use palisade_module::DecodeError;
 use palisade_module::error::escape_name;
-use palisade_vm::Refusal;
+use palisade_vm::{Refusal, VmError};
 
 use crate::exception::Exception;
+use crate::store::vm_error;
 use crate::trap::WasmBacktrace;
 
 /// A result whose error is [`Error`] unless said otherwise.
@@ -317,10 +318,15 @@ impl Error {
         Box::new(Pending(self))
     }
 
-    /// The inverse of [`Error::into_pending`]; an error of other origin becomes a host error.
+    /// The inverse of [`Error::into_pending`]; what the virtual machine says is put into this crate's words, and an error
+    /// of other origin becomes a host error.
     pub(crate) fn from_pending(error: Box<dyn StdError + Send + Sync>) -> Self {
-        match error.downcast::<Pending>() {
-            Ok(pending) => pending.0,
+        let other = match error.downcast::<Pending>() {
+            Ok(pending) => return pending.0,
+            Err(other) => other,
+        };
+        match other.downcast::<VmError>() {
+            Ok(error) => vm_error(*error),
             Err(other) => Self::new(ErrorKind::Host(other)),
         }
     }

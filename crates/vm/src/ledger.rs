@@ -208,7 +208,14 @@ impl Default for Ledger {
         for what in Resource::ALL {
             limits[*what as usize] = what.unasked();
         }
-        Self { in_use: [0; COUNT], limits, peaks: [0; COUNT], set: [false; COUNT], refusal: None, refusals: 0 }
+        Self {
+            in_use: [0; COUNT],
+            limits,
+            peaks: [0; COUNT],
+            set: [false; COUNT],
+            refusal: None,
+            refusals: 0,
+        }
     }
 }
 
@@ -424,7 +431,10 @@ mod tests {
         }
         let refused = ledger.note_size(Resource::FileBytes, 101).expect_err("one more");
         assert_eq!(refused.to_string(), "the limit on file size is 100 bytes: 101 were asked for");
-        assert_eq!((ledger.in_use(Resource::FileBytes), ledger.peak(Resource::FileBytes)), (100, 100));
+        assert_eq!(
+            (ledger.in_use(Resource::FileBytes), ledger.peak(Resource::FileBytes)),
+            (100, 100)
+        );
     }
 
     #[test]
@@ -445,7 +455,10 @@ mod tests {
             let same = |of: fn(Resource) -> &'static str| {
                 all.iter().filter(|other| of(**other) == of(*what)).count()
             };
-            assert_eq!((same(Resource::name), same(Resource::flag), same(Resource::setter)), (1, 1, 1));
+            assert_eq!(
+                (same(Resource::name), same(Resource::flag), same(Resource::setter)),
+                (1, 1, 1)
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FileType as HostType, Mode, OFlags, fstat, openat};
+use crate::sys::fs::{CWD, FileType as HostType, Mode, OFlags, fstat, openat};
 use rustix::net::sockopt;
 
 use crate::audit::{AuditEvent, AuditHook};
@@ -313,7 +313,8 @@ impl WasiCtxBuilder {
             table,
             limits: self.limits,
             entered: false,
-            fd_ceiling: descriptors.map_or(u64::MAX, |max| max.saturating_sub(self.host_descriptors.into())),
+            fd_ceiling: descriptors
+                .map_or(u64::MAX, |max| max.saturating_sub(self.host_descriptors.into())),
             identities: if self.raw_identities {
                 Identities::Raw
             } else {
@@ -365,7 +366,7 @@ fn grant(preopen: Preopen, caps: Caps) -> Result<Grant, BuildError> {
 fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat(CWD, path, flags | OFlags::RDONLY, Mode::empty()) {
-        Err(rustix::io::Errno::ACCESS) => {
+        Err(crate::sys::io::Errno::ACCESS) => {
             Ok(openat(CWD, path, flags | OFlags::PATH, Mode::empty())?)
         }
         other => Ok(other?),
@@ -490,10 +491,11 @@ fn table(
 }
 
 fn socket(fd: OwnedFd) -> Result<Descriptor, BuildError> {
-    let bad = |e: rustix::io::Errno| BuildError::Descriptor { role: "a socket", source: e.into() };
+    let bad =
+        |e: crate::sys::io::Errno| BuildError::Descriptor { role: "a socket", source: e.into() };
     let listening = sockopt::socket_acceptconn(&fd).map_err(bad)?;
-    let flags = rustix::fs::fcntl_getfl(&fd).map_err(bad)?;
-    rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map_err(bad)?;
+    let flags = crate::sys::fs::fcntl_getfl(&fd).map_err(bad)?;
+    crate::sys::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map_err(bad)?;
     let base = if listening { Rights::LISTENER } else { Rights::CONNECTION };
     Ok(Descriptor {
         object: Object::Socket(Socket { fd, listening }),
@@ -506,7 +508,7 @@ fn socket(fd: OwnedFd) -> Result<Descriptor, BuildError> {
 
 /// The duplicate shares position and flags with the original; closing it closes nothing of the process's own.
 fn duplicate(fd: std::os::fd::BorrowedFd<'_>, role: &'static str) -> Result<OwnedFd, BuildError> {
-    rustix::io::fcntl_dupfd_cloexec(fd, 3)
+    crate::sys::io::fcntl_dupfd_cloexec(fd, 3)
         .map_err(|e| BuildError::Descriptor { role, source: e.into() })
 }
 

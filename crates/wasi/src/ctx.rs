@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::Stat;
+use crate::sys::fs::Stat;
 
 use crate::audit::AuditHook;
 use crate::calls::clock::ProcessorTime;
@@ -201,7 +201,7 @@ impl WasiCtx {
         Filestat {
             dev: self.shown_device(id.0),
             ino: self.shown_inode(id),
-            file_type: FileType::from(rustix::fs::FileType::from_raw_mode(stat.st_mode)),
+            file_type: FileType::from(crate::sys::fs::FileType::from_raw_mode(stat.st_mode)),
             nlink: if show_links { stat.st_nlink as u64 } else { 1 },
             size: u64::try_from(stat.st_size).unwrap_or(0),
             atim: timestamp(stat.st_atime as i64, stat.st_atime_nsec as u64),

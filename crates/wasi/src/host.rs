@@ -6,7 +6,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use crate::sys::event::{PollFd, PollFlags, Timespec};
 
 use crate::{Errno, GuestMemory, Ledger, Refusal, Resource};
 
@@ -89,8 +89,8 @@ impl From<Refusal> for Fail {
     }
 }
 
-impl From<rustix::io::Errno> for Fail {
-    fn from(e: rustix::io::Errno) -> Fail {
+impl From<crate::sys::io::Errno> for Fail {
+    fn from(e: crate::sys::io::Errno) -> Fail {
         Fail::Errno(e.into())
     }
 }
@@ -158,9 +158,9 @@ fn wait_until(
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        match rustix::event::poll(&mut polled, Some(&timeout)) {
+        match crate::sys::event::poll(&mut polled, Some(&timeout)) {
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
+            Err(crate::sys::io::Errno::INTR | crate::sys::io::Errno::AGAIN) => continue,
             Err(e) => return Err(e.into()),
         }
         if wake.is_some() && polled.pop().is_some_and(|p| !p.revents().is_empty()) {

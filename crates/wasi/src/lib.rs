@@ -50,6 +50,7 @@ mod memory;
 mod path;
 mod readdir;
 mod stream;
+mod sys;
 mod table;
 mod types;
 

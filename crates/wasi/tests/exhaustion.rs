@@ -326,7 +326,10 @@ fn x7_quotas_stay_exact_whatever_is_deleted() {
         assert_eq!(g.call("fd_close", &[fd]), OK);
         assert_eq!(g.two_paths("path_rename", 3, "a", 3, "b"), OK);
         assert_eq!(g.on_path("path_unlink_file", 3, b"b", &[]), OK);
-        assert_eq!((g.used(Resource::OutputBytes), g.used(Resource::FilesCreated)), (round * 100, round));
+        assert_eq!(
+            (g.used(Resource::OutputBytes), g.used(Resource::FilesCreated)),
+            (round * 100, round)
+        );
     }
     assert_eq!(g.open("a", CREAT, RW), Err(e(Errno::NOSPC)));
     let (i, n) = g.iov(&[(DATA, 1)]);

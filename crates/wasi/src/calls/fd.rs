@@ -3,7 +3,9 @@
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Advice, FallocateFlags, SeekFrom, fadvise, fallocate, fstat, ftruncate, seek};
+use crate::sys::fs::{
+    Advice, FallocateFlags, SeekFrom, fadvise, fallocate, fstat, ftruncate, seek,
+};
 
 use super::{Answer, Call};
 use crate::descriptor::Object;
@@ -129,7 +131,7 @@ impl Call<'_> {
             self.charge_bytes(step)?;
             match fallocate(self.file(fd)?, FallocateFlags::empty(), at, step) {
                 Ok(()) => at += step,
-                Err(rustix::io::Errno::INTR) => {}
+                Err(crate::sys::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
         }
@@ -176,7 +178,11 @@ impl Call<'_> {
             // Nothing is held back that could be brought to a disk.
             _ => return Ok(()),
         };
-        let done = if metadata { rustix::fs::fsync(target) } else { rustix::fs::fdatasync(target) };
+        let done = if metadata {
+            crate::sys::fs::fsync(target)
+        } else {
+            crate::sys::fs::fdatasync(target)
+        };
         Ok(done?)
     }
 

@@ -8,9 +8,11 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::event::PollFlags;
-use rustix::io::{Errno as HostErrno, ReadWriteFlags, preadv2, pwritev, pwritev2, readv, writev};
-use rustix::net::{RecvFlags, SendFlags};
+use crate::sys::event::PollFlags;
+use crate::sys::io::{
+    Errno as HostErrno, ReadWriteFlags, preadv2, pwritev, pwritev2, readv, writev,
+};
+use crate::sys::net::{RecvFlags, SendFlags};
 
 use super::{Answer, Call};
 use crate::descriptor::{Object, Table};
@@ -255,7 +257,7 @@ impl Call<'_> {
         let append = d.flags.contains(FdFlags::APPEND);
         match &d.object {
             Object::File(f) if append => {
-                let size = rustix::fs::fstat(f)?.st_size;
+                let size = crate::sys::fs::fstat(f)?.st_size;
                 self.write_bytes(fd, list, Place::End(u64::try_from(size).unwrap_or(0)))
             }
             Object::File(_) => self.write_file(fd, list, None),
@@ -297,11 +299,11 @@ impl Call<'_> {
     /// always keeps one path. A stream that was redirected to the end of a file (`>>`) stands elsewhere than it writes.
     fn next_place(&self, fd: u32) -> Result<Place, Errno> {
         let file = regular(&self.ctx.table, fd)?;
-        if rustix::fs::fcntl_getfl(file)?.contains(rustix::fs::OFlags::APPEND) {
-            let size = rustix::fs::fstat(file)?.st_size;
+        if crate::sys::fs::fcntl_getfl(file)?.contains(crate::sys::fs::OFlags::APPEND) {
+            let size = crate::sys::fs::fstat(file)?.st_size;
             return Ok(Place::End(u64::try_from(size).unwrap_or(0)));
         }
-        Ok(Place::Here(rustix::fs::tell(file).unwrap_or(0)))
+        Ok(Place::Here(crate::sys::fs::tell(file).unwrap_or(0)))
     }
 
     fn write_bytes(&mut self, fd: u32, list: &[Buffer], place: Place) -> Result<u64, Fail> {
@@ -443,12 +445,12 @@ impl Read {
     fn attempt(self, fd: BorrowedFd<'_>, buf: &mut [u8], nowait: bool) -> Result<usize, HostErrno> {
         match self {
             Read::Socket(flags) => {
-                rustix::net::recv(fd, buf, flags | RecvFlags::DONTWAIT).map(|(n, _)| n)
+                crate::sys::net::recv(fd, buf, flags | RecvFlags::DONTWAIT).map(|(n, _)| n)
             }
             Read::Stream if nowait => {
                 preadv2(fd, &mut [IoSliceMut::new(buf)], CURRENT, ReadWriteFlags::NOWAIT)
             }
-            Read::Stream => rustix::io::read(fd, buf),
+            Read::Stream => crate::sys::io::read(fd, buf),
         }
     }
 }
@@ -456,7 +458,7 @@ impl Read {
 fn read_at(file: BorrowedFd<'_>, buf: &mut [u8], position: u64) -> Result<usize, HostErrno> {
     match position {
         CURRENT => readv(file, &mut [IoSliceMut::new(buf)]),
-        offset => rustix::io::pread(file, buf, offset),
+        offset => crate::sys::io::pread(file, buf, offset),
     }
 }
 
@@ -468,7 +470,7 @@ fn attempt_write(
 ) -> Result<usize, HostErrno> {
     if socket {
         let first = bufs.first().map_or(&[][..], |b| b);
-        return rustix::net::send(fd, first, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        return crate::sys::net::send(fd, first, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
     if nowait { pwritev2(fd, bufs, CURRENT, ReadWriteFlags::NOWAIT) } else { writev(fd, bufs) }
 }

@@ -49,7 +49,7 @@ impl Call<'_> {
         let Object::Dir(dir) = &mut self.ctx.table.get_mut(fd)?.object else {
             return Err(Errno::NOTDIR.into());
         };
-        let here = identity(&rustix::fs::fstat(&dir.fd)?);
+        let here = identity(&crate::sys::fs::fstat(&dir.fd)?);
         let reader = dir.reader.get_or_insert_default();
         let Some(entry) = reader.entry(dir.fd.as_fd(), cookie, fresh)?.cloned() else {
             return Ok(None);

@@ -114,8 +114,8 @@ impl Call<'_> {
         let Some(fd) = self.ctx.table.get(near)?.host_fd() else { return Ok(()) };
         // The kernel gives the lowest number that is free: so the guest never gets one of those from the ceiling on.
         // What is opened comes second, after a handle to look at it.
-        let handle = rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(|_| Errno::MFILE)?;
-        let next = rustix::io::fcntl_dupfd_cloexec(&handle, 0).map_err(|_| Errno::MFILE)?;
+        let handle = crate::sys::io::fcntl_dupfd_cloexec(fd, 0).map_err(|_| Errno::MFILE)?;
+        let next = crate::sys::io::fcntl_dupfd_cloexec(&handle, 0).map_err(|_| Errno::MFILE)?;
         let number = u64::try_from(next.as_raw_fd()).unwrap_or(u64::MAX);
         if number < self.ctx.fd_ceiling { Ok(()) } else { Err(Errno::MFILE) }
     }

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType as HostType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs};
+use crate::sys::fs::{FileType as HostType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs};
 
 use super::{Answer, Call};
 use crate::audit::Denial;
@@ -283,7 +283,7 @@ fn open_regular(root: &Root<'_>, r: &Request, found: &OwnedFd) -> Result<Opened,
         (open(false)?, Rights::empty())
     };
     if r.open.contains(OpenFlags::TRUNC) {
-        rustix::fs::ftruncate(&object, 0)?;
+        crate::sys::fs::ftruncate(&object, 0)?;
     }
     Ok(Opened { object, directory: false, without })
 }

@@ -2,8 +2,8 @@
 //!
 //! There is no call in preview 1 that makes a socket, and none here.
 
-use rustix::event::PollFlags;
-use rustix::net::{RecvFlags, Shutdown, SocketFlags, accept_with, shutdown};
+use crate::sys::event::PollFlags;
+use crate::sys::net::{RecvFlags, Shutdown, SocketFlags, accept_with, shutdown};
 
 use super::io::{Buffer, Read, clip, total};
 use super::{Answer, Call};
@@ -37,8 +37,8 @@ impl Call<'_> {
             let Object::Socket(s) = &d.object else { return Err(Errno::NOTSOCK.into()) };
             match accept_with(&s.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(fd) => break fd,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) if !d.nonblocking() => {
+                Err(crate::sys::io::Errno::INTR) => {}
+                Err(crate::sys::io::Errno::AGAIN) if !d.nonblocking() => {
                     let fd = std::os::fd::AsFd::as_fd(&s.fd);
                     wait(self.host, &[(fd, PollFlags::IN)], None)?;
                 }

@@ -1,6 +1,8 @@
 //! What the tests share: a host with a memory of its own, a guest that calls by name, and fresh directories.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod calls;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
