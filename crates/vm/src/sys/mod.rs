@@ -9,7 +9,7 @@ pub(crate) mod event;
 #[cfg(any(test, feature = "faults"))]
 pub mod fault;
 #[cfg(not(any(test, feature = "faults")))]
-mod fault;
+pub(crate) mod fault;
 pub mod host_stack;
 pub(crate) mod region;
 pub(crate) mod signals;
