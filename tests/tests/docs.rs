@@ -353,7 +353,12 @@ fn each_thing_is_done_in_its_one_place() {
     assert_eq!(files_with("wasmparser", "crates/vm"), none);
     assert_eq!(files_with("wasmparser", "crates/wasi"), none);
     assert_eq!(files_with("palisade_interp", "crates/vm"), none);
-    assert_eq!(files_with("openat2(", "crates/wasi"), ["crates/wasi/src/path.rs"]);
+    let calling = ["crates/wasi/src/path.rs", "crates/wasi/src/sys.rs"];
+    assert_eq!(files_with("openat2(", "crates/wasi"), calling);
+    for system in ["rustix::fs", "rustix::io::{", "rustix::event", "rustix::rand"] {
+        let others = files_with(system, "crates/wasi");
+        assert!(others.iter().all(|path| path == "crates/wasi/src/sys.rs"), "{system}: {others:?}");
+    }
     assert_eq!(
         files_with("palisade_interp::call(", "crates"),
         ["crates/palisade/src/tier/drive.rs"]

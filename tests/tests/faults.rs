@@ -91,8 +91,11 @@ fn everything(kind: Kind) -> Result<(), Error> {
     shared.grow(2)?;
     store.gc()?;
     // A module without a reservation for its memory, in the same store.
-    let other = Module::new(&engine, r#"(module (memory i64 1) (func (export "run") (result i32)
-        (i32.load (i64.const 65532))))"#)?;
+    let other = Module::new(
+        &engine,
+        r#"(module (memory i64 1) (func (export "run") (result i32)
+        (i32.load (i64.const 65532))))"#,
+    )?;
     let other = linker.instantiate(&mut store, &other)?;
     let run = other.get_func(&mut store, "run").expect("it is exported");
     let mut result = [Val::I32(9)];
@@ -121,7 +124,11 @@ fn x11_the_nth_request_fails_while_modules_are_loaded_instantiated_grown_compile
         for all_later in [true, false] {
             let mut errors = 0;
             for n in 0.. {
-                if all_later { faults::fail_after(Some(n)) } else { faults::fail_once_after(n) }
+                if all_later {
+                    faults::fail_after(Some(n))
+                } else {
+                    faults::fail_once_after(n)
+                }
                 let ended = everything(kind);
                 let failed = faults::failed();
                 faults::fail_after(None);

@@ -136,6 +136,14 @@ mod tests {
             assert_eq!(kind, wanted, "{}", what.flag());
             let begins = format!("  {:18}", what.name());
             assert!(shown.lines().any(|line| line.starts_with(&begins)), "{shown}");
+            // And a row in each page that lists them.
+            let row = format!("| `{} {wanted}` |", what.flag());
+            assert!(include_str!("../../../docs/cli.md").contains(&row), "cli.md: no {row}");
+            let row = format!("| `{}` | `{what:?}` |", what.setter());
+            assert!(
+                include_str!("../../../docs/embedding.md").contains(&row),
+                "embedding.md: no {row}"
+            );
         }
     }
 }

@@ -101,4 +101,3 @@ pub fn prepare(g: &mut Guest, f: &FunctionInfo) {
     };
     g.put(PATH1, name);
 }
-
