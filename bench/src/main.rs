@@ -9,6 +9,7 @@
 //! cargo run --release -- tiering   [--pairs N] [--folder DIR] [NAME]...
 //! cargo run --release -- compile-time [--pairs N] [FILE]...
 //! cargo run --release -- dump      MODULE FOLDER
+//! cargo run --release -- stop      [--pairs N] [NAME]...
 //! cargo run --release -- start     --rival 'COMMAND OPTION...' [--ours PATH] [--pairs N]
 //! ```
 //!
@@ -24,6 +25,7 @@ mod kernels;
 mod measure;
 mod programs;
 mod shim;
+mod stop;
 mod suite;
 
 use std::process::ExitCode;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         "tiering",
         "compile-time",
         "dump",
+        "stop",
     ];
     let command = args.next_if(|arg| commands.contains(&arg.as_str()));
     while let Some(arg) = args.next() {
@@ -83,6 +86,10 @@ fn main() -> ExitCode {
     if let Some(compare) = compare {
         let programs::Options { pairs, names, .. } = options;
         compare(&compiled::Options { pairs, names, folder });
+        return ExitCode::SUCCESS;
+    }
+    if command.as_deref() == Some("stop") {
+        stop::run(options.pairs, &options.names);
         return ExitCode::SUCCESS;
     }
     if command.as_deref() == Some("compile-time") {

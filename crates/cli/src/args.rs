@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Command, Parser, ValueEnum};
 
+use crate::amounts::Amounts;
 use crate::quantity::{self, Bound};
 
 /// The exit statuses, as help and man page show them.
@@ -98,7 +99,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME", help_heading = "What to run")]
     pub(crate) argv0: Option<String>,
 
-    /// Print fuel used, peak memory and time to standard error at the end
+    /// Print what the guest used of everything that has a limit, and time, to standard error at the end
     #[arg(long, help_heading = "What to run")]
     pub(crate) stats: bool,
 
@@ -236,8 +237,9 @@ pub(crate) struct Bounds {
     /// Deny everything and limit everything; other flags add to this or change it, in any order
     ///
     /// No capability, 1,000,000,000 units of fuel, 256 MiB of memory, 1,000,000 table elements, 16
-    /// instances, 64 open files, 64 MiB of output, 60 s, 1 MiB of stack, 1024 nested calls, the
-    /// strict limits of the decoder, and the lock around this process (--lockdown).
+    /// instances, 64 open files, 64 MiB of output, 10,000 files created, 60 s, 1 MiB of stack, 1024 nested
+    /// calls, a limit on everything else that --stats lists, the strict limits of the decoder, and the lock
+    /// around this process (--lockdown).
     #[arg(long, help_heading = "Limits")]
     pub(crate) sandbox: bool,
 
@@ -272,6 +274,9 @@ pub(crate) struct Bounds {
     /// Bytes written, to streams and files together (10MiB)
     #[arg(long, value_name = "SIZE", value_parser = quantity::size_bound, help_heading = "Limits")]
     pub(crate) max_output: Option<Bound<u64>>,
+
+    #[command(flatten)]
+    pub(crate) amounts: Amounts,
 }
 
 /// Limits of the decoder.

@@ -19,13 +19,13 @@ use palisade::Refusal;
 use palisade_wasi::{AuditEvent, Caps, Denial, WasiCtx};
 use serde_json::{Value, json};
 
+use crate::amounts;
 use crate::args::Run;
 use crate::command::ascii;
 use crate::dirs::Grant;
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 use crate::lacking::Lacking;
-use crate::outcome;
 use crate::settings::Settings;
 
 /// The most bytes of lines about what was allowed.
@@ -375,7 +375,10 @@ impl Log {
             true => {}
         }
         for refusal in &self.refusals {
-            text.push_str(&format!("  {}\n", outcome::hint_on_refusal(refusal)));
+            text.push_str(&format!(
+                "  {}\n",
+                format_args!("{refusal}; {}", amounts::hint(refusal))
+            ));
         }
         failure::tell(&text);
     }

@@ -26,9 +26,6 @@ pub(crate) fn build(args: &Run, settings: &Settings, audit: &Audit) -> Result<Wa
     } else {
         builder.audit_denials(audit.decisions())
     };
-    if let Some(output) = settings.output {
-        builder = builder.max_output(output);
-    }
     // With --invoke the arguments are the export's.
     if args.invoke.is_none() {
         builder = builder.args(args.args.iter().map(|arg| arg.as_bytes()));

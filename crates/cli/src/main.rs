@@ -6,6 +6,7 @@
 //! internal error.
 #![forbid(unsafe_code)]
 
+mod amounts;
 mod args;
 mod audit;
 mod command;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use palisade::{Config, Engine, Error, ErrorKind, LinkError, Refusal, Resource, TrapCode};
+use palisade::{Config, Engine, Error, ErrorKind, LinkError, TrapCode};
 use palisade_module::error::DecodeErrorKind;
 use palisade_wasi::{Halt, MODULE as WASI};
 
+use crate::amounts;
 use crate::escape;
 use crate::failure::{Failure, Status};
 
@@ -26,7 +27,7 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, Failure> {
 /// Why loading, linking or running `path` failed.
 pub(crate) fn failure(path: &Path, error: &Error) -> Failure {
     let status = status(error);
-    let mut failure = Failure::new(status, format!("{}: {error}", escape::path(path)));
+    let mut failure = Failure::new(status, format!("{}: {error:#}", escape::path(path)));
     failure.hints.extend(hint(error));
     failure
 }
@@ -61,19 +62,8 @@ fn hint(error: &Error) -> Option<String> {
             _ => None,
         },
         ErrorKind::Link(link) => hint_on_imports(link),
-        ErrorKind::Trap(code) => hint_on_trap(*code).map(str::to_owned),
-        _ => None,
+        _ => error.refusal().map(amounts::hint),
     }
-}
-
-fn hint_on_trap(code: TrapCode) -> Option<&'static str> {
-    Some(match code {
-        TrapCode::DeadlineExceeded => "--timeout gives it longer",
-        TrapCode::OutOfFuel => "--fuel gives it more",
-        TrapCode::StackOverflow => "--max-stack gives it a larger stack",
-        TrapCode::CallDepthExceeded => "--max-call-depth lets more calls nest",
-        _ => return None,
-    })
 }
 
 fn hint_on_imports(error: &LinkError) -> Option<String> {
@@ -94,16 +84,4 @@ fn hint_on_imports(error: &LinkError) -> Option<String> {
             escape::name(other)
         ),
     })
-}
-
-/// What a limit of the ledger refused, and the flag that raises it.
-pub(crate) fn hint_on_refusal(refusal: &Refusal) -> String {
-    let flag = match refusal.what {
-        Resource::MemoryBytes => "; --max-memory raises it",
-        Resource::TableElements => "; --max-table-elements raises it",
-        Resource::Descriptors => "; --max-open-files raises it",
-        Resource::OutputBytes => "; --max-output raises it",
-        _ => "",
-    };
-    format!("{refusal}{flag}")
 }

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use palisade::{Config, Engine, Strategy};
+use palisade::{Config, Engine, Resource, ResourceLimits, Strategy};
 use palisade_core::{LimitKind, Limits};
 use palisade_wasi::Caps;
 
+use crate::amounts;
 use crate::args::{self, Bounds, Grants, Proposals, Run};
 use crate::conduct::{Conduct, DETERMINISTIC_STACK};
 use crate::escape;
@@ -34,22 +35,14 @@ pub(crate) struct Settings {
     pub(crate) fuel: Option<u64>,
     /// From the start of the guest, and the same again for loading.
     pub(crate) timeout: Option<Duration>,
-    /// Bytes of all memories together.
-    pub(crate) memory: Option<u64>,
-    /// Elements of all tables together.
-    pub(crate) table_elements: Option<u64>,
-    /// Instances in the store.
-    pub(crate) instances: Option<u64>,
-    /// Bytes that Palisade itself keeps for the guest.
-    pub(crate) host_memory: Option<u64>,
+    /// The limits of the ledger; those of fuel, time, calls, stack and descriptors stand beside it as well.
+    pub(crate) ledger: ResourceLimits,
     /// Nested calls.
     pub(crate) call_depth: Option<u64>,
     /// Bytes of stack.
     pub(crate) stack: u64,
     /// Open descriptors.
     pub(crate) open_files: u32,
-    /// Bytes written to streams and files.
-    pub(crate) output: Option<u64>,
     /// How the run behaves.
     pub(crate) conduct: Conduct,
 }
@@ -66,14 +59,10 @@ impl Settings {
             baseline_cpu: false,
             fuel: None,
             timeout: None,
-            memory: None,
-            table_elements: None,
-            instances: None,
-            host_memory: None,
+            ledger: ResourceLimits::new(),
             call_depth: None,
             stack: 1 << 20,
             open_files: 1024,
-            output: None,
             conduct: Conduct::default(),
         }
     }
@@ -87,16 +76,12 @@ impl Settings {
             engine: args::Engine::Auto,
             paranoid: true,
             baseline_cpu: false,
-            fuel: Some(1_000_000_000),
-            timeout: Some(Duration::from_secs(60)),
-            memory: Some(256 << 20),
-            table_elements: Some(1_000_000),
-            instances: Some(16),
-            host_memory: Some(512 << 20),
-            call_depth: Some(1024),
-            stack: 1 << 20,
-            open_files: 64,
-            output: Some(64 << 20),
+            fuel: Some(Resource::Fuel.sandbox()),
+            timeout: Some(Duration::from_nanos(Resource::Time.sandbox())),
+            ledger: ResourceLimits::sandbox(),
+            call_depth: Some(Resource::CallDepth.sandbox()),
+            stack: Resource::StackBytes.sandbox(),
+            open_files: u32::try_from(Resource::Descriptors.sandbox()).unwrap_or(u32::MAX),
             conduct: Conduct::default(),
         }
     }
@@ -135,12 +120,23 @@ impl Settings {
     fn bound(&mut self, bounds: &Bounds) {
         change(&mut self.fuel, bounds.fuel);
         change(&mut self.timeout, bounds.timeout);
-        change(&mut self.memory, bounds.max_memory);
-        change(&mut self.table_elements, bounds.max_table_elements);
         change(&mut self.call_depth, bounds.max_call_depth);
-        change(&mut self.output, bounds.max_output);
         self.stack = bounds.max_stack.unwrap_or(self.stack);
         self.open_files = bounds.max_open_files.unwrap_or(self.open_files);
+        let open_files = bounds.max_open_files.map(|n| Bound::At(n.into()));
+        for (what, bound) in [
+            (Resource::Fuel, bounds.fuel),
+            (Resource::MemoryBytes, bounds.max_memory),
+            (Resource::TableElements, bounds.max_table_elements),
+            (Resource::CallDepth, bounds.max_call_depth),
+            (Resource::StackBytes, bounds.max_stack.map(Bound::At)),
+            (Resource::Descriptors, open_files),
+            (Resource::OutputBytes, bounds.max_output),
+        ] {
+            amounts::change(&mut self.ledger, what, bound);
+        }
+        amounts::change_time(&mut self.ledger, Resource::Time, bounds.timeout);
+        bounds.amounts.apply(&mut self.ledger);
     }
 }
 
@@ -273,7 +269,10 @@ mod tests {
         assert_eq!(s, Settings::sandbox());
         assert_eq!(s.capabilities, Caps::empty());
         assert_eq!(s.fuel, Some(1_000_000_000));
-        assert_eq!(s.memory, Some(256 << 20));
+        assert_eq!(s.ledger.get(Resource::MemoryBytes), Some(256 << 20));
+        for what in Resource::ALL {
+            assert!(s.ledger.get(*what).is_some(), "{what:?} has no limit");
+        }
         assert_eq!(s.call_depth, Some(1024));
         assert_eq!(s.limits, Limits::strict());
     }
@@ -288,7 +287,7 @@ mod tests {
         for line in lines {
             let s = settings(line).unwrap();
             assert_eq!(s.fuel, Some(7), "{line}");
-            assert_eq!(s.memory, Some(1 << 20), "{line}");
+            assert_eq!(s.ledger.get(Resource::MemoryBytes), Some(1 << 20), "{line}");
             assert_eq!(s.limits.nesting, 9, "{line}");
             assert_eq!(s.limits.types, 100_000, "{line}");
             assert_eq!(s.capabilities, Caps::READ, "{line}");

@@ -494,11 +494,12 @@ impl InterpModule {
     }
 
     /// Translates a function, if that has not been done, and returns where it is entered. `charge`
-    /// is asked whether the code's bytes may be kept; if not, none are.
+    /// is asked whether the code's bytes may be kept; if not, none are. More than `most` are not even made.
     pub(crate) fn translate(
         &self,
         defined: u32,
         reason: &AtomicU32,
+        most: u64,
         charge: impl FnOnce(u64) -> Result<(), TrapCode>,
     ) -> Result<*const u8, TrapCode> {
         let cell = self.code.get(defined as usize).ok_or(TrapCode::Internal)?;
@@ -506,7 +507,7 @@ impl InterpModule {
             charge(code.bytes())?;
             return Ok(code.entry());
         }
-        let code = Box::new(translate::function(self, defined, reason)?);
+        let code = Box::new(translate::function(self, defined, reason, most)?);
         charge(code.bytes())?;
         // Another thread may have been faster; then its code is used.
         let code = cell.get_or_init(|| code);

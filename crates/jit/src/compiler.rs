@@ -10,8 +10,8 @@ use std::any::Any;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -121,6 +121,58 @@ pub struct CompiledFunc {
     pub slots: Vec<u32>,
 }
 
+impl CompiledFunc {
+    /// What it takes, about.
+    pub fn bytes(&self) -> u64 {
+        let tables = [
+            size_of_val(&self.relocations[..]),
+            size_of_val(&self.traps[..]),
+            size_of_val(&self.srclocs[..]),
+            size_of_val(&self.inlined[..]),
+            size_of_val(&self.calls[..]),
+            size_of_val(&self.handlers[..]),
+            size_of_val(&self.maps[..]),
+            size_of_val(&self.slots[..]),
+        ];
+        (self.code.len() + size_of::<Self>() + tables.iter().sum::<usize>()) as u64
+    }
+}
+
+/// The memory that several threads share while they compile. One alone always gets what it may have at all.
+struct Room {
+    limit: u64,
+    /// In use now, and kept by what was made.
+    used: Mutex<(u64, u64)>,
+    changed: Condvar,
+}
+
+impl Room {
+    fn new(limit: u64) -> Self {
+        Self { limit, used: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Waits until there is room. An error if there never will be.
+    fn take(&self, bytes: u64) -> Result<(), CompileError> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let (now, kept) = *used;
+            limits::check("bytes of memory", self.limit, kept.saturating_add(bytes))?;
+            if now == 0 || now.saturating_add(kept).saturating_add(bytes) <= self.limit {
+                used.0 = now.saturating_add(bytes);
+                return Ok(());
+            }
+            used = self.changed.wait(used).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_back(&self, bytes: u64, made: u64) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = (used.0.saturating_sub(bytes), used.1.saturating_add(made));
+        drop(used);
+        self.changed.notify_all();
+    }
+}
+
 /// A call, or a jump, to a function of the same batch.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Relocation {
@@ -146,6 +198,8 @@ pub fn is_compiling() -> bool {
 pub struct Compiler {
     isa: OwnedTargetIsa,
     options: Options,
+    /// What compiling may take at once, in bytes.
+    memory: u64,
     /// The function at which the tests want a panic.
     #[cfg(test)]
     panic_at: Option<u32>,
@@ -179,9 +233,18 @@ impl Compiler {
         Ok(Self {
             isa: cpu::isa(&options)?,
             options,
+            memory: u64::MAX,
             #[cfg(test)]
             panic_at: None,
         })
+    }
+
+    /// Bounds what compiling takes at once, on all threads of [`Compiler::compile_all`] together, by what
+    /// [`limits::memory`] says: what does not fit is refused, or waits. What was made counts there as well.
+    #[must_use]
+    pub fn with_memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
     }
 
     /// How code is made.
@@ -242,6 +305,7 @@ impl Compiler {
         let count = module.info.bodies.len();
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(count));
+        let room = Room::new(self.memory);
         let work = || {
             let mut workspace = Workspace::new();
             let mut own = Vec::new();
@@ -251,7 +315,14 @@ impl Compiler {
                     break;
                 }
                 let all = |_| true;
-                own.push((defined, self.compile_in(&mut workspace, module, defined as u32, &all)));
+                let body = module.info.bodies.get(defined).map_or(0, |body| body.range.len());
+                let taken = limits::memory(body as u64);
+                let result = room.take(taken).and_then(|()| {
+                    let result = self.compile_in(&mut workspace, module, defined as u32, &all);
+                    room.give_back(taken, result.as_ref().map_or(0, CompiledFunc::bytes));
+                    result
+                });
+                own.push((defined, result));
             }
             done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&mut own);
         };
@@ -316,6 +387,9 @@ impl Compiler {
         in_batch: &dyn Fn(u32) -> bool,
     ) -> Result<CompiledFunc, CompileError> {
         proceed(module)?;
+        let range =
+            module.info.bodies.get(defined as usize).map_or(0..0, |body| body.range.clone());
+        limits::check("bytes of memory", self.memory, limits::memory(range.len() as u64))?;
         #[cfg(test)]
         assert_ne!(self.panic_at, Some(defined), "as the test wants it");
         let body = size(module, defined)?;

@@ -42,6 +42,15 @@ pub const ARGUMENTS: u64 = 1 << 22;
 /// one to the optimiser.
 pub const LOOPS: u64 = palisade_vm::native::POLL_BYTES as u64 / 4;
 
+/// References that frames hold across calls, summed over the calls: what the tables for the collector are made of, which
+/// grow with the product of the two. A dozen bytes each, in several copies.
+pub const ROOTS: u64 = 2_000_000;
+
+/// What compiling a body may take at its peak, at most, in bytes: what is charged for it before it begins.
+pub fn memory(body_bytes: u64) -> u64 {
+    (1 << 20) + body_bytes.saturating_mul(1 << 10)
+}
+
 /// The machine code of one function: far above what the instructions allowed take.
 pub const CODE_BYTES: u64 = 32 << 20;
 

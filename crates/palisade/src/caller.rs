@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::externals::Extern;
 use crate::instance::Instance;
 use crate::memory::Memory;
-use crate::store::{InterruptHandle, Resource, vm_error};
+use crate::store::{InterruptHandle, Ledger, Resource, vm_error};
 
 /// The store that a host function was called in, and the instance that called it.
 ///
@@ -135,6 +135,11 @@ impl<'a, T: 'static> Caller<'a, T> {
     /// Gives back what [`Caller::charge_resource`] counted.
     pub fn release_resource(&mut self, what: Resource, amount: u64) {
         self.store.opaque_mut().vm_mut().ledger().release(what, amount);
+    }
+
+    /// The store's ledger, for host functions that count what they do for the guest.
+    pub fn ledger(&mut self) -> &mut Ledger {
+        self.store.opaque_mut().vm_mut().ledger()
     }
 
     /// How much of something may be in use.

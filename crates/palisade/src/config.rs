@@ -12,6 +12,7 @@ use palisade_module::wasmparser::WasmFeatures;
 use palisade_vm::MemoryReservation;
 
 use crate::error::{Error, Result};
+use crate::resources::ResourceLimits;
 use crate::tier::{Strategy, Tuning};
 
 #[cfg(feature = "mutations")]
@@ -32,6 +33,7 @@ pub struct Config {
     off: WasmFeatures,
     pub(crate) max_wasm_stack: usize,
     pub(crate) call_depth: Option<u64>,
+    pub(crate) compile_memory: Option<u64>,
     pub(crate) memory_guard_size: Option<u64>,
     pub(crate) memory_guard_before: Option<u64>,
     pub(crate) memory_growable: Option<u64>,
@@ -131,6 +133,7 @@ impl Config {
             off: WasmFeatures::empty(),
             max_wasm_stack: 1 << 20,
             call_depth: None,
+            compile_memory: None,
             memory_guard_size: None,
             memory_guard_before: None,
             memory_growable: None,
@@ -229,6 +232,20 @@ impl Config {
     /// by default.
     pub fn call_depth(&mut self, depth: Option<u64>) -> &mut Self {
         self.call_depth = depth;
+        self
+    }
+
+    /// How many bytes the compiler may take at once, what it has made of a module included. A function that needs
+    /// more is interpreted. Not limited by default but by what a single function may be.
+    pub fn compile_memory(&mut self, bytes: Option<u64>) -> &mut Self {
+        self.compile_memory = bytes;
+        self
+    }
+
+    /// Takes from limits what belongs to the engine: that fuel is counted, if they limit it; how many calls may
+    /// nest; how large the stack is; what the compiler may take. All else is for [`Store::set_limits`](crate::Store::set_limits).
+    pub fn limit_resources(&mut self, limits: &ResourceLimits) -> &mut Self {
+        limits.configure(self);
         self
     }
 

@@ -12,8 +12,10 @@ use std::path::PathBuf;
 use palisade_core::TrapCode;
 use palisade_module::DecodeError;
 use palisade_module::error::escape_name;
+use palisade_vm::{Refusal, VmError};
 
 use crate::exception::Exception;
+use crate::store::vm_error;
 use crate::trap::WasmBacktrace;
 
 /// A result whose error is [`Error`] unless said otherwise.
@@ -26,6 +28,7 @@ struct Inner {
     kind: ErrorKind,
     context: Vec<String>,
     backtrace: Option<WasmBacktrace>,
+    refusal: Option<Refusal>,
 }
 
 /// The kinds of [`Error`].
@@ -183,7 +186,7 @@ pub enum LinkError {
 impl Error {
     /// An error of a kind.
     pub fn new(kind: ErrorKind) -> Self {
-        Self(Box::new(Inner { kind, context: Vec::new(), backtrace: None }))
+        Self(Box::new(Inner { kind, context: Vec::new(), backtrace: None, refusal: None }))
     }
 
     /// An error that is only a message.
@@ -247,6 +250,26 @@ impl Error {
         self.downcast_ref::<E>().is_some()
     }
 
+    /// What ran out, if a limit ended the guest or kept something from being made: how much was asked for, what the
+    /// limit was, and how to raise it. The same for every limit, those of fuel, time, stack and nested calls included.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.0.refusal.as_ref()
+    }
+
+    /// An error for what a limit of the ledger refused.
+    pub fn refused(refusal: Refusal) -> Self {
+        let mut error = Self::new(ErrorKind::Limit(refusal.to_string()));
+        error.0.refusal = Some(refusal);
+        error
+    }
+
+    /// Says what ran out, where that is not known yet.
+    pub(crate) fn add_refusal(&mut self, refusal: Option<Refusal>) {
+        if self.0.refusal.is_none() {
+            self.0.refusal = refusal;
+        }
+    }
+
     pub(crate) fn trap(code: TrapCode) -> Self {
         Self::new(ErrorKind::Trap(code))
     }
@@ -270,6 +293,7 @@ impl Error {
     /// The bare trap code, if there is nothing else in this error that would be lost.
     pub(crate) fn bare_trap(&self) -> Option<TrapCode> {
         match self.0.kind {
+            // What ran out is found again further out.
             ErrorKind::Trap(code)
                 if code != TrapCode::Internal
                     && self.0.context.is_empty()
@@ -294,10 +318,15 @@ impl Error {
         Box::new(Pending(self))
     }
 
-    /// The inverse of [`Error::into_pending`]; an error of other origin becomes a host error.
+    /// The inverse of [`Error::into_pending`]; what the virtual machine says is put into this crate's words, and an error
+    /// of other origin becomes a host error.
     pub(crate) fn from_pending(error: Box<dyn StdError + Send + Sync>) -> Self {
-        match error.downcast::<Pending>() {
-            Ok(pending) => pending.0,
+        let other = match error.downcast::<Pending>() {
+            Ok(pending) => return pending.0,
+            Err(other) => other,
+        };
+        match other.downcast::<VmError>() {
+            Ok(error) => vm_error(*error),
             Err(other) => Self::new(ErrorKind::Host(other)),
         }
     }
@@ -375,12 +404,21 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     }
 }
 
+/// What `{:#}` leaves out is how the library raises a limit: a program that has other ways says so itself.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.0.context.iter().rev() {
             write!(f, "{line}: ")?;
         }
         fmt::Display::fmt(&self.0.kind, f)?;
+        if let Some(refusal) = &self.0.refusal {
+            if !matches!(self.0.kind, ErrorKind::Limit(_)) {
+                write!(f, ": {refusal}")?;
+            }
+            if !f.alternate() {
+                write!(f, "; `ResourceLimits::{}` raises it", refusal.what.setter())?;
+            }
+        }
         match &self.0.backtrace {
             Some(backtrace) if !backtrace.frames().is_empty() => write!(f, "\n{backtrace}"),
             _ => Ok(()),

@@ -10,7 +10,7 @@ use palisade_vm::layout::{Cell, VmFuncRef};
 
 use crate::caller::Caller;
 use crate::context::{AsContext, AsContextMut};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::func_type::{FuncType, core_of_id};
 use crate::host::{HostDef, IntoFunc};
 use crate::store::{StoreId, StoreOpaque};
@@ -274,6 +274,10 @@ fn trap_error(store: &mut StoreOpaque, code: TrapCode) -> Error {
         (TrapCode::Internal, None, _) => Error::internal("an engine gave no reason"),
         (code, ..) => Error::trap(code),
     };
+    error.add_refusal(match error.kind() {
+        ErrorKind::Trap(code) => store.refusal_of(*code),
+        _ => None,
+    });
     let frames =
         frames.into_iter().map(|frame| FrameInfo::new(frame.module, frame.func, frame.offset));
     error.extend_backtrace(WasmBacktrace::new(frames.collect(), omitted));

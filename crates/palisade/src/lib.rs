@@ -59,6 +59,7 @@ mod linker;
 mod memory;
 mod module;
 mod refs;
+mod resources;
 mod shared_memory;
 mod store;
 mod structref;
@@ -100,8 +101,9 @@ pub use palisade_module::error::escape_name;
 pub use palisade_module::{DecodeError, DecodeErrorKind};
 pub use palisade_vm::WaitResult;
 pub use refs::{AnyRef, EqRef, ExnRef, ExternRef, I31, Ref};
+pub use resources::{LedgerLine, ResourceLimits};
 pub use shared_memory::SharedMemory;
-pub use store::{GcStats, InterruptHandle, Refusal, Resource, Store};
+pub use store::{Counting, GcStats, InterruptHandle, Ledger, Refusal, Resource, Store, Unit};
 pub use structref::{StructRef, StructRefPre};
 pub use table::Table;
 pub use tag::Tag;
@@ -112,6 +114,11 @@ pub use types::{
     ExternType, GlobalType, HeapType, MemoryType, Mutability, RefType, TableType, TagType, ValType,
 };
 pub use val::{V128, Val};
+
+/// Requests to the system that fail when a test wants them to.
+#[cfg(feature = "faults")]
+#[doc(hidden)]
+pub use palisade_vm::sys::fault as faults;
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ use palisade_vm::gc::HeapTypeInfo;
 use palisade_vm::layout::{Cell, VmCtx, VmRef, VmStoreCtx};
 use palisade_vm::native::{EngineHooks, NativeConfig};
 use palisade_vm::sys::host_stack;
-pub use palisade_vm::{GcStats, InterruptHandle, Refusal, Resource};
+pub use palisade_vm::{Counting, GcStats, InterruptHandle, Ledger, Refusal, Resource, Unit};
 use palisade_vm::{InstanceId, ResourceLimiter, StoreConfig, StoreInner, VmError};
 
 use crate::defined_type::DefinedType;
@@ -28,6 +28,7 @@ use crate::func::Func;
 use crate::host::HostDef;
 use crate::limits::DataLimiter;
 use crate::module::Module;
+use crate::resources::{LedgerLine, ResourceLimits};
 use crate::tier::{self, StoreTier};
 
 /// The number of a store. No two stores of one process have the same.
@@ -75,6 +76,8 @@ pub struct StoreOpaque {
     /// What the fuel was set to last, and what had been used up until then.
     fuel_set: u64,
     fuel_before: u64,
+    /// When the deadline was set, and how many nanoseconds it was away then.
+    pub(crate) timeout: Option<(Instant, u64)>,
 }
 
 /// What an engine changes in the store's context, as it was before an entry.
@@ -210,8 +213,7 @@ impl<T: 'static> Store<T> {
 
     /// How much fuel was used since the store was made; `None` if the engine does not meter fuel.
     pub fn fuel_consumed(&self) -> Option<u64> {
-        let store = self.opaque();
-        Some(store.fuel_before.saturating_add(store.fuel_set - store.get_fuel().ok()?))
+        self.opaque().fuel_consumed()
     }
 
     /// Sets who is asked before any memory or table is made or grows.
@@ -241,7 +243,7 @@ impl<T: 'static> Store<T> {
     ///
     /// The system has no room for the timer's thread.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) -> Result<()> {
-        self.opaque_mut().vm_mut().set_deadline(deadline).map_err(vm_error)
+        self.opaque_mut().set_deadline(deadline)
     }
 
     /// As [`Store::set_deadline`], counted from now.
@@ -250,8 +252,7 @@ impl<T: 'static> Store<T> {
     ///
     /// The system has no room for the timer's thread.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<()> {
-        // What lies beyond all clocks never comes.
-        self.set_deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+        self.opaque_mut().set_timeout(timeout)
     }
 
     /// When guests must have ended.
@@ -265,7 +266,23 @@ impl<T: 'static> Store<T> {
         self.opaque().interrupt_handle()
     }
 
-    /// Sets how much of something all guests of the store may hold together; `None` for no limit.
+    /// Sets every limit of the store's ledger at once, the deadline and the fuel included, from now on.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not meter fuel or has a larger stack: make it with
+    /// [`Config::limit_resources`](crate::Config::limit_resources). Or the system has no room for the timer's thread.
+    pub fn set_limits(&mut self, limits: &ResourceLimits) -> Result<()> {
+        limits.apply(self.opaque_mut())
+    }
+
+    /// All that the ledger says, in the order of [`Resource::ALL`]: what is in use, what was, and what may be.
+    pub fn ledger(&self) -> Vec<LedgerLine> {
+        Resource::ALL.iter().map(|what| self.opaque().ledger_line(*what)).collect()
+    }
+
+    /// Sets how much of something all guests of the store may hold together; `None` for no limit. Fuel, time, stack
+    /// and the depth of calls have setters of their own, and [`Store::set_limits`].
     pub fn set_resource_limit(&mut self, what: Resource, limit: Option<u64>) {
         self.opaque_mut().vm_mut().ledger().set_limit(what, limit);
     }
@@ -375,6 +392,7 @@ impl StoreOpaque {
             tier: StoreTier::default(),
             fuel_set: 0,
             fuel_before: 0,
+            timeout: None,
         };
         this.set_call_depth(config.depth());
         Ok(this)
@@ -436,10 +454,52 @@ impl StoreOpaque {
                 true
             }
             None => {
-                self.ctx().fuel = 0;
+                // Below zero by what was missing, as engines leave it.
+                let missing = i64::try_from(units - left).unwrap_or(i64::MAX);
+                self.ctx().fuel = -missing;
                 false
             }
         }
+    }
+
+    pub(crate) fn fuel_consumed(&self) -> Option<u64> {
+        Some(self.fuel_before.saturating_add(self.fuel_set - self.get_fuel().ok()?))
+    }
+
+    /// All the fuel that there was so far, if it is metered.
+    pub(crate) fn fuel_limit(&self) -> Option<u64> {
+        self.metered().ok()?;
+        // What a caller sets to stand for no limit is none.
+        Some(self.fuel_before.saturating_add(self.fuel_set)).filter(|fuel| *fuel < i64::MAX as u64)
+    }
+
+    /// How much fuel was missing for what was refused last, at least 1.
+    pub(crate) fn fuel_missing(&mut self) -> u64 {
+        self.ctx().fuel.min(-1).unsigned_abs()
+    }
+
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) -> Result<()> {
+        let now = Instant::now();
+        self.timeout = deadline.map(|at| {
+            let away = at.saturating_duration_since(now).as_nanos();
+            (now, u64::try_from(away).unwrap_or(u64::MAX))
+        });
+        self.vm_mut().set_deadline(deadline).map_err(vm_error)
+    }
+
+    pub(crate) fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<()> {
+        // What lies beyond all clocks never comes.
+        self.set_deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))?;
+        if let (Some((_, away)), Some(timeout)) = (&mut self.timeout, timeout) {
+            *away = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds since the deadline was set.
+    pub(crate) fn time_used(&self) -> Option<u64> {
+        let (since, _) = self.timeout?;
+        Some(u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// What comes before every entry into a guest: may it be entered at all, here and now?
@@ -476,7 +536,7 @@ impl StoreOpaque {
     }
 
     /// While calls are nested, the new limit counts them.
-    fn set_call_depth(&mut self, depth: Option<u64>) {
+    pub(crate) fn set_call_depth(&mut self, depth: Option<u64>) {
         let number = |depth: Option<u64>| {
             depth.map_or(i64::MAX, |depth| i64::try_from(depth).unwrap_or(i64::MAX))
         };
@@ -555,7 +615,11 @@ impl StoreOpaque {
         match (code, self.vm_mut().pending_error.take()) {
             (TrapCode::Internal, Some(error)) => Error::from_pending(error),
             (TrapCode::Internal, None) => Error::internal("the heap gave no reason"),
-            (code, _) => Error::trap(code),
+            (code, _) => {
+                let mut error = Error::trap(code);
+                error.add_refusal(self.refusal_of(code));
+                error
+            }
         }
     }
 
@@ -581,6 +645,7 @@ pub(crate) fn vm_error(error: VmError) -> Error {
     match error {
         VmError::Stopped(code) => Error::trap(code),
         VmError::Limiter(error) => Error::from_pending(error),
+        VmError::Limit(refusal) => Error::refused(refusal),
         VmError::Foreign { .. } => Error::internal(error.to_string()),
         error => Error::new(ErrorKind::Limit(error.to_string())),
     }

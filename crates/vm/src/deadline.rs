@@ -61,6 +61,7 @@ pub(crate) fn arm(at: Instant, handle: &InterruptHandle) -> io::Result<Armed> {
         return Ok(Armed { key });
     }
     if !state.running {
+        crate::sys::fault::check()?;
         std::thread::Builder::new()
             .name("palisade-timer".to_owned())
             .stack_size(128 << 10)

@@ -5,6 +5,7 @@
 //! (see `init`), and what they did stays.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use palisade_core::ValType;
@@ -27,6 +28,48 @@ use crate::store::StoreInner;
 /// An id that was made or checked just before.
 const UNKNOWN: InstantiateError = InstantiateError::Internal("an object of the store is gone");
 
+/// What is kept for a module, whoever runs it: its bytes, what is known of each of its parts, a place in the tables of
+/// each engine for each function, and what the heap keeps of each of its types.
+fn module_bytes(module: &ModuleInfo) -> u64 {
+    let parts = [
+        (module.funcs.len(), 96),
+        (module.types.len(), 160),
+        (module.imports.len() + module.exports.len() + module.tags.len(), 96),
+        (module.elements.len() + module.globals.len(), 96),
+    ];
+    let parts: u64 = parts.into_iter().map(|(count, bytes)| count as u64 * bytes).sum();
+    (module.bytes.len() as u64).saturating_add(parts)
+}
+
+/// Modules that a store has paid for, in order, by their addresses, which are theirs alone as long as the store's
+/// instances keep them.
+#[derive(Default)]
+pub(crate) struct PaidModules {
+    order: Vec<usize>,
+    known: HashSet<usize>,
+}
+
+impl PaidModules {
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Adds one; `false` if it was there.
+    fn insert(&mut self, module: usize) -> bool {
+        let new = self.known.insert(module);
+        if new {
+            self.order.push(module);
+        }
+        new
+    }
+
+    fn truncate(&mut self, len: usize) {
+        for module in self.order.drain(len.min(self.order.len())..) {
+            self.known.remove(&module);
+        }
+    }
+}
+
 /// How much of everything a store held, to come back to.
 struct Mark {
     ledger: LedgerMark,
@@ -39,6 +82,7 @@ struct Mark {
     globals: usize,
     slabs: usize,
     tags: usize,
+    modules: usize,
 }
 
 /// The imports of a module, by kind.
@@ -91,6 +135,7 @@ impl StoreInner {
             globals: self.globals.len(),
             slabs: self.global_slabs.len(),
             tags: self.tags.len(),
+            modules: self.paid_modules.len(),
         }
     }
 
@@ -104,6 +149,7 @@ impl StoreInner {
         self.globals.truncate(mark.globals);
         self.global_slabs.truncate(mark.slabs);
         self.tags.truncate(mark.tags);
+        self.paid_modules.truncate(mark.modules);
         // What constant expressions made is garbage now; its types may go with the module, and its functions
         // have gone with the instance.
         self.heap.forget_types();
@@ -194,7 +240,12 @@ impl StoreInner {
         let index = InstanceId::next(self.instances.len());
         let index = index.ok_or(InstantiateError::Internal("instance numbers have run out"))?;
         let own_globals = module.globals.len() as u64;
-        let bytes = u64::from(offsets.size) + own_globals * 48 + module.elements.len() as u64 * 16;
+        let mut bytes =
+            u64::from(offsets.size) + own_globals * 48 + module.elements.len() as u64 * 16;
+        // What instances share is paid for by the first.
+        if self.paid_modules.insert(std::ptr::from_ref(module).addr()) {
+            bytes = bytes.saturating_add(module_bytes(module));
+        }
         let in_use = self.ledger.in_use(Resource::Instances);
         self.ledger.charge(Resource::Instances, 1).map_err(VmError::from)?;
         self.ledger.charge(Resource::HostBytes, bytes).map_err(VmError::from)?;

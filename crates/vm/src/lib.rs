@@ -57,7 +57,7 @@ pub use layout::{
     Cell, HostCode, HostFunc, Interrupts, VMCTX_MAGIC, VmCtx, VmFuncRef, VmGlobalDef, VmMemoryDef,
     VmOffsets, VmRef, VmStoreCtx, VmTableDef,
 };
-pub use ledger::{Ledger, Refusal, Resource};
+pub use ledger::{Counting, Ledger, Refusal, Resource, Unit};
 pub use limiter::ResourceLimiter;
 pub use memory::SharedMemory;
 pub use parking::WaitResult;

@@ -23,6 +23,7 @@ use crate::global::{Global, GlobalSlab};
 use crate::ids::{InstanceId, MemoryId, TagId};
 use crate::import::ImportValue;
 use crate::instance::Instance;
+use crate::instantiate::PaidModules;
 use crate::interrupt::InterruptHandle;
 use crate::layout::{HostFunc, Interrupts, VmCtx, VmFuncRef, VmMemoryDef, VmStoreCtx};
 use crate::ledger::Ledger;
@@ -121,6 +122,7 @@ pub struct StoreInner {
     pub(crate) types: Arc<TypeRegistry>,
     pub(crate) config: StoreConfig,
     pub(crate) ledger: Ledger,
+    pub(crate) paid_modules: PaidModules,
     pub(crate) limiter: Option<Box<dyn ResourceLimiter + Send>>,
     keep_alive: Vec<Box<dyn Any + Send + Sync>>,
     /// The objects of guests, and the host values that they hold.
@@ -211,6 +213,7 @@ impl StoreInner {
             types,
             config,
             ledger: Ledger::default(),
+            paid_modules: PaidModules::default(),
             limiter: None,
             keep_alive: Vec::new(),
             heap: Heap::default(),

@@ -8,17 +8,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FileType as HostType, Mode, OFlags, fstat, openat};
+use crate::sys::fs::{CWD, FileType as HostType, Mode, OFlags, fstat, openat};
 use rustix::net::sockopt;
 
 use crate::audit::{AuditEvent, AuditHook};
 use crate::calls::clock::ProcessorTime;
-use crate::ctx::{Clocks, Grant, Identities};
+use crate::ctx::{Clocks, Grant, Identities, Limits};
 use crate::descriptor::{Descriptor, Dir, Object, Socket, Table};
 use crate::deterministic::Deterministic;
 use crate::path::{ancestors, identity};
 use crate::stream::{HostFd, HostKind, Input, Output, TerminalOutput};
-use crate::{Caps, Errno, FdFlags, Limits, Overlap, Rights, Stdio, WasiCtx};
+use crate::{Caps, Errno, FdFlags, Overlap, Rights, Stdio, WasiCtx};
 
 /// Why a context cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,7 @@ pub struct WasiCtxBuilder {
     preopens: Vec<Preopen>,
     sockets: Vec<OwnedFd>,
     limits: Limits,
+    host_descriptors: u32,
     raw_identities: bool,
     granularity: Duration,
     deterministic: Option<u64>,
@@ -143,6 +144,7 @@ impl WasiCtxBuilder {
             preopens: Vec::new(),
             sockets: Vec::new(),
             limits: Limits::default(),
+            host_descriptors: 16,
             raw_identities: false,
             granularity: Duration::ZERO,
             deterministic: None,
@@ -229,28 +231,38 @@ impl WasiCtxBuilder {
         self
     }
 
-    /// The most descriptors that may be open at once. Default 1,024.
+    /// The most descriptors that may be open at once. This limit and the next three are narrowed further by what the
+    /// store's ledger has, where all of them are counted (`ResourceLimits`); with neither, it is 1,024 descriptors and
+    /// no limit on the others.
     #[must_use]
     pub fn max_descriptors(mut self, descriptors: u32) -> Self {
-        self.limits.descriptors = descriptors;
+        self.limits.descriptors = Some(descriptors);
         self
     }
 
-    /// The most bytes that may be written to streams and files. Default none.
+    /// How many descriptors of the process the guest leaves free, however many its own limit would allow: opening
+    /// fails when fewer are left. Default 16.
+    #[must_use]
+    pub fn host_descriptors(mut self, free: u32) -> Self {
+        self.host_descriptors = free;
+        self
+    }
+
+    /// The most bytes that may be written to streams and files.
     #[must_use]
     pub fn max_output(mut self, bytes: u64) -> Self {
         self.limits.output = Some(bytes);
         self
     }
 
-    /// The most files, directories and links that may be created. Default none.
+    /// The most files, directories and links that may be created; what is deleted counts all the same.
     #[must_use]
     pub fn max_inodes(mut self, inodes: u64) -> Self {
         self.limits.inodes = Some(inodes);
         self
     }
 
-    /// The largest size that a file may be given. Default none.
+    /// The largest size that a file may be given.
     #[must_use]
     pub fn max_file_size(mut self, bytes: u64) -> Self {
         self.limits.file_size = Some(bytes);
@@ -327,7 +339,8 @@ impl WasiCtxBuilder {
         }
         let table = table(&self.limits, self.stdio, self.raw_terminal, &grants, self.sockets)?;
         let process = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-        let ceiling = [self.limits.file_size, process, Some(i64::MAX as u64)];
+        let ceiling = [process, Some(i64::MAX as u64)];
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         Ok(WasiCtx {
             args: self.args,
             env,
@@ -336,8 +349,9 @@ impl WasiCtxBuilder {
             grants,
             table,
             limits: self.limits,
-            output_used: 0,
-            inodes_used: 0,
+            entered: false,
+            fd_ceiling: descriptors
+                .map_or(u64::MAX, |max| max.saturating_sub(self.host_descriptors.into())),
             identities: if self.raw_identities {
                 Identities::Raw
             } else {
@@ -392,7 +406,7 @@ fn grant(preopen: Preopen, caps: Caps) -> Result<Grant, BuildError> {
 fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat(CWD, path, flags | OFlags::RDONLY, Mode::empty()) {
-        Err(rustix::io::Errno::ACCESS) => {
+        Err(crate::sys::io::Errno::ACCESS) => {
             Ok(openat(CWD, path, flags | OFlags::PATH, Mode::empty())?)
         }
         other => Ok(other?),
@@ -474,8 +488,7 @@ fn table(
     grants: &[Grant],
     sockets: Vec<OwnedFd>,
 ) -> Result<Table, BuildError> {
-    let mut table = Table::new(limits.descriptors);
-    let full = |_: Errno| BuildError::TooManyDescriptors(limits.descriptors);
+    let mut table = Table::default();
     let [stdin, stdout, stderr] = stdio;
     let input = input(stdin)?;
     let output = |to, n| output(to, n, raw_terminal);
@@ -492,7 +505,7 @@ fn table(
                     flags: FdFlags::empty(),
                     grant: None,
                 };
-                table.insert_at_end(d).map_err(full)?;
+                table.insert_at_end(d);
             }
             None => table.skip(),
         }
@@ -506,19 +519,25 @@ fn table(
             flags: FdFlags::empty(),
             grant: Some(i),
         };
-        table.insert_at_end(d).map_err(full)?;
+        table.insert_at_end(d);
     }
     for fd in sockets {
-        table.insert_at_end(socket(fd)?).map_err(full)?;
+        table.insert_at_end(socket(fd)?);
     }
-    Ok(table)
+    match limits.descriptors {
+        Some(most) if table.open_count() > most as usize => {
+            Err(BuildError::TooManyDescriptors(most))
+        }
+        _ => Ok(table),
+    }
 }
 
 fn socket(fd: OwnedFd) -> Result<Descriptor, BuildError> {
-    let bad = |e: rustix::io::Errno| BuildError::Descriptor { role: "a socket", source: e.into() };
+    let bad =
+        |e: crate::sys::io::Errno| BuildError::Descriptor { role: "a socket", source: e.into() };
     let listening = sockopt::socket_acceptconn(&fd).map_err(bad)?;
-    let flags = rustix::fs::fcntl_getfl(&fd).map_err(bad)?;
-    rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map_err(bad)?;
+    let flags = crate::sys::fs::fcntl_getfl(&fd).map_err(bad)?;
+    crate::sys::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map_err(bad)?;
     let base = if listening { Rights::LISTENER } else { Rights::CONNECTION };
     Ok(Descriptor {
         object: Object::Socket(Socket { fd, listening }),
@@ -531,7 +550,7 @@ fn socket(fd: OwnedFd) -> Result<Descriptor, BuildError> {
 
 /// The duplicate shares position and flags with the original; closing it closes nothing of the process's own.
 fn duplicate(fd: std::os::fd::BorrowedFd<'_>, role: &'static str) -> Result<OwnedFd, BuildError> {
-    rustix::io::fcntl_dupfd_cloexec(fd, 3)
+    crate::sys::io::fcntl_dupfd_cloexec(fd, 3)
         .map_err(|e| BuildError::Descriptor { role, source: e.into() })
 }
 

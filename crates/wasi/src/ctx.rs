@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::Stat;
+use crate::sys::fs::Stat;
 
 use crate::audit::AuditHook;
 use crate::calls::clock::ProcessorTime;
@@ -14,30 +14,16 @@ use crate::descriptor::{Descriptor, Table};
 use crate::deterministic::{Deterministic, EPOCH};
 use crate::path::{Identity, Root, identity};
 use crate::types::{Filestat, timestamp};
-use crate::{Caps, FileType, Rights, WasiCtxBuilder};
+use crate::{Caps, FileType, Ledger, Refusal, Resource, Rights, WasiCtxBuilder};
 
-/// What a guest may use of the host through this context.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Open descriptors, standard streams and preopens included. Default 1,024.
-    pub descriptors: u32,
-    /// Bytes written to streams and files, over the whole life of the guest; what is deleted counts all the same.
-    /// Over it the guest ends with [`crate::Halt::OutputLimit`]. Default none; the embedder's ledger
-    /// ([`crate::WasiHost::charge_output`]) applies as well.
-    pub output: Option<u64>,
-    /// Files, directories and links created, over the whole life of the guest; what is deleted counts all the same.
-    /// Over it creation fails with `NOSPC`. Default none.
-    pub inodes: Option<u64>,
-    /// The largest size that a file may be given, in bytes; over it `FBIG`. Default none but what the file system
-    /// and the process's own limit allow.
-    pub file_size: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { descriptors: 1024, output: None, inodes: None, file_size: None }
-    }
+/// Limits that a context brings along. Counted is in the ledger alone ([`crate::WasiHost::ledger`]), which takes them
+/// over at the first call; what the ledger's owner has set himself is never raised by them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) descriptors: Option<u32>,
+    pub(crate) output: Option<u64>,
+    pub(crate) inodes: Option<u64>,
+    pub(crate) file_size: Option<u64>,
 }
 
 /// A preopened directory.
@@ -169,8 +155,10 @@ pub struct WasiCtx {
     pub(crate) grants: Vec<Grant>,
     pub(crate) table: Table,
     pub(crate) limits: Limits,
-    pub(crate) output_used: u64,
-    pub(crate) inodes_used: u64,
+    /// Whether the ledger has the limits and knows of the descriptors that were open from the start.
+    pub(crate) entered: bool,
+    /// From this number on, descriptors are the host's own: see [`WasiCtxBuilder::host_descriptors`].
+    pub(crate) fd_ceiling: u64,
     pub(crate) identities: Identities,
     pub(crate) clocks: Clocks,
     /// What takes the host's place, if runs are to be alike.
@@ -181,7 +169,8 @@ pub struct WasiCtx {
     pub(crate) audit_allowed: bool,
     /// Whether the guest looked for preopened directories and there were none.
     pub(crate) missed_directories: bool,
-    /// Sizes beyond this are refused before the kernel sees them, since it answers some with a signal.
+    /// Sizes beyond this, and beyond the ledger's limit, are refused before the kernel sees them, since it answers
+    /// some with a signal.
     pub(crate) file_ceiling: u64,
 }
 
@@ -208,18 +197,6 @@ impl WasiCtx {
             }
             GrantedDirectory { fd: grant.root.as_fd(), caps, writable: grant.writable }
         })
-    }
-
-    /// Bytes that the guest wrote, or asked to, so far.
-    #[must_use]
-    pub fn output_bytes(&self) -> u64 {
-        self.output_used
-    }
-
-    /// Files, directories and links that the guest created so far.
-    #[must_use]
-    pub fn created_inodes(&self) -> u64 {
-        self.inodes_used
     }
 
     /// How many descriptors are open.
@@ -296,12 +273,25 @@ impl WasiCtx {
         }
     }
 
-    /// `NOSPC` if no more entries may be created.
-    pub(crate) fn check_inodes(&self) -> Result<(), crate::Errno> {
-        match self.limits.inodes {
-            Some(max) if self.inodes_used >= max => Err(crate::Errno::NOSPC),
-            _ => Ok(()),
+    /// Enters what the context brings along into the ledger of whoever calls it first.
+    pub(crate) fn enter(&mut self, ledger: &mut Ledger) -> Result<(), Refusal> {
+        if self.entered {
+            return Ok(());
         }
+        let own = [
+            (Resource::Descriptors, self.limits.descriptors.map(u64::from)),
+            (Resource::OutputBytes, self.limits.output),
+            (Resource::FilesCreated, self.limits.inodes),
+            (Resource::FileBytes, self.limits.file_size),
+        ];
+        for (what, limit) in own {
+            if let Some(limit) = limit {
+                ledger.narrow_limit(what, limit);
+            }
+        }
+        ledger.charge(Resource::Descriptors, self.table.open_count() as u64)?;
+        self.entered = true;
+        Ok(())
     }
 
     /// Whether calls on a descriptor are not to wait. What is ready at which moment is an accident, so that where runs

@@ -1,7 +1,7 @@
 //! Descriptors: what the guest holds, and the table of them.
 //!
-//! A descriptor's rights are fixed when it is made and only shrink. Numbers are given out lowest first, and the
-//! table never holds more than its limit. Closing a descriptor drops the host's descriptor at that moment.
+//! A descriptor's rights are fixed when it is made and only shrink. Numbers are given out lowest first. How many there
+//! may be is for the ledger, and checked before the table is asked. Closing a descriptor drops the host's descriptor at that moment.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,6 +49,17 @@ impl Descriptor {
         self.flags.contains(FdFlags::NONBLOCK)
     }
 
+    /// The host's descriptor behind it, if there is one.
+    pub(crate) fn host_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.object {
+            Object::Input(Input::Host(h)) | Object::Output(Output::Host(h)) => Some(h.fd.as_fd()),
+            Object::File(f) => Some(f.as_fd()),
+            Object::Dir(d) => Some(d.fd.as_fd()),
+            Object::Socket(s) => Some(s.fd.as_fd()),
+            _ => None,
+        }
+    }
+
     /// The host's descriptor that can be waited for; `None` if it is always ready.
     pub(crate) fn waitable(&self) -> Option<BorrowedFd<'_>> {
         match &self.object {
@@ -63,30 +74,20 @@ impl Descriptor {
 }
 
 /// The table of open descriptors.
+#[derive(Default)]
 pub(crate) struct Table {
     slots: Vec<Option<Descriptor>>,
     free: BTreeSet<u32>,
-    limit: u32,
 }
 
 impl Table {
-    pub(crate) fn new(limit: u32) -> Table {
-        Table { slots: Vec::new(), free: BTreeSet::new(), limit }
-    }
-
     /// How many are open.
     pub(crate) fn open_count(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// `MFILE` if not one more may be opened.
-    pub(crate) fn check_room(&self) -> Result<(), Errno> {
-        if self.open_count() < self.limit as usize { Ok(()) } else { Err(Errno::MFILE) }
-    }
-
     /// Adds one under the lowest free number.
     pub(crate) fn insert(&mut self, d: Descriptor) -> Result<u32, Errno> {
-        self.check_room()?;
         if let Some(n) = self.free.pop_first() {
             if let Some(slot) = self.slots.get_mut(n as usize) {
                 *slot = Some(d);
@@ -99,10 +100,8 @@ impl Table {
     }
 
     /// Adds one after all others, for what is there at start.
-    pub(crate) fn insert_at_end(&mut self, d: Descriptor) -> Result<(), Errno> {
-        self.check_room()?;
+    pub(crate) fn insert_at_end(&mut self, d: Descriptor) {
         self.slots.push(Some(d));
-        Ok(())
     }
 
     /// Leaves the next number empty, as for a standard stream that the guest does not get.

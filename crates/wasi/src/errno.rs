@@ -31,9 +31,9 @@ macro_rules! errnos {
             }
         }
 
-        impl From<rustix::io::Errno> for Errno {
-            fn from(host: rustix::io::Errno) -> Errno {
-                use rustix::io::Errno as Host;
+        impl From<crate::sys::io::Errno> for Errno {
+            fn from(host: crate::sys::io::Errno) -> Errno {
+                use crate::sys::io::Errno as Host;
                 match host {
                     $($(Host::$host => Errno::$name,)*)*
                     _ => Errno::IO,
@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn host_errors_map_to_their_namesakes() {
-        assert_eq!(Errno::from(rustix::io::Errno::NOENT), Errno::NOENT);
-        assert_eq!(Errno::from(rustix::io::Errno::OPNOTSUPP), Errno::NOTSUP);
-        assert_eq!(Errno::from(rustix::io::Errno::LIBACC), Errno::IO);
+        assert_eq!(Errno::from(crate::sys::io::Errno::NOENT), Errno::NOENT);
+        assert_eq!(Errno::from(crate::sys::io::Errno::OPNOTSUPP), Errno::NOTSUP);
+        assert_eq!(Errno::from(crate::sys::io::Errno::LIBACC), Errno::IO);
     }
 }

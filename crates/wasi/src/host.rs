@@ -6,9 +6,9 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use crate::sys::event::{PollFd, PollFlags, Timespec};
 
-use crate::{Errno, GuestMemory};
+use crate::{Errno, GuestMemory, Ledger, Refusal, Resource};
 
 /// Why a guest ends instead of getting an answer. None of these is an errno: the guest cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,21 +26,14 @@ pub enum Halt {
     /// The embedder asked the guest to stop.
     #[error("interrupted")]
     Interrupted,
-    /// More bytes than the output limit allows were to be written.
-    #[error("output limit reached: raise it with --max-output")]
-    OutputLimit,
-    /// Any other limit of the embedder's ledger, named.
-    #[error("limit reached: {0}")]
-    Limit(&'static str),
+    /// A limit of the embedder's ledger that a guest does not survive: that on output, waiting, bytes copied or
+    /// directory entries.
+    #[error("{0}")]
+    Limit(Refusal),
     /// Something that cannot happen did; it is a bug of the runtime or of the embedding, never of the guest.
     #[error("internal error in WASI: {0}")]
     Internal(&'static str),
 }
-
-/// The ledger refuses more output. Nothing was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("output limit reached")]
-pub struct OutputLimit;
 
 /// The embedder's side of a call.
 pub trait WasiHost {
@@ -50,11 +43,9 @@ pub trait WasiHost {
     /// Takes `units` of fuel, or says how the guest ends. Called before the work wherever its size is known.
     fn charge_fuel(&mut self, units: u64) -> Result<(), Halt>;
 
-    /// Counts bytes about to be written to streams and files. A refusal counts nothing.
-    fn charge_output(&mut self, bytes: u64) -> Result<(), OutputLimit> {
-        let _ = bytes;
-        Ok(())
-    }
+    /// Where everything else is counted that a call uses up or makes: descriptors, output, files, time spent waiting,
+    /// bytes copied, directory entries. The same one in every call with the same context.
+    fn ledger(&mut self) -> &mut Ledger;
 
     /// When the guest has to end, waiting included.
     fn deadline(&self) -> Option<Instant> {
@@ -92,8 +83,14 @@ impl From<Halt> for Fail {
     }
 }
 
-impl From<rustix::io::Errno> for Fail {
-    fn from(e: rustix::io::Errno) -> Fail {
+impl From<Refusal> for Fail {
+    fn from(r: Refusal) -> Fail {
+        Fail::Halt(Halt::Limit(r))
+    }
+}
+
+impl From<crate::sys::io::Errno> for Fail {
+    fn from(e: crate::sys::io::Errno) -> Fail {
         Fail::Errno(e.into())
     }
 }
@@ -116,16 +113,36 @@ pub(crate) fn check_stop(host: &dyn WasiHost) -> Result<(), Halt> {
 }
 
 /// Waits until one of `fds` has an event, or until `until`. Answers with the events of each, all empty when the
-/// time was up. `None` for `until` waits for as long as the deadline allows.
+/// time was up. `None` for `until` waits for as long as the deadline allows. The time goes into the ledger; when
+/// what it allows is used up, the guest ends.
 pub(crate) fn wait(
-    host: &dyn WasiHost,
+    host: &mut dyn WasiHost,
     fds: &[(BorrowedFd<'_>, PollFlags)],
     until: Option<Instant>,
 ) -> Result<Vec<PollFlags>, Fail> {
+    let began = Instant::now();
+    let room = host.ledger().room(Resource::WaitTime);
+    let enough = began.checked_add(Duration::from_nanos(room)).filter(|_| room != u64::MAX);
+    let waited = wait_until(&*host, fds, until, enough);
+    let spent = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    match host.ledger().spend(Resource::WaitTime, spent) {
+        // Nothing came, and there is no more time to wait for it.
+        Err(refusal) if matches!(waited, Ok(None)) => Err(refusal.into()),
+        _ => Ok(waited?.unwrap_or_default()),
+    }
+}
+
+/// As [`wait`], without a word to the ledger; `None` at `enough`.
+fn wait_until(
+    host: &dyn WasiHost,
+    fds: &[(BorrowedFd<'_>, PollFlags)],
+    until: Option<Instant>,
+    enough: Option<Instant>,
+) -> Result<Option<Vec<PollFlags>>, Fail> {
     loop {
         check_stop(host)?;
         let now = Instant::now();
-        let ends = [until, host.deadline()].into_iter().flatten().min();
+        let ends = [until, host.deadline(), enough].into_iter().flatten().min();
         let mut timeout = ends.map_or(LONGEST, |e| e.saturating_duration_since(now)).min(LONGEST);
         let wake = host.interrupt_fd();
         if wake.is_none() {
@@ -141,18 +158,21 @@ pub(crate) fn wait(
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        match rustix::event::poll(&mut polled, Some(&timeout)) {
+        match crate::sys::event::poll(&mut polled, Some(&timeout)) {
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
+            Err(crate::sys::io::Errno::INTR | crate::sys::io::Errno::AGAIN) => continue,
             Err(e) => return Err(e.into()),
         }
         if wake.is_some() && polled.pop().is_some_and(|p| !p.revents().is_empty()) {
             return Err(host.interrupted().unwrap_or(Halt::Interrupted).into());
         }
         let events: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
-        let timed_out = until.is_some_and(|u| Instant::now() >= u);
-        if timed_out || events.iter().any(|e| !e.is_empty()) {
-            return Ok(events);
+        let now = Instant::now();
+        if until.is_some_and(|u| now >= u) || events.iter().any(|e| !e.is_empty()) {
+            return Ok(Some(events));
+        }
+        if enough.is_some_and(|e| now > e) {
+            return Ok(None);
         }
     }
 }

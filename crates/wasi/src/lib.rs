@@ -13,9 +13,9 @@
 //! - Nothing that the guest passes makes this crate panic or allocate without bound.
 //!
 //! ```
-//! use palisade_wasi::{Caps, GuestMemory, Halt, WasiCtx, WasiFunc, WasiHost, call};
+//! use palisade_wasi::{Caps, GuestMemory, Halt, Ledger, WasiCtx, WasiFunc, WasiHost, call};
 //!
-//! struct Host(Vec<u8>);
+//! struct Host(Vec<u8>, Ledger);
 //! impl WasiHost for Host {
 //!     fn memory(&mut self) -> Option<&mut dyn GuestMemory> {
 //!         Some(&mut self.0)
@@ -23,10 +23,13 @@
 //!     fn charge_fuel(&mut self, _units: u64) -> Result<(), Halt> {
 //!         Ok(())
 //!     }
+//!     fn ledger(&mut self) -> &mut Ledger {
+//!         &mut self.1
+//!     }
 //! }
 //!
 //! let mut ctx = WasiCtx::builder().arg("program").build()?;
-//! let mut host = Host(vec![0; 64]);
+//! let mut host = Host(vec![0; 64], Ledger::default());
 //! assert_eq!(call(&mut ctx, &mut host, WasiFunc::ArgsSizesGet, &[0, 4]), Ok(0));
 //! assert_eq!(host.0[..8], [1, 0, 0, 0, 8, 0, 0, 0]);
 //! assert_eq!(call(&mut ctx, &mut host, WasiFunc::ProcExit, &[3]), Err(Halt::Exit(3)));
@@ -48,6 +51,7 @@ mod memory;
 mod path;
 mod readdir;
 mod stream;
+mod sys;
 mod table;
 mod terminal;
 mod types;
@@ -55,10 +59,10 @@ mod types;
 pub use audit::{AuditEvent, AuditHook, Denial};
 pub use builder::{BuildError, Preopen, WasiCtxBuilder};
 pub use caps::Caps;
-pub use ctx::{GrantedDirectory, Limits, Overlap, WasiCtx};
+pub use ctx::{GrantedDirectory, Overlap, WasiCtx};
 pub use errno::Errno;
-pub use host::{Halt, OutputLimit, WasiHost};
-pub use linker::{Wasi, add_to_linker};
+pub use host::{Halt, WasiHost};
+pub use linker::{Ledger, Refusal, Resource, Wasi, add_to_linker};
 pub use memory::GuestMemory;
 pub use stream::{OutputBuffer, Stdio};
 pub use table::{

@@ -11,6 +11,7 @@ use palisade::{
     Caller, Error, ErrorKind, Extern, FuncType, InterruptHandle, Linker, Memory, SharedMemory,
     TrapCode, Val,
 };
+pub use palisade::{Ledger, Refusal, Resource};
 
 use crate::{
     Errno, FUNCTIONS, FunctionInfo, GuestMemory, Halt, MODULE, ValType, WasiCtx, WasiHost, call,
@@ -135,7 +136,7 @@ fn error(halt: Halt) -> Error {
         Halt::OutOfFuel => Error::from(TrapCode::OutOfFuel),
         Halt::Deadline => Error::from(TrapCode::DeadlineExceeded),
         Halt::Interrupted => Error::from(TrapCode::Interrupted),
-        Halt::OutputLimit | Halt::Limit(_) => Error::new(ErrorKind::Limit(halt.to_string())),
+        Halt::Limit(refusal) => Error::refused(refusal),
         Halt::Internal(what) => internal(what),
         Halt::Exit(_) => Error::from(halt),
     }
@@ -162,6 +163,10 @@ impl<T: 'static> WasiHost for Host<'_, '_, T> {
 
     fn charge_fuel(&mut self, units: u64) -> Result<(), Halt> {
         self.caller.charge_fuel(units).map_err(|_| Halt::OutOfFuel)
+    }
+
+    fn ledger(&mut self) -> &mut Ledger {
+        self.caller.ledger()
     }
 
     fn deadline(&self) -> Option<Instant> {

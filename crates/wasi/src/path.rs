@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
+use crate::sys::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 
 use crate::Errno;
 
@@ -32,8 +32,8 @@ impl From<Errno> for PathError {
     }
 }
 
-impl From<rustix::io::Errno> for PathError {
-    fn from(e: rustix::io::Errno) -> PathError {
+impl From<crate::sys::io::Errno> for PathError {
+    fn from(e: crate::sys::io::Errno) -> PathError {
         PathError::Errno(e.into())
     }
 }
@@ -115,9 +115,9 @@ impl Root<'_> {
         for _ in 0..RETRIES {
             match openat2(self.dir, path, flags | OFlags::CLOEXEC, mode, resolve) {
                 Ok(fd) => return Ok(fd),
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::XDEV) => return Err(PathError::Outside),
-                Err(rustix::io::Errno::NOSYS) => return Err(Errno::NOTSUP.into()),
+                Err(crate::sys::io::Errno::AGAIN | crate::sys::io::Errno::INTR) => {}
+                Err(crate::sys::io::Errno::XDEV) => return Err(PathError::Outside),
+                Err(crate::sys::io::Errno::NOSYS) => return Err(Errno::NOTSUP.into()),
                 Err(e) => return Err(e.into()),
             }
         }
@@ -158,8 +158,11 @@ impl Root<'_> {
 impl Entry<'_> {
     /// What the entry is, itself, no link followed.
     pub(crate) fn kind(&self) -> Result<FileType, Errno> {
-        let stat =
-            rustix::fs::statat(&self.parent, self.name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = crate::sys::fs::statat(
+            &self.parent,
+            self.name,
+            crate::sys::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )?;
         Ok(FileType::from_raw_mode(stat.st_mode))
     }
 }
@@ -182,7 +185,7 @@ pub(crate) fn ancestors(
     dir: BorrowedFd<'_>,
     mut see: impl FnMut(Identity) -> bool,
 ) -> Result<bool, Errno> {
-    let mut here: OwnedFd = rustix::io::fcntl_dupfd_cloexec(dir, 0)?;
+    let mut here: OwnedFd = crate::sys::io::fcntl_dupfd_cloexec(dir, 0)?;
     let mut id = identity(&fstat(&here)?);
     for _ in 0..DEEPEST {
         if see(id) {

@@ -6,7 +6,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{RawDir, SeekFrom, seek};
+use crate::sys::fs::{RawDir, SeekFrom, seek};
 
 use crate::{Errno, FileType};
 
@@ -108,15 +108,16 @@ impl DirReader {
                 return Ok(false);
             }
         }
+        crate::sys::check()?;
         let mut at = cookie;
         let mut storage: Vec<u8> = Vec::with_capacity(BLOCK);
         let mut dir = RawDir::new(fd, storage.spare_capacity_mut());
         while let Some(entry) = dir.next() {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(crate::sys::io::Errno::INTR) => continue,
                 // A directory that was removed while open reads as empty.
-                Err(rustix::io::Errno::NOENT) => break,
+                Err(crate::sys::io::Errno::NOENT) => break,
                 Err(e) => {
                     self.position = None;
                     return Err(e.into());

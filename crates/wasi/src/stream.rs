@@ -8,7 +8,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{
+use crate::sys::fs::{
     CWD, FileType as HostType, Mode, OFlags, fcntl_getfl, fstat, major, minor, openat,
 };
 

@@ -277,6 +277,7 @@ pub fn call(
     if let Some(halt) = host.interrupted() {
         return Err(halt);
     }
+    ctx.enter(host.ledger()).map_err(Halt::Limit)?;
     let mut call = Call { ctx, host, func, allowed: Vec::new(), wanted: None };
     let answer = dispatch(&mut call, args);
     call.report_allowed();

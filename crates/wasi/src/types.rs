@@ -231,9 +231,9 @@ pub enum FileType {
     SymbolicLink = 7,
 }
 
-impl From<rustix::fs::FileType> for FileType {
-    fn from(host: rustix::fs::FileType) -> FileType {
-        use rustix::fs::FileType as Host;
+impl From<crate::sys::fs::FileType> for FileType {
+    fn from(host: crate::sys::fs::FileType) -> FileType {
+        use crate::sys::fs::FileType as Host;
         match host {
             Host::RegularFile => FileType::RegularFile,
             Host::Directory => FileType::Directory,

@@ -1,111 +1,15 @@
-//! Hostile rows H1 to H6, L2 and L4: whatever numbers the guest passes, and what it gets to see.
+//! Hostile rows H1 to H6, L2 and L4: whatever numbers the guest passes, what it gets to see, and what it pays.
 
 mod common;
 
+use common::calls::*;
 use common::*;
 use palisade_wasi::{
-    Caps, Errno, FUNCTIONS, FunctionInfo, GuestMemory, Halt, Preopen, Rights, Stdio, WasiHost,
+    Caps, Errno, FUNCTIONS, FunctionInfo, GuestMemory, Halt, Ledger, Preopen, Resource, Rights,
+    Stdio, WasiHost,
 };
 
 const END: u64 = MEMORY as u64;
-
-/// A guest in which every call of [`valid`] succeeds: 3 directory, 4 listener, 5 connection, 6 file.
-fn stage(t: &TempDir) -> (Guest, Vec<std::os::unix::net::UnixStream>) {
-    use std::os::unix::net::{UnixListener, UnixStream};
-    for left in ["made", "renamed", "linked", "symlinked"] {
-        let _ = std::fs::remove_file(t.join(left)).or_else(|_| std::fs::remove_dir(t.join(left)));
-    }
-    t.file("file", "contents");
-    t.file("old", "old");
-    t.file("victim", "victim");
-    t.dir("empty");
-    if !t.join("link").is_symlink() {
-        t.link("file", "link");
-    }
-    let _ = std::fs::remove_file(t.join("sock"));
-    let listener = UnixListener::bind(t.join("sock")).unwrap();
-    let waiting = UnixStream::connect(t.join("sock")).unwrap();
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    std::io::Write::write_all(&mut &ours, b"hello").unwrap();
-    let builder = quiet().caps(Caps::ALL).arg("program").arg("argument").env("KEY", "value");
-    let mut g = Guest::new(
-        builder
-            .preopen(Preopen::new(&t.0, "/"))
-            .socket(listener.into())
-            .socket(theirs.into())
-            .max_output(1 << 30),
-    );
-    assert_eq!(g.open("file", 0, Rights::all()), Ok(6));
-    g.put(PATH1, b"file");
-    g.put(PATH2, b"made");
-    g.put(IOVS, &[DATA as u32, 5u32, DATA as u32 + 100, 3].map(u32::to_le_bytes).concat());
-    g.sub_clock(2048, 1, 1, 0, 0);
-    (g, vec![ours, waiting])
-}
-
-/// Where the subscription of [`stage`] is.
-const SUBS: u64 = DATA + 2048 * 48;
-
-/// Arguments with which a call succeeds, and of each pointer how many bytes it must be good for.
-fn valid(f: &FunctionInfo) -> (Vec<u64>, Vec<(usize, u64)>) {
-    let path = |t: &str| -> u64 { t.len() as u64 };
-    match f.name {
-        "args_get" => (vec![OUT, DATA], vec![(0, 8), (1, 17)]),
-        "environ_get" => (vec![OUT, DATA], vec![(0, 4), (1, 10)]),
-        "args_sizes_get" | "environ_sizes_get" => (vec![OUT, OUT2], vec![(0, 4), (1, 4)]),
-        "clock_res_get" => (vec![0, OUT], vec![(1, 8)]),
-        "clock_time_get" => (vec![0, 0, OUT], vec![(2, 8)]),
-        "fd_advise" => (vec![6, 0, 0, 0], vec![]),
-        "fd_allocate" => (vec![6, 0, 1], vec![]),
-        "fd_close" | "fd_datasync" | "fd_sync" => (vec![6], vec![]),
-        "fd_fdstat_get" => (vec![6, OUT], vec![(1, 24)]),
-        "fd_fdstat_set_flags" => (vec![6, 1], vec![]),
-        "fd_fdstat_set_rights" => (vec![6, 0, 0], vec![]),
-        "fd_filestat_get" => (vec![6, OUT], vec![(1, 64)]),
-        "fd_filestat_set_size" => (vec![6, 8], vec![]),
-        "fd_filestat_set_times" => (vec![6, 0, 0, 0], vec![]),
-        "fd_pread" | "fd_pwrite" => (vec![6, IOVS, 2, 0, OUT], vec![(1, 16), (4, 4)]),
-        "fd_prestat_get" => (vec![3, OUT], vec![(1, 8)]),
-        "fd_prestat_dir_name" => (vec![3, OUT, 1], vec![(1, 1)]),
-        "fd_read" | "fd_write" => (vec![6, IOVS, 2, OUT], vec![(1, 16), (3, 4)]),
-        "fd_readdir" => (vec![3, DATA, 200, 0, OUT], vec![(1, 200), (4, 4)]),
-        "fd_renumber" => (vec![6, 6], vec![]),
-        "fd_seek" => (vec![6, 0, 0, OUT], vec![(3, 8)]),
-        "fd_tell" => (vec![6, OUT], vec![(1, 8)]),
-        "path_create_directory" => (vec![3, PATH2, path("made")], vec![(1, 4)]),
-        "path_filestat_get" => (vec![3, 1, PATH1, path("file"), OUT], vec![(2, 4), (4, 64)]),
-        "path_filestat_set_times" => (vec![3, 1, PATH1, path("file"), 0, 0, 0], vec![(2, 4)]),
-        "path_link" => {
-            (vec![3, 0, PATH1, path("file"), 3, PATH2, path("made")], vec![(2, 4), (5, 4)])
-        }
-        "path_open" => (vec![3, 1, PATH1, path("file"), 0, 2, 0, 0, OUT], vec![(2, 4), (8, 4)]),
-        "path_readlink" => (vec![3, PATH1, 4, DATA, 10, OUT], vec![(1, 4), (3, 10), (5, 4)]),
-        "path_remove_directory" => (vec![3, PATH1, 4], vec![(1, 4)]),
-        "path_unlink_file" => (vec![3, PATH1, 3], vec![(1, 3)]),
-        "path_rename" => (vec![3, PATH1, 4, 3, PATH2, 4], vec![(1, 4), (4, 4)]),
-        "path_symlink" => (vec![PATH1, 4, 3, PATH2, 4], vec![(0, 4), (3, 4)]),
-        "poll_oneoff" => (vec![SUBS, EVENTS, 1, OUT], vec![(0, 48), (1, 32), (3, 4)]),
-        "proc_exit" | "proc_raise" => (vec![0], vec![]),
-        "sched_yield" => (vec![], vec![]),
-        "random_get" => (vec![DATA, 16], vec![(0, 16)]),
-        "sock_accept" => (vec![4, 0, OUT], vec![(2, 4)]),
-        "sock_recv" => (vec![5, IOVS, 2, 0, OUT, OUT2], vec![(1, 16), (4, 4), (5, 2)]),
-        "sock_send" => (vec![5, IOVS, 2, 0, OUT], vec![(1, 16), (4, 4)]),
-        "sock_shutdown" => (vec![5, 1], vec![]),
-        other => panic!("no arguments for {other}"),
-    }
-}
-
-/// Names in the way of a call, and the right ones in its place.
-fn prepare(g: &mut Guest, f: &FunctionInfo) {
-    let name: &[u8] = match f.name {
-        "path_readlink" => b"link",
-        "path_remove_directory" => b"empt",
-        "path_unlink_file" => b"old\0",
-        _ => b"file",
-    };
-    g.put(PATH1, name);
-}
 
 #[test]
 fn h1_every_pointer_of_every_call_may_be_anything() {
@@ -286,7 +190,7 @@ impl GuestMemory for Changing {
     }
 }
 
-struct ChangingHost(Changing);
+struct ChangingHost(Changing, Ledger);
 
 impl WasiHost for ChangingHost {
     fn memory(&mut self) -> Option<&mut dyn GuestMemory> {
@@ -294,6 +198,9 @@ impl WasiHost for ChangingHost {
     }
     fn charge_fuel(&mut self, _: u64) -> Result<(), Halt> {
         Ok(())
+    }
+    fn ledger(&mut self) -> &mut Ledger {
+        &mut self.1
     }
 }
 
@@ -305,7 +212,8 @@ fn h5_what_is_passed_by_address_is_read_once() {
         let (mut g, _peers) = stage(&t);
         prepare(&mut g, f);
         let (args, _) = valid(f);
-        let mut host = ChangingHost(Changing { bytes: g.get(0, MEMORY), read: Default::default() });
+        let changing = Changing { bytes: g.get(0, MEMORY), read: Default::default() };
+        let mut host = ChangingHost(changing, g.host.ledger.clone());
         match palisade_wasi::call(&mut g.ctx, &mut host, f.func, &args) {
             Ok(errno) => assert_eq!(errno, OK, "{}", f.name),
             Err(halt) => assert_eq!(halt, Halt::Exit(0)),
@@ -494,4 +402,107 @@ fn l3_what_is_said_names_no_path_of_the_host() {
     assert_eq!(said[0], "denied path_open \"../escape\" in \"data\": leaves the granted directory");
     assert!(said[1].ends_with("allow it with --allow-write"), "{}", said[1]);
     assert_eq!(said[2], "allowed path_open \"file\" in \"data\"");
+}
+
+/// What a call of [`valid`] costs beside the call itself: bytes that are copied or produced, piece by piece, and
+/// entries or subscriptions.
+fn moved(f: &FunctionInfo) -> (&'static [u64], u64) {
+    match f.name {
+        "args_get" => (&[8 + 17], 0),
+        "environ_get" => (&[4 + 10], 0),
+        "fd_allocate" => (&[1], 0),
+        // The list of buffers, then what is in them.
+        "fd_pread" | "fd_pwrite" | "fd_read" | "fd_write" | "sock_send" => (&[16, 8], 0),
+        // A stream gives one buffer at a time.
+        "sock_recv" => (&[16, 5], 0),
+        "fd_prestat_dir_name" => (&[1], 0),
+        "path_create_directory"
+        | "path_filestat_get"
+        | "path_filestat_set_times"
+        | "path_open"
+        | "path_remove_directory" => (&[4], 0),
+        "path_unlink_file" => (&[3], 0),
+        "path_link" | "path_rename" | "path_symlink" | "path_readlink" => (&[4, 4], 0),
+        "poll_oneoff" => (&[48, 32], 1),
+        "random_get" => (&[16], 0),
+        _ => (&[], 0),
+    }
+}
+
+#[test]
+fn every_call_costs_50_and_what_it_copies_produces_and_lists() {
+    let t = TempDir::new();
+    t.dir("empt");
+    for f in FUNCTIONS {
+        let fresh = || {
+            let (mut g, peers) = stage(&t);
+            prepare(&mut g, f);
+            (g.host.spent, g.host.fuel) = (0, 1 << 40);
+            (g, peers)
+        };
+        let (mut args, _) = valid(f);
+        let (pieces, things) = moved(f);
+        let (mut g, _peers) = fresh();
+        let mut cost = 50 + things + pieces.iter().map(|bytes| bytes.div_ceil(64)).sum::<u64>();
+        let mut copied: u64 = pieces.iter().sum();
+        let mut entries = 0;
+        if f.name == "fd_readdir" {
+            args[2] = 4096;
+            let names =
+                std::fs::read_dir(&t.0).unwrap().map(|e| e.unwrap().file_name().len() as u64);
+            let sizes: Vec<u64> = names.chain([1, 2]).map(|name| 24 + name).collect();
+            (entries, copied) = (sizes.len() as u64, sizes.iter().sum());
+            cost += 2 * entries;
+        }
+        copied += g.used(Resource::CopiedBytes);
+        match g.try_call(f.name, &args) {
+            Ok(errno) => assert_eq!(errno, OK, "{}", f.name),
+            Err(halt) => assert_eq!(halt, Halt::Exit(0)),
+        }
+        assert_eq!(g.host.spent, cost, "{}", f.name);
+        assert_eq!(g.used(Resource::CopiedBytes), copied, "{}", f.name);
+        assert_eq!(g.used(Resource::EntriesRead), entries, "{}", f.name);
+        // With less than that, the guest ends, wherever it is by then, and has spent all that there was.
+        let _ = std::fs::remove_dir(t.join("made"));
+        for fuel in [0, 49, 50, cost - 1].into_iter().filter(|fuel| *fuel < cost) {
+            let (mut g, _peers) = fresh();
+            t.dir("empt");
+            g.host.fuel = fuel;
+            assert_eq!(g.try_call(f.name, &args), Err(Halt::OutOfFuel), "{} with {fuel}", f.name);
+            assert_eq!(g.host.fuel, 0);
+            let _ = std::fs::remove_dir(t.join("made"));
+        }
+        t.dir("empt");
+    }
+}
+
+#[test]
+fn calls_that_fail_cost_what_they_had_done_by_then() {
+    let t = TempDir::new();
+    t.dir("empt");
+    let (mut g, _peers) = stage(&t);
+    let bad_buffers = DATA + 4096;
+    g.put(bad_buffers, &[DATA as u32, 8, 0xffff_fff0, 64].map(u32::to_le_bytes).concat());
+    let long = g.put(PATH1, "n/".repeat(100).as_bytes()).1;
+    let unknown = SUBS + 4800;
+    g.put(unknown + 8, &[9]);
+    let cases: &[(&str, &[u64], Errno, u64)] = &[
+        ("fd_read", &[99, IOVS, 2, OUT], Errno::BADF, 0),
+        ("fd_read", &[6, bad_buffers, 2, OUT], Errno::FAULT, 1),
+        ("fd_write", &[6, bad_buffers, 2, OUT], Errno::FAULT, 1),
+        ("fd_write", &[6, IOVS, 1025, OUT], Errno::INVAL, 0),
+        ("path_open", &[3, 1, PATH1, long, 0, 2, 0, 0, OUT], Errno::NOENT, long.div_ceil(64)),
+        ("path_open", &[3, 1, PATH1, 5000, 0, 2, 0, 0, OUT], Errno::NAMETOOLONG, 0),
+        ("path_rename", &[3, PATH1, long, 3, PATH2, 4], Errno::NOENT, long.div_ceil(64) + 1),
+        ("poll_oneoff", &[unknown, EVENTS, 1, OUT], Errno::INVAL, 2),
+        ("poll_oneoff", &[SUBS, EVENTS, 5000, OUT], Errno::INVAL, 0),
+        ("random_get", &[END - 8, 16], Errno::FAULT, 0),
+        ("fd_readdir", &[6, DATA, 200, 0, OUT], Errno::NOTDIR, 0),
+        ("fd_prestat_dir_name", &[3, OUT, 0], Errno::NAMETOOLONG, 0),
+    ];
+    for (name, args, errno, units) in cases {
+        g.host.spent = 0;
+        assert_eq!(g.call(name, args), e(*errno), "{name}");
+        assert_eq!(g.host.spent, 50 + units, "{name} with {errno:?}");
+    }
 }

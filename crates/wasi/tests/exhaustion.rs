@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use common::*;
-use palisade_wasi::{Caps, Errno, Halt, OutputBuffer, Preopen, Rights, Stdio};
+use palisade_wasi::{Caps, Errno, Halt, OutputBuffer, Preopen, Resource, Rights, Stdio};
 
 /// Runs a call that would wait for ever: it ends at the deadline, and when another thread stops it.
 fn never_ends(make: &dyn Fn() -> Guest, run: &dyn Fn(&mut Guest) -> Result<i32, Halt>) {
@@ -212,7 +212,7 @@ fn x5_output_is_counted_and_ends_the_guest_at_its_limit() {
     for own in [true, false] {
         let builder = quiet().caps(Caps::ALL).preopen(Preopen::new(&t.0, "/"));
         let mut g = Guest::new(if own { builder.max_output(1000) } else { builder });
-        g.host.output = if own { None } else { Some(1000) };
+        g.host.ledger.set_limit(Resource::OutputBytes, if own { None } else { Some(1000) });
         let fd = g.open("file", CREAT, Rights::all()).unwrap();
         for _ in 0..100 {
             assert_eq!(g.write_fd(1, b"x"), Ok(1));
@@ -220,15 +220,15 @@ fn x5_output_is_counted_and_ends_the_guest_at_its_limit() {
             assert_eq!(g.write_fd(fd, b"zzz"), Ok(3));
             assert_eq!(g.pwrite_fd(fd, b"zzz", 0), Ok(3));
         }
-        assert_eq!(g.ctx.output_bytes(), 900);
+        assert_eq!(g.used(Resource::OutputBytes), 900);
         let (i, n) = g.iov(&[(DATA, 101)]);
         for _ in 0..3 {
-            assert_eq!(g.try_call("fd_write", &[1, i, n, OUT]), Err(Halt::OutputLimit));
-            assert_eq!(g.try_call("fd_pwrite", &[fd, i, n, 0, OUT]), Err(Halt::OutputLimit));
+            g.runs_out("fd_write", &[1, i, n, OUT], Resource::OutputBytes);
+            g.runs_out("fd_pwrite", &[fd, i, n, 0, OUT], Resource::OutputBytes);
         }
         assert_eq!(g.call("fd_allocate", &[fd, 0, 101]), e(Errno::NOSPC));
         assert_eq!(g.write_fd(1, &[0; 100]), Ok(100));
-        assert_eq!(g.ctx.output_bytes(), 1000);
+        assert_eq!(g.used(Resource::OutputBytes), 1000);
         assert_eq!(t.read("file").len(), 300);
     }
 }
@@ -301,7 +301,7 @@ fn x6_entries_created_are_bounded() {
     assert_eq!(g.symlink("x", 3, "link2"), nospc);
     assert_eq!(g.two_paths("path_link", 3, "file", 3, "hard2"), nospc);
     assert_eq!(g.open("new2", CREAT, RW), Err(nospc));
-    assert_eq!(g.ctx.created_inodes(), 4);
+    assert_eq!(g.used(Resource::FilesCreated), 4);
     assert!(g.open("new", CREAT, RW).is_ok());
     assert_eq!(std::fs::read_dir(&t.0).unwrap().count(), 5);
 }
@@ -326,11 +326,14 @@ fn x7_quotas_stay_exact_whatever_is_deleted() {
         assert_eq!(g.call("fd_close", &[fd]), OK);
         assert_eq!(g.two_paths("path_rename", 3, "a", 3, "b"), OK);
         assert_eq!(g.on_path("path_unlink_file", 3, b"b", &[]), OK);
-        assert_eq!((g.ctx.output_bytes(), g.ctx.created_inodes()), (round * 100, round));
+        assert_eq!(
+            (g.used(Resource::OutputBytes), g.used(Resource::FilesCreated)),
+            (round * 100, round)
+        );
     }
     assert_eq!(g.open("a", CREAT, RW), Err(e(Errno::NOSPC)));
     let (i, n) = g.iov(&[(DATA, 1)]);
-    assert_eq!(g.try_call("fd_write", &[1, i, n, OUT]), Err(Halt::OutputLimit));
+    g.runs_out("fd_write", &[1, i, n, OUT], Resource::OutputBytes);
     assert_eq!(std::fs::read_dir(&t.0).unwrap().count(), 0);
 }
 
@@ -398,4 +401,60 @@ fn x9_endless_paths_are_refused_unread() {
     for len in [4000, 4095, 4096] {
         assert_eq!(g.call("path_create_directory", &[3, 0, len]), e(Errno::NOENT));
     }
+}
+
+/// Whatever takes long in a single call looks up in between: stopped after some looks, it has done a part.
+#[test]
+fn x4_long_work_in_one_call_is_stopped_in_its_middle() {
+    let t = TempDir::new();
+    let large = 64 << 20;
+    let stopped = |g: &mut Guest, name: &str, args: &[u64]| {
+        g.host.looks.set(Some(4));
+        assert_eq!(g.try_call(name, args), Err(Halt::Interrupted), "{name}");
+        g.host.looks.set(None);
+    };
+    for shared in [false, true] {
+        let mut g = full(&t);
+        g.host.memory = Some(vec![0; large + (1 << 20)]);
+        g.host.shared = shared;
+        let fd = g.open("file", CREAT, Rights::all()).unwrap();
+        let (i, n) = g.iov(&[(1 << 20, large as u64)]);
+        stopped(&mut g, "fd_write", &[fd, i, n, OUT]);
+        let written = std::fs::metadata(t.join("file")).unwrap().len();
+        assert!(0 < written && written < large as u64, "{written}");
+        stopped(&mut g, "fd_pwrite", &[fd, i, n, 0, OUT]);
+        assert_eq!(g.call("fd_filestat_set_size", &[fd, large as u64]), OK);
+        g.host.memory_mut()[1 << 20..].fill(1);
+        stopped(&mut g, "fd_pread", &[fd, i, n, 0, OUT]);
+        assert_eq!(g.host.memory_mut()[large + (1 << 20) - 1], 1, "the end was not reached");
+        stopped(&mut g, "random_get", &[1 << 20, large as u64]);
+        assert_eq!(g.host.memory_mut()[large + (1 << 20) - 1], 1, "the end was not reached");
+        stopped(&mut g, "fd_allocate", &[fd, 0, 1 << 30]);
+        assert!(std::fs::metadata(t.join("file")).unwrap().len() < 1 << 30);
+        for name in 0..10 {
+            t.file(&format!("entry{name}"), "");
+        }
+        stopped(&mut g, "fd_readdir", &[3, DATA, 4096, 0, OUT]);
+        std::fs::remove_file(t.join("file")).unwrap();
+    }
+}
+
+#[test]
+fn x3_waiting_is_counted_and_has_a_limit() {
+    let (read, write) = pipe();
+    let mut g = Guest::new(quiet().stdin(Stdio::Fd(read)));
+    g.sub_clock(0, 1, 1, 2_000_000, 0);
+    assert_eq!(g.poll(1), Ok(vec![(1, 0, 0, 0, 0)]));
+    let waited = g.used(Resource::WaitTime);
+    assert!(waited >= 2_000_000, "{waited}");
+    g.host.ledger.set_limit(Resource::WaitTime, Some(waited + 3_000_000));
+    // More than is left: the guest ends, however it waits.
+    g.sub_clock(0, 1, 1, 3_600_000_000_000, 0);
+    g.runs_out("poll_oneoff", &[DATA, EVENTS, 1, OUT], Resource::WaitTime);
+    let (i, n) = g.iov(&[(DATA, 10)]);
+    g.runs_out("fd_read", &[0, i, n, OUT], Resource::WaitTime);
+    assert!(g.used(Resource::WaitTime) > waited + 3_000_000);
+    // What is there without waiting is had all the same.
+    rustix::io::write(&write, b"12").unwrap();
+    assert_eq!(g.read_fd(0, 10).map(|data| data.len()), Ok(2));
 }

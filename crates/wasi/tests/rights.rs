@@ -578,30 +578,55 @@ impl Machine {
 const FILE_RIGHTS: Rights = Rights::from_bits_truncate(0x08e0_01ff);
 const DIRECTORY_RIGHTS: Rights = Rights::from_bits_truncate(0x07bf_fe19);
 
+/// Six hundred random calls, each compared with the model.
+fn random_sequence(seed: u64) {
+    let t = TempDir::new();
+    let (mut g, _peer) = with_all(&t);
+    let kinds = [Kind::In, Kind::Out, Kind::Out, Kind::Dir, Kind::Sock, Kind::File];
+    let mut open = BTreeMap::new();
+    for (fd, kind) in kinds.into_iter().enumerate() {
+        let (base, inheriting) = rights_of(&mut g, fd as u64);
+        open.insert(fd as u64, Model { kind, base, inheriting, position: 0, append: false });
+    }
+    let rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut m = Machine { g, open, contents: b"contents".to_vec(), rng };
+    for _ in 0..600 {
+        if m.open.len() > 40 {
+            let last = *m.open.keys().next_back().unwrap();
+            m.open.remove(&last);
+            assert_eq!(m.g.call("fd_close", &[last]), OK);
+        }
+        m.step();
+    }
+    assert_eq!(t.read("file"), m.contents, "seed {seed}");
+    assert_eq!(m.g.ctx.open_descriptors(), m.open.len());
+    assert_eq!(m.g.used(palisade_wasi::Resource::Descriptors), m.open.len() as u64);
+}
+
+/// With `PALISADE_SECONDS=N` in the environment it goes on for so long, from `PALISADE_SEED=S` or a seed made of the
+/// time, and says which seed it was when something differs.
 #[test]
 fn r1_random_sequences_behave_as_the_model_does() {
     for seed in 1..=24u64 {
-        let t = TempDir::new();
-        let (mut g, _peer) = with_all(&t);
-        let kinds = [Kind::In, Kind::Out, Kind::Out, Kind::Dir, Kind::Sock, Kind::File];
-        let mut open = BTreeMap::new();
-        for (fd, kind) in kinds.into_iter().enumerate() {
-            let (base, inheriting) = rights_of(&mut g, fd as u64);
-            open.insert(fd as u64, Model { kind, base, inheriting, position: 0, append: false });
-        }
-        let rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let mut m = Machine { g, open, contents: b"contents".to_vec(), rng };
-        for _ in 0..600 {
-            if m.open.len() > 40 {
-                let last = *m.open.keys().next_back().unwrap();
-                m.open.remove(&last);
-                assert_eq!(m.g.call("fd_close", &[last]), OK);
-            }
-            m.step();
-        }
-        assert_eq!(t.read("file"), m.contents, "seed {seed}");
-        assert_eq!(m.g.ctx.open_descriptors(), m.open.len());
+        random_sequence(seed);
     }
+    let number = |name: &str| -> Option<u64> {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
+    };
+    let Some(seconds) = number("PALISADE_SECONDS") else { return };
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    let first = number("PALISADE_SEED").unwrap_or(now);
+    let began = std::time::Instant::now();
+    let mut seed = first;
+    while began.elapsed().as_secs() < seconds {
+        if let Err(panic) = std::panic::catch_unwind(|| random_sequence(seed)) {
+            eprintln!("PALISADE_SEED={seed} repeats it");
+            std::panic::resume_unwind(panic);
+        }
+        seed = seed.wrapping_add(1);
+    }
+    println!("{} sequences of 600 calls from PALISADE_SEED={first}", seed.wrapping_sub(first));
 }
 
 #[test]

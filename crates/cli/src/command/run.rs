@@ -13,6 +13,7 @@ use palisade::{Config, Engine, Error, FuncType, Instance, Linker, Module, Resour
 use palisade_lockdown::Report;
 use palisade_wasi::Wasi;
 
+use crate::amounts;
 use crate::args::Run;
 use crate::audit::Audit;
 use crate::escape;
@@ -146,10 +147,9 @@ fn store(
     if settings.fuel.is_some() || stats {
         store.set_fuel(settings.fuel.unwrap_or(MUCH_FUEL))?;
     }
-    store.set_resource_limit(Resource::MemoryBytes, settings.memory);
-    store.set_resource_limit(Resource::TableElements, settings.table_elements);
-    store.set_resource_limit(Resource::Instances, settings.instances);
-    store.set_resource_limit(Resource::HostBytes, settings.host_memory);
+    for what in Resource::ALL {
+        store.set_resource_limit(*what, settings.ledger.get(*what));
+    }
     Ok(store)
 }
 
@@ -352,10 +352,12 @@ impl Session<'_> {
             return Err(ended_by(signal, file));
         }
         let mut failure = outcome::failure(file, error);
+        // What the guest was refused before, and may have ended because of.
         if failure.status == Status::Trap
+            && error.refusal().is_none()
             && let Some(refusal) = self.store.last_refusal()
         {
-            failure = failure.hint(outcome::hint_on_refusal(&refusal));
+            failure = failure.hint(format!("{refusal}; {}", amounts::hint(&refusal)));
         }
         Err(failure)
     }
@@ -366,7 +368,6 @@ impl Session<'_> {
         if let Some(fuel) = self.store.fuel_consumed() {
             line("fuel", fuel.to_string());
         }
-        line("peak memory", show_bytes(self.store.resource_peak(Resource::MemoryBytes)));
         let compiled = self.store.engine().compile_stats();
         line(
             "machine code",
@@ -378,12 +379,10 @@ impl Session<'_> {
                 compiled.failed
             ),
         );
-        if let Some(ctx) = self.store.data().ctx() {
-            line("output", show_bytes(ctx.output_bytes()));
-        }
         line("lockdown", lock::stats(self.locked.as_ref()));
         line("loading", format!("{:.6} s", loading.as_secs_f64()));
         line("running", format!("{:.6} s", running.as_secs_f64()));
+        text.push_str(&amounts::table(&self.store.ledger()));
         failure::tell(&text);
     }
 }

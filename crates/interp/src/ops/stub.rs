@@ -28,12 +28,23 @@ unsafe fn translate(vm: *mut VmCtx, defined: u32) -> usize {
     unsafe {
         let Some(module) = InterpModule::of(vm) else { return TrapCode::Internal as usize };
         let store = (*(*vm).store).store;
-        let charge = |bytes| {
-            let charged = (*store).ledger().charge(Resource::HostBytes, bytes);
-            charged.map_err(|_| TrapCode::LimitExceeded)
+        let charge = |bytes: u64| {
+            let ledger = (*store).ledger();
+            ledger.charge(Resource::HostBytes, bytes).map_err(|_| TrapCode::LimitExceeded)?;
+            // While it was made it took up to twice as much.
+            ledger.note_peak(Resource::HostBytes, bytes);
+            Ok(())
         };
         let reason = &(*(*vm).interrupts).reason;
-        match module.translate(defined, reason, charge) {
+        let before = (*store).ledger().refusals();
+        let most = (*store).ledger().room(Resource::HostBytes);
+        let made = module.translate(defined, reason, most, charge);
+        let ledger = (*store).ledger();
+        if matches!(made, Err(TrapCode::LimitExceeded)) && ledger.refusals() == before {
+            // Whoever reports it finds what was refused.
+            let _ = ledger.check(Resource::HostBytes, most.saturating_add(1));
+        }
+        match made {
             Ok(code) => {
                 let place = module.offsets().code(defined);
                 vm.byte_add(place as usize).cast::<*const u8>().write(code);

@@ -33,6 +33,11 @@ impl Emitter {
         ((self.words.len() - PREFIX_WORDS) * 8) as At
     }
 
+    /// What there is so far, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        (size_of_val(&self.words[..]) + size_of_val(&self.marks[..])) as u64
+    }
+
     /// Adds an instruction.
     pub(super) fn push<T: Copy>(&mut self, instruction: T) -> At {
         const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8) };

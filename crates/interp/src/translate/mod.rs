@@ -75,14 +75,16 @@ const POLL_INTERVAL: u32 = 256;
 
 /// Translates the function with a given index among those that its module defines.
 ///
-/// `reason` is polled: a number of a trap code in it ends the translation of a huge function.
+/// `reason` is polled: a number of a trap code in it ends the translation of a huge function. So does code of more
+/// than `most` bytes.
 pub(crate) fn function(
     module: &InterpModule,
     defined: u32,
     reason: &AtomicU32,
+    most: u64,
 ) -> std::result::Result<FuncCode, TrapCode> {
-    let result = match Translator::run(module, defined, reason, false) {
-        Err(Stop::NeedsRefs) => Translator::run(module, defined, reason, true),
+    let result = match Translator::run(module, defined, reason, most, false) {
+        Err(Stop::NeedsRefs) => Translator::run(module, defined, reason, most, true),
         other => other,
     };
     result.map_err(|stop| match stop {
@@ -171,6 +173,7 @@ impl<'m> Translator<'m> {
         module: &'m InterpModule,
         defined: u32,
         reason: &AtomicU32,
+        most: u64,
         with_refs: bool,
     ) -> Result<FuncCode> {
         let info = module.info();
@@ -215,6 +218,9 @@ impl<'m> Translator<'m> {
                 let reason = u8::try_from(reason.load(Ordering::Relaxed)).unwrap_or_default();
                 if let Some(code) = TrapCode::from_u8(reason) {
                     return Err(Stop::Trap(code));
+                }
+                if this.emitter.bytes() > most {
+                    return Err(Stop::Trap(TrapCode::LimitExceeded));
                 }
             }
             let (op, offset) = reader.read_with_offset()?;

@@ -90,6 +90,7 @@ impl Translator<'_, '_> {
         args: &[Value],
     ) -> Result<Vec<Value>> {
         let handlers = self.exception_items()?;
+        self.count_roots();
         if handlers.is_empty() {
             let call = match callee {
                 CallTarget::Direct(function) => self.b.ins().call(function, args),

@@ -200,6 +200,7 @@ impl<'a> Translator<'a, '_> {
         let outer = (self.defined, self.body_start);
         let frames = std::mem::take(&mut self.frames);
         let locals = std::mem::take(&mut self.locals);
+        let ref_locals = self.ref_locals;
         let outer_costs = std::mem::replace(&mut self.costs, costs.into_iter());
         (self.defined, self.body_start, self.offset) = (defined, start, start);
         self.inlining.call = Some(call);
@@ -216,6 +217,7 @@ impl<'a> Translator<'a, '_> {
         self.inlining.call = None;
         (self.defined, self.body_start) = outer;
         (self.frames, self.locals, self.costs) = (frames, locals, outer_costs);
+        self.ref_locals = ref_locals;
         self.offset = call;
         self.locate();
         Ok(())

@@ -172,6 +172,10 @@ pub(crate) struct Translator<'a, 'f> {
     pub(crate) stack: Vec<Operand>,
     pub(crate) frames: Vec<Control>,
     pub(crate) locals: Vec<(Variable, Kind)>,
+    /// How many of the locals are references, those of the caller included where a body is inlined.
+    pub(crate) ref_locals: u64,
+    /// See [`limits::ROOTS`].
+    roots: u64,
     /// Whether the operator at hand can be reached.
     pub(crate) reachable: bool,
     /// The offset of the operator at hand in the module.
@@ -271,6 +275,8 @@ pub(crate) fn function(
         stack: Vec::new(),
         frames: Vec::new(),
         locals: Vec::new(),
+        ref_locals: 0,
+        roots: 0,
         reachable: true,
         offset: range.start as u32,
         body_start: range.start as u32,
@@ -340,6 +346,7 @@ impl Translator<'_, '_> {
     fn declare(&mut self, kind: Kind) -> Variable {
         let variable = self.variable(kind);
         self.locals.push((variable, kind));
+        self.ref_locals += u64::from(kind == Kind::Ref);
         variable
     }
 
@@ -397,6 +404,7 @@ impl Translator<'_, '_> {
             // Joins make values in numbers that only the product of locals and nesting bounds.
             limits::intermediate(self.b.func)?;
             limits::check("operands", limits::OPERANDS, self.stack.len() as u64)?;
+            limits::check("references across calls", limits::ROOTS, self.roots)?;
             self.offset = offset as u32;
             // A block is charged for where its first operator stands that costs anything: there, a backtrace says
             // that the fuel ran out.
@@ -614,6 +622,12 @@ impl Translator<'_, '_> {
         }
     }
 
+    /// Counts the references that a call at this place may have to keep.
+    pub(crate) fn count_roots(&mut self) {
+        let operands = self.stack.iter().filter(|operand| operand.kind == Kind::Ref).count();
+        self.roots = self.roots.saturating_add(self.ref_locals + operands as u64);
+    }
+
     // ---- built-ins ----
 
     /// Calls a built-in with the context and these numbers, each zero-extended to 64 bits. What it took from
@@ -626,6 +640,7 @@ impl Translator<'_, '_> {
             values.push(self.zero_extend(arg));
         }
         let signature = self.builtin_signature(args.len(), builtin.returns(), CallConv::SystemV);
+        self.count_roots();
         let call = self.b.ins().call_indirect(signature, address, &values);
         let result = self.b.inst_results(call).first().copied();
         self.reload_fuel();

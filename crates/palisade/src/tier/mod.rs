@@ -75,6 +75,8 @@ pub(crate) struct Tier {
     compiler: Arc<Compiler>,
     /// The compiler for instances that have a memory without its full reservation.
     explicit: OnceLock<std::result::Result<Compiler, CompileError>>,
+    /// What a compiler may take at once.
+    memory: u64,
     stubs: Stubs,
     strategy: Strategy,
     tuning: Tuning,
@@ -95,7 +97,9 @@ impl Tier {
             return Ok(None);
         }
         let options = config.jit_options();
+        let memory = config.compile_memory.unwrap_or(u64::MAX);
         let made = Compiler::new(options.clone())
+            .map(|compiler| compiler.with_memory(memory))
             .map_err(|error| Error::msg(format!("machine code cannot be made: {error}")))
             .and_then(|compiler| {
                 let registry = CodeRegistry::new().map_err(|error| {
@@ -114,6 +118,7 @@ impl Tier {
             registry,
             compiler,
             explicit: OnceLock::new(),
+            memory,
             strategy: config.strategy,
             tuning: config.tuning.clone(),
         })))
@@ -125,7 +130,8 @@ impl Tier {
             return Ok(&self.compiler);
         }
         let other = self.explicit.get_or_init(|| {
-            Compiler::new(Options { bounds: Bounds::Explicit, ..self.compiler.options().clone() })
+            let options = Options { bounds: Bounds::Explicit, ..self.compiler.options().clone() };
+            Compiler::new(options).map(|compiler| compiler.with_memory(self.memory))
         });
         other.as_ref().map_err(Clone::clone)
     }

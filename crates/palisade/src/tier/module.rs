@@ -268,6 +268,7 @@ impl NativeModule {
             self.tier.queue.count(&result);
             match result {
                 Ok(func) => compiled.push((defined, func)),
+                Err(CompileError::Stopped) => return Err(CompileError::Stopped),
                 Err(_) => version.refuse(defined),
             }
         }

@@ -210,9 +210,13 @@ fn bounds(store: &StoreOpaque, id: InstanceId) -> Bounds {
 fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
     let Some(native) = module.native() else { return };
     let version = native.version(bounds(store, id));
-    // The version for memories without a reservation is made when it is needed first.
-    if !native.tier.tiers() && native.compile_version(version, &|| false).is_err() {
-        return;
+    if !native.tier.tiers() {
+        // The version for memories without a reservation is made when it is needed first.
+        let interrupts = store.vm().interrupts().clone();
+        let stop = || interrupts.pending().is_some();
+        if native.compile_version(version, &stop).is_err() {
+            return;
+        }
     }
     let published = version.published.lock().unwrap_or_else(PoisonError::into_inner);
     let at = id.index();
@@ -274,7 +278,7 @@ pub(super) unsafe fn entered(vm: *mut VmCtx, defined: u32) {
     let Some((store, id, module)) = (unsafe { found(vm) }) else { return };
     let Some(native) = module.native() else { return };
     let version = native.version(bounds(store, id));
-    if version.ask(defined) {
+    if version.open(defined) && has_room(store, native, defined) && version.ask(defined) {
         ask(native, Job::function(native, version.bounds, defined));
     }
     if version.entry(defined).is_some() && activate(store) {
@@ -292,6 +296,9 @@ pub(super) unsafe fn looped(vm: *mut VmCtx, defined: u32, offset: u32) -> Option
     let (store, id, module) = unsafe { found(vm)? };
     let native = module.native()?;
     let version = native.version(bounds(store, id));
+    if version.loop_code(defined, offset).is_none() && !has_room(store, native, defined) {
+        return None;
+    }
     // Both are wanted: the loop now, the function for the next calls. The frame that goes on as machine code stands
     // at what leads to the function's.
     if version.ask(defined) {
@@ -317,6 +324,20 @@ fn pay_for_loop(store: &mut StoreOpaque, id: InstanceId, offset: u32, bytes: u32
     }
     let paid = store.vm_mut().ledger().charge(Resource::HostBytes, u64::from(bytes)).is_ok();
     paid && store.tier.loops.insert((id, offset))
+}
+
+/// Whether the store can pay for what compiling a function takes at its peak. It has it back when that is done: what
+/// stays is the code, which is paid for by whoever takes it over.
+fn has_room(store: &mut StoreOpaque, native: &NativeModule, defined: u32) -> bool {
+    let body = native.info.bodies.get(defined as usize).map_or(0, |body| body.range.len());
+    let peak = palisade_jit::limits::memory(body as u64);
+    let ledger = store.vm_mut().ledger();
+    // No refusal of the guest's: it goes on without machine code.
+    if !ledger.has_room(Resource::HostBytes, peak) {
+        return false;
+    }
+    ledger.note_peak(Resource::HostBytes, peak);
+    true
 }
 
 fn ask(native: &Arc<NativeModule>, job: Job) {

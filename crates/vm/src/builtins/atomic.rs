@@ -11,6 +11,7 @@ use palisade_module::MemoryIdx;
 
 use super::{charge, instance, store};
 use crate::layout::VmCtx;
+use crate::ledger::Resource;
 use crate::memory::{SharedMemory, check_atomic};
 use crate::parking::WaitResult;
 
@@ -82,15 +83,29 @@ pub unsafe fn memory_atomic_wait(
     let shared = shared.ok_or(TrapCode::ExpectedSharedMemory)?;
     // SAFETY: passed on to the caller; the handle is a copy, so that nothing of the store is
     // borrowed while the guest sleeps.
-    let interrupt = unsafe { (*store(vm)).interrupt_handle() };
-    // What lies beyond all clocks never comes.
-    let until = u64::try_from(timeout)
-        .ok()
-        .and_then(|nanos| Instant::now().checked_add(Duration::from_nanos(nanos)));
-    let result: WaitResult = if wide {
-        shared.wait64(address, expected, until, Some(&interrupt))?
-    } else {
-        shared.wait32(address, expected as u32, until, Some(&interrupt))?
+    let (interrupt, room) = unsafe {
+        let store = &mut *store(vm);
+        (store.interrupt_handle(), store.ledger().room(Resource::WaitTime))
     };
+    let began = Instant::now();
+    // What lies beyond all clocks never comes.
+    let asked = u64::try_from(timeout).unwrap_or(u64::MAX);
+    let until = began
+        .checked_add(Duration::from_nanos(asked.min(room)))
+        .filter(|_| asked.min(room) != u64::MAX);
+    let result: Result<WaitResult, TrapCode> = if wide {
+        shared.wait64(address, expected, until, Some(&interrupt))
+    } else {
+        shared.wait32(address, expected as u32, until, Some(&interrupt))
+    };
+    let waited = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    // SAFETY: the caller holds no reference into the store, and this one ends here.
+    let ledger = unsafe { (*store(vm)).ledger() };
+    let _ = ledger.spend(Resource::WaitTime, waited);
+    let result = result?;
+    if result == WaitResult::TimedOut && asked > room {
+        let _ = ledger.check(Resource::WaitTime, asked.saturating_sub(room));
+        return Err(TrapCode::LimitExceeded);
+    }
     Ok(result as u64)
 }

@@ -7,6 +7,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 /// Makes one that is lowered.
 pub(crate) fn new() -> io::Result<OwnedFd> {
+    super::fault::check()?;
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 

@@ -6,6 +6,10 @@
 
 pub(crate) mod alt_stack;
 pub(crate) mod event;
+#[cfg(any(test, feature = "faults"))]
+pub mod fault;
+#[cfg(not(any(test, feature = "faults")))]
+pub(crate) mod fault;
 pub mod host_stack;
 pub(crate) mod region;
 pub(crate) mod signals;

@@ -7,6 +7,7 @@
 use std::io;
 use std::ptr::NonNull;
 
+use super::fault;
 use rustix::mm::{
     Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect,
     mremap, munmap,
@@ -123,6 +124,7 @@ impl Region {
         if from >= to {
             return Ok(());
         }
+        fault::check()?;
         // SAFETY: `from..to` lies within our own mapping, as just checked, and is replaced as a whole; callers
         // own what is there.
         unsafe {
@@ -199,42 +201,8 @@ impl Drop for Region {
     }
 }
 
-/// Lets a test make the n-th request to the system fail.
-mod fault {
-    use std::io;
-
-    #[cfg(test)]
-    thread_local! {
-        static LEFT: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
-    }
-
-    /// Makes the request after `successes` more, and all later ones of this thread, fail; `None` stops that.
-    #[cfg(test)]
-    pub(crate) fn fail_after(successes: Option<u32>) {
-        LEFT.set(successes);
-    }
-
-    #[cfg(test)]
-    pub(super) fn check() -> io::Result<()> {
-        match LEFT.get() {
-            None => Ok(()),
-            Some(0) => Err(super::too_large()),
-            Some(n) => {
-                LEFT.set(Some(n - 1));
-                Ok(())
-            }
-        }
-    }
-
-    #[cfg(not(test))]
-    #[inline(always)]
-    pub(super) fn check() -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-pub(crate) use fault::fail_after;
+pub(crate) use super::fault::fail_after;
 
 #[cfg(test)]
 mod tests {

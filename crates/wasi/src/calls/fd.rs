@@ -3,14 +3,16 @@
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Advice, FallocateFlags, SeekFrom, fadvise, fallocate, fstat, ftruncate, seek};
+use crate::sys::fs::{
+    Advice, FallocateFlags, SeekFrom, fadvise, fallocate, fstat, ftruncate, seek,
+};
 
 use super::{Answer, Call};
 use crate::descriptor::Object;
 use crate::host::{Fail, check_stop};
 use crate::stream::{HostFd, HostKind, Input, Output};
 use crate::types::{self, Filestat, FromCell, rights_from_cell};
-use crate::{Errno, FdFlags, FileType, Rights};
+use crate::{Errno, FdFlags, FileType, Resource, Rights};
 
 /// Bytes allocated between two looks at whether to stop.
 const ALLOCATE_STEP: u64 = 64 << 20;
@@ -18,12 +20,16 @@ const ALLOCATE_STEP: u64 = 64 << 20;
 impl Call<'_> {
     pub(crate) fn fd_close(&mut self, fd: u32) -> Answer {
         self.ctx.table.remove(fd)?;
+        self.host.ledger().release(Resource::Descriptors, 1);
         Ok(())
     }
 
     /// As other implementations do it now: any open descriptor may be replaced, preopens and standard streams too.
     pub(crate) fn fd_renumber(&mut self, from: u32, to: u32) -> Answer {
         self.ctx.table.renumber(from, to)?;
+        if from != to {
+            self.host.ledger().release(Resource::Descriptors, 1);
+        }
         Ok(())
     }
 
@@ -102,9 +108,7 @@ impl Call<'_> {
     pub(crate) fn fd_filestat_set_size(&mut self, fd: u32, size: u64) -> Answer {
         self.file(fd)?;
         self.require(fd, None)?;
-        if size > self.ctx.file_ceiling {
-            return Err(Errno::FBIG.into());
-        }
+        self.check_size(size)?;
         Ok(ftruncate(self.file(fd)?, size)?)
     }
 
@@ -116,10 +120,8 @@ impl Call<'_> {
             return Err(Errno::INVAL.into());
         }
         let end = offset.checked_add(len).ok_or(Errno::FBIG)?;
-        if end > self.ctx.file_ceiling {
-            return Err(Errno::FBIG.into());
-        }
-        if !self.try_charge_output(len) {
+        self.check_size(end)?;
+        if self.charge_output(len).is_err() {
             return Err(Errno::NOSPC.into());
         }
         let mut at = offset;
@@ -129,7 +131,7 @@ impl Call<'_> {
             self.charge_bytes(step)?;
             match fallocate(self.file(fd)?, FallocateFlags::empty(), at, step) {
                 Ok(()) => at += step,
-                Err(rustix::io::Errno::INTR) => {}
+                Err(crate::sys::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
         }
@@ -176,7 +178,11 @@ impl Call<'_> {
             // Nothing is held back that could be brought to a disk.
             _ => return Ok(()),
         };
-        let done = if metadata { rustix::fs::fsync(target) } else { rustix::fs::fdatasync(target) };
+        let done = if metadata {
+            crate::sys::fs::fsync(target)
+        } else {
+            crate::sys::fs::fdatasync(target)
+        };
         Ok(done?)
     }
 

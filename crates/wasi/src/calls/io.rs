@@ -7,9 +7,11 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::event::PollFlags;
-use rustix::io::{Errno as HostErrno, ReadWriteFlags, preadv2, pwritev, pwritev2, readv, writev};
-use rustix::net::{RecvFlags, SendFlags};
+use crate::sys::event::PollFlags;
+use crate::sys::io::{
+    Errno as HostErrno, ReadWriteFlags, preadv2, pwritev, pwritev2, readv, writev,
+};
+use crate::sys::net::{RecvFlags, SendFlags};
 
 use super::{Answer, Call};
 use crate::descriptor::{Object, Table};
@@ -29,6 +31,9 @@ const BUFFERS_MAX: u32 = 1024;
 
 /// The most bytes of one call.
 const BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes that are read from or written to a file at a time; in between it is asked whether to stop.
+const STEP: u64 = 4 << 20;
 
 /// Bytes copied at a time out of or into a shared memory.
 const COPY: u64 = 64 << 10;
@@ -188,7 +193,7 @@ impl Call<'_> {
             let mut within = 0u64;
             while within < u64::from(buffer.len) {
                 let at = u64::from(buffer.addr) + within;
-                let len = u64::from(buffer.len) - within;
+                let len = (u64::from(buffer.len) - within).min(STEP);
                 let position = offset.map_or(CURRENT, |o| o.saturating_add(done));
                 if offset.is_some() && i64::try_from(position).is_err() {
                     return Ok(done);
@@ -268,7 +273,7 @@ impl Call<'_> {
         let append = d.flags.contains(FdFlags::APPEND);
         match &d.object {
             Object::File(f) if append => {
-                let size = rustix::fs::fstat(f)?.st_size;
+                let size = crate::sys::fs::fstat(f)?.st_size;
                 self.write_bytes(fd, list, Place::End(u64::try_from(size).unwrap_or(0)))
             }
             Object::File(_) => self.write_file(fd, list, None),
@@ -311,34 +316,44 @@ impl Call<'_> {
     /// always keeps one path. A stream that was redirected to the end of a file (`>>`) stands elsewhere than it writes.
     fn next_place(&self, fd: u32) -> Result<Place, Errno> {
         let file = regular(&self.ctx.table, fd)?;
-        if rustix::fs::fcntl_getfl(file)?.contains(rustix::fs::OFlags::APPEND) {
-            let size = rustix::fs::fstat(file)?.st_size;
+        if crate::sys::fs::fcntl_getfl(file)?.contains(crate::sys::fs::OFlags::APPEND) {
+            let size = crate::sys::fs::fstat(file)?.st_size;
             return Ok(Place::End(u64::try_from(size).unwrap_or(0)));
         }
-        Ok(Place::Here(rustix::fs::tell(file).unwrap_or(0)))
+        Ok(Place::Here(crate::sys::fs::tell(file).unwrap_or(0)))
     }
 
     fn write_bytes(&mut self, fd: u32, list: &[Buffer], place: Place) -> Result<u64, Fail> {
-        let room = self.ctx.file_ceiling.saturating_sub(place.start());
+        let room = self.largest_file().saturating_sub(place.start());
         if room == 0 && total(list) > 0 {
+            // So that the ledger knows what was refused.
+            let _ = self.check_size(place.start().saturating_add(total(list)));
             return Err(Errno::FBIG.into());
         }
         let list = clip(list, 0, room);
         self.charge_write(total(&list))?;
-        loop {
+        self.check_size(place.start().saturating_add(total(&list)))?;
+        let mut done = 0;
+        while done < total(&list) {
             check_stop(self.host)?;
+            let part = clip(&list, done, STEP);
             let file = regular(&self.ctx.table, fd)?;
             let memory = self.host.memory().ok_or(Errno::FAULT)?;
-            let written = drain(memory, &list, |b| match place {
+            let written = drain(memory, &part, |b| match place {
                 Place::Here(_) => writev(file, b),
-                Place::At(offset) => pwritev(file, b, offset),
+                Place::At(offset) => pwritev(file, b, offset.saturating_add(done)),
                 Place::End(_) => pwritev2(file, b, CURRENT, ReadWriteFlags::APPEND),
             });
             match written {
                 Err(Fail::Errno(Errno::INTR)) => {}
-                other => return other,
+                Ok(0) => break,
+                Ok(n) => done += n,
+                // What is written is written.
+                Err(Fail::Errno(_)) if done > 0 => break,
+                Err(e) => return Err(e),
             }
         }
+        Ok(done)
     }
 
     fn write_buffer(&mut self, fd: u32, list: &[Buffer], wanted: u64) -> Result<u64, Fail> {
@@ -447,12 +462,12 @@ impl Read {
     fn attempt(self, fd: BorrowedFd<'_>, buf: &mut [u8], nowait: bool) -> Result<usize, HostErrno> {
         match self {
             Read::Socket(flags) => {
-                rustix::net::recv(fd, buf, flags | RecvFlags::DONTWAIT).map(|(n, _)| n)
+                crate::sys::net::recv(fd, buf, flags | RecvFlags::DONTWAIT).map(|(n, _)| n)
             }
             Read::Stream if nowait => {
                 preadv2(fd, &mut [IoSliceMut::new(buf)], CURRENT, ReadWriteFlags::NOWAIT)
             }
-            Read::Stream => rustix::io::read(fd, buf),
+            Read::Stream => crate::sys::io::read(fd, buf),
         }
     }
 }
@@ -460,7 +475,7 @@ impl Read {
 fn read_at(file: BorrowedFd<'_>, buf: &mut [u8], position: u64) -> Result<usize, HostErrno> {
     match position {
         CURRENT => readv(file, &mut [IoSliceMut::new(buf)]),
-        offset => rustix::io::pread(file, buf, offset),
+        offset => crate::sys::io::pread(file, buf, offset),
     }
 }
 
@@ -472,7 +487,7 @@ fn attempt_write(
 ) -> Result<usize, HostErrno> {
     if socket {
         let first = bufs.first().map_or(&[][..], |b| b);
-        return rustix::net::send(fd, first, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        return crate::sys::net::send(fd, first, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
     if nowait { pwritev2(fd, bufs, CURRENT, ReadWriteFlags::NOWAIT) } else { writev(fd, bufs) }
 }

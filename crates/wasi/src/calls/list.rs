@@ -7,7 +7,7 @@ use crate::Errno;
 use crate::descriptor::Object;
 use crate::host::{Fail, check_stop};
 use crate::path::identity;
-use crate::types;
+use crate::{Resource, types};
 
 impl Call<'_> {
     /// Entries from a cookie on, until the buffer is full; the last one is cut off where the buffer ends, so a count
@@ -28,9 +28,10 @@ impl Call<'_> {
         let mut next = cookie;
         while used < buf_len {
             check_stop(self.host)?;
-            self.host.charge_fuel(1)?;
             let fresh = cookie == 0 && used == 0;
             let Some((after, entry)) = self.entry(fd, next, fresh)? else { break };
+            self.host.charge_fuel(1)?;
+            self.host.ledger().charge(Resource::EntriesRead, 1)?;
             next = after;
             let room = (buf_len - used) as usize;
             let part = entry.get(..entry.len().min(room)).unwrap_or_default();
@@ -49,7 +50,7 @@ impl Call<'_> {
         let Object::Dir(dir) = &mut self.ctx.table.get_mut(fd)?.object else {
             return Err(Errno::NOTDIR.into());
         };
-        let here = identity(&rustix::fs::fstat(&dir.fd)?);
+        let here = identity(&crate::sys::fs::fstat(&dir.fd)?);
         let reader = dir.reader.get_or_insert_default();
         let entry = if sorted {
             let entry = reader.sorted_entry(dir.fd.as_fd(), cookie, fresh)?.cloned();

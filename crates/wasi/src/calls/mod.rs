@@ -17,12 +17,14 @@ mod socket;
 mod terminal;
 mod times;
 
+use std::os::fd::AsRawFd;
+
 use crate::audit::{AuditEvent, Denial};
 use crate::descriptor::{Descriptor, Dir, Object};
 use crate::host::{Fail, Halt};
 use crate::path::{GuestPath, PATH_MAX, PathError};
 use crate::table::{CapRule, FunctionInfo};
-use crate::{Caps, Errno, GuestMemory, Rights, WasiCtx, WasiFunc, WasiHost};
+use crate::{Caps, Errno, GuestMemory, Resource, Rights, WasiCtx, WasiFunc, WasiHost};
 
 /// One call in progress.
 pub(crate) struct Call<'a> {
@@ -93,29 +95,66 @@ impl Call<'_> {
 
     // Ledger.
 
-    /// One unit per 64 bytes.
+    /// Bytes copied or produced: one unit per 64 of them, and counted.
     fn charge_bytes(&mut self, bytes: u64) -> Result<(), Halt> {
         match bytes.div_ceil(64) {
             0 => Ok(()),
-            units => self.host.charge_fuel(units),
+            units => {
+                self.host.charge_fuel(units)?;
+                self.host.ledger().charge(Resource::CopiedBytes, bytes).map_err(Halt::Limit)
+            }
         }
     }
 
     /// Counts bytes about to be written; over a limit the guest ends.
     fn charge_output(&mut self, bytes: u64) -> Result<(), Halt> {
-        if self.try_charge_output(bytes) { Ok(()) } else { Err(Halt::OutputLimit) }
+        self.host.ledger().charge(Resource::OutputBytes, bytes).map_err(Halt::Limit)
     }
 
-    /// As [`Call::charge_output`], but says so instead.
-    fn try_charge_output(&mut self, bytes: u64) -> bool {
-        let used = self.ctx.output_used.saturating_add(bytes);
-        if self.ctx.limits.output.is_some_and(|max| used > max)
-            || self.host.charge_output(bytes).is_err()
-        {
-            return false;
+    /// `MFILE` if not one more descriptor may be opened: by the ledger, or because the host has too few left.
+    fn check_descriptors(&mut self, near: u32) -> Result<(), Errno> {
+        self.host.ledger().check(Resource::Descriptors, 1).map_err(|_| Errno::MFILE)?;
+        let Some(fd) = self.ctx.table.get(near)?.host_fd() else { return Ok(()) };
+        // The kernel gives the lowest number that is free: so the guest never gets one of those from the ceiling on.
+        // What is opened comes second, after a handle to look at it.
+        let handle = crate::sys::io::fcntl_dupfd_cloexec(fd, 0).map_err(|_| Errno::MFILE)?;
+        let next = crate::sys::io::fcntl_dupfd_cloexec(&handle, 0).map_err(|_| Errno::MFILE)?;
+        let number = u64::try_from(next.as_raw_fd()).unwrap_or(u64::MAX);
+        if number < self.ctx.fd_ceiling { Ok(()) } else { Err(Errno::MFILE) }
+    }
+
+    /// Adds a descriptor to the table, and to the ledger.
+    fn insert(&mut self, d: Descriptor) -> Result<u32, Errno> {
+        self.host.ledger().charge(Resource::Descriptors, 1).map_err(|_| Errno::MFILE)?;
+        let added = self.ctx.table.insert(d);
+        if added.is_err() {
+            self.host.ledger().release(Resource::Descriptors, 1);
         }
-        self.ctx.output_used = used;
-        true
+        added
+    }
+
+    /// `NOSPC` if no more entries may be created.
+    fn check_files(&mut self) -> Result<(), Errno> {
+        self.host.ledger().check(Resource::FilesCreated, 1).map_err(|_| Errno::NOSPC)
+    }
+
+    /// An entry was created, for which there was room.
+    fn created_file(&mut self) {
+        let _ = self.host.ledger().charge(Resource::FilesCreated, 1);
+    }
+
+    /// The largest size that a file may have.
+    fn largest_file(&mut self) -> u64 {
+        let limit = self.host.ledger().limit(Resource::FileBytes).unwrap_or(u64::MAX);
+        self.ctx.file_ceiling.min(limit)
+    }
+
+    /// `FBIG` if a file may not be that large.
+    fn check_size(&mut self, size: u64) -> Result<(), Errno> {
+        if size > self.ctx.file_ceiling {
+            return Err(Errno::FBIG);
+        }
+        self.host.ledger().note_size(Resource::FileBytes, size).map_err(|_| Errno::FBIG)
     }
 
     // Descriptors and rights.

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType as HostType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs};
+use crate::sys::fs::{FileType as HostType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs};
 
 use super::{Answer, Call};
 use crate::audit::Denial;
@@ -14,7 +14,7 @@ use crate::descriptor::{Descriptor, Dir, Object};
 use crate::host::{Fail, check_stop};
 use crate::path::{GuestPath, PathError, Root, identity};
 use crate::types::{FromCell, LookupFlags, OpenFlags, rights_from_cell};
-use crate::{Caps, Errno, FdFlags, Rights};
+use crate::{Caps, Errno, FdFlags, Resource, Rights};
 
 /// How often a path that changes while it is opened is looked at again.
 const ATTEMPTS: u32 = 64;
@@ -126,7 +126,7 @@ impl Call<'_> {
             return Err(Errno::INVAL.into());
         }
         self.require_rights(fd, Some(&path), needed, inherited)?;
-        self.ctx.table.check_room()?;
+        self.check_descriptors(fd)?;
 
         let available = self.ctx.table.get(fd)?.inheriting;
         let exclusive = open.contains(OpenFlags::CREAT | OpenFlags::EXCL);
@@ -145,7 +145,7 @@ impl Call<'_> {
         };
         let inheriting = if opened.directory { inheriting & available } else { Rights::empty() };
         let d = Descriptor { object, base: granted & mask, inheriting, flags, grant: Some(grant) };
-        let number = self.ctx.table.insert(d)?;
+        let number = self.insert(d)?;
         self.write_u32(out, number)?;
         Ok(())
     }
@@ -153,12 +153,21 @@ impl Call<'_> {
     fn open_request(&mut self, fd: u32, request: &Request) -> Result<Opened, Fail> {
         for _ in 0..ATTEMPTS {
             check_stop(self.host)?;
+            let room = if request.open.contains(OpenFlags::CREAT) {
+                self.host.ledger().room(Resource::FilesCreated)
+            } else {
+                0
+            };
             let (_, dir) = self.dir(fd)?;
             let root = self.ctx.root(&dir.fd, dir.grant);
-            let room = self.ctx.check_inodes();
-            let mut created = false;
-            let attempt = attempt(&root, request, room, &mut created);
-            self.ctx.inodes_used += u64::from(created);
+            let mut creation = Creation { room: room > 0, done: false, refused: false };
+            let attempt = attempt(&root, request, &mut creation);
+            if creation.refused {
+                self.check_files()?;
+            }
+            if creation.done {
+                self.created_file();
+            }
             match attempt {
                 Ok(opened) => return Ok(opened),
                 Err(Miss::Changed) => {}
@@ -205,19 +214,23 @@ fn wanted(needed: Rights, inherited: Rights) -> Caps {
     if caps.is_empty() { Caps::READ } else { caps }
 }
 
-fn attempt(
-    root: &Root<'_>,
-    r: &Request,
-    room: Result<(), Errno>,
-    created: &mut bool,
-) -> Result<Opened, Miss> {
+/// What an attempt may create, and did.
+struct Creation {
+    /// Whether the ledger has room for a file more.
+    room: bool,
+    done: bool,
+    /// It would have, and there was no room.
+    refused: bool,
+}
+
+fn attempt(root: &Root<'_>, r: &Request, creation: &mut Creation) -> Result<Opened, Miss> {
     let mut probe = OFlags::PATH;
     if !r.follow {
         probe |= OFlags::NOFOLLOW;
     }
     let found = match root.open(r.path.trimmed(), probe, Mode::empty()) {
         Err(PathError::Errno(Errno::NOENT)) if r.open.contains(OpenFlags::CREAT) => {
-            return create(root, r, room, created);
+            return create(root, r, creation);
         }
         other => other?,
     };
@@ -299,7 +312,7 @@ fn open_regular(root: &Root<'_>, r: &Request, found: &OwnedFd) -> Result<Opened,
         }
     };
     if r.open.contains(OpenFlags::TRUNC) {
-        rustix::fs::ftruncate(&object, 0)?;
+        crate::sys::fs::ftruncate(&object, 0)?;
     }
     Ok(Opened { object, directory: false, without })
 }
@@ -323,16 +336,14 @@ fn same(opened: Result<OwnedFd, PathError>, found: &OwnedFd) -> Result<OwnedFd, 
     Ok(opened)
 }
 
-fn create(
-    root: &Root<'_>,
-    r: &Request,
-    room: Result<(), Errno>,
-    created: &mut bool,
-) -> Result<Opened, Miss> {
+fn create(root: &Root<'_>, r: &Request, creation: &mut Creation) -> Result<Opened, Miss> {
     if r.path.must_be_dir() {
         return Err(Errno::ISDIR.into());
     }
-    room?;
+    if !creation.room {
+        creation.refused = true;
+        return Err(Errno::NOSPC.into());
+    }
     // What is created is writable, whatever else; a process that is held to the guest's rights may not read it.
     let unread = !r.reads() && r.available.contains(Rights::FD_WRITE);
     let access = r.access(r.must_write() || r.may_resize() || unread);
@@ -346,6 +357,6 @@ fn create(
     {
         return Err(Miss::Changed);
     }
-    *created = true;
+    creation.done = true;
     Ok(Opened { object, directory: false, without: Rights::empty() })
 }

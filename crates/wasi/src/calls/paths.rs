@@ -6,12 +6,12 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, FileType as HostType, Mode};
+use crate::sys::fs::{AtFlags, FileType as HostType, Mode};
 
 use super::{Answer, Call};
 use crate::audit::Denial;
 use crate::descriptor::Object;
-use crate::host::Fail;
+use crate::host::{Fail, check_stop};
 use crate::path::{Entry, GuestPath, Last, PATH_MAX, ancestors, identity};
 use crate::types::{FromCell, LookupFlags};
 use crate::{Errno, Rights};
@@ -42,9 +42,9 @@ impl Call<'_> {
     pub(crate) fn path_create_directory(&mut self, fd: u32, path: u32, path_len: u32) -> Answer {
         let path = self.path_and_rights(fd, path, path_len)?;
         let entry = self.entry_of(fd, &path, Errno::EXIST)?;
-        self.ctx.check_inodes()?;
-        rustix::fs::mkdirat(&entry.parent, entry.name, Mode::from_raw_mode(0o777))?;
-        self.ctx.inodes_used += 1;
+        self.check_files()?;
+        crate::sys::fs::mkdirat(&entry.parent, entry.name, Mode::from_raw_mode(0o777))?;
+        self.created_file();
         Ok(())
     }
 
@@ -52,7 +52,7 @@ impl Call<'_> {
         let path = self.path_and_rights(fd, path, path_len)?;
         let dots = if path.trimmed().ends_with("..") { Errno::NOTEMPTY } else { Errno::INVAL };
         let entry = self.entry_of(fd, &path, dots)?;
-        Ok(rustix::fs::unlinkat(&entry.parent, entry.name, AtFlags::REMOVEDIR)?)
+        Ok(crate::sys::fs::unlinkat(&entry.parent, entry.name, AtFlags::REMOVEDIR)?)
     }
 
     pub(crate) fn path_unlink_file(&mut self, fd: u32, path: u32, path_len: u32) -> Answer {
@@ -65,7 +65,7 @@ impl Call<'_> {
             }
             .into());
         }
-        Ok(rustix::fs::unlinkat(&entry.parent, entry.name, AtFlags::empty())?)
+        Ok(crate::sys::fs::unlinkat(&entry.parent, entry.name, AtFlags::empty())?)
     }
 
     pub(crate) fn path_filestat_get(
@@ -109,7 +109,7 @@ impl Call<'_> {
         if HostType::from_raw_mode(stat.st_mode) != HostType::Symlink {
             return Err(Errno::INVAL.into());
         }
-        let target = rustix::fs::readlinkat(&link, "", Vec::new())?;
+        let target = crate::sys::fs::readlinkat(&link, "", Vec::new())?;
         let target = target.as_bytes();
         let part = target.get(..target.len().min(buf_len as usize)).unwrap_or_default();
         self.charge_bytes(part.len() as u64)?;
@@ -133,9 +133,9 @@ impl Call<'_> {
         let path = self.path_and_rights(fd, new_path, new_path_len)?;
         let entry = self.entry_of(fd, &path, Errno::EXIST)?;
         new_entry_slash(&path, &entry)?;
-        self.ctx.check_inodes()?;
-        rustix::fs::symlinkat(target.as_str(), &entry.parent, entry.name)?;
-        self.ctx.inodes_used += 1;
+        self.check_files()?;
+        crate::sys::fs::symlinkat(target.as_str(), &entry.parent, entry.name)?;
+        self.created_file();
         Ok(())
     }
 
@@ -191,14 +191,18 @@ impl Call<'_> {
         if !stronger && !roots.is_empty() {
             for d in self.ctx.table.iter().filter(|d| !source.contains(d.base | d.inheriting)) {
                 if let Object::Dir(dir) = &d.object {
-                    roots.push(identity(&rustix::fs::fstat(&dir.fd)?));
+                    roots.push(identity(&crate::sys::fs::fstat(&dir.fd)?));
                 }
             }
-            let mut steps = 0u64;
+            let (mut steps, mut stop) = (0u64, Ok(()));
             let met = ancestors(new.parent.as_fd(), |id| {
                 steps += 1;
-                roots.contains(&id)
+                if steps.is_multiple_of(256) {
+                    stop = check_stop(self.host);
+                }
+                stop.is_err() || roots.contains(&id)
             });
+            stop?;
             // How deep a directory lies on the host is the host's business where runs are to be alike.
             if self.ctx.deterministic.is_none() {
                 self.host.charge_fuel(steps)?;
@@ -239,9 +243,9 @@ impl Call<'_> {
             _ if old.must_be_dir() => return Err(Errno::NOTDIR.into()),
             _ => new_entry_slash(&new, &to)?,
         }
-        self.ctx.check_inodes()?;
-        rustix::fs::linkat(&from.parent, from.name, &to.parent, to.name, AtFlags::empty())?;
-        self.ctx.inodes_used += 1;
+        self.check_files()?;
+        crate::sys::fs::linkat(&from.parent, from.name, &to.parent, to.name, AtFlags::empty())?;
+        self.created_file();
         Ok(())
     }
 
@@ -265,7 +269,7 @@ impl Call<'_> {
         if (old.must_be_dir() || new.must_be_dir()) && from.kind()? != HostType::Directory {
             return Err(Errno::NOTDIR.into());
         }
-        Ok(rustix::fs::renameat(&from.parent, from.name, &to.parent, to.name)?)
+        Ok(crate::sys::fs::renameat(&from.parent, from.name, &to.parent, to.name)?)
     }
 }
 

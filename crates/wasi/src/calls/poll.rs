@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
+use crate::sys::event::PollFlags;
 
 use super::clock::Clock;
 use super::{Answer, Call};
@@ -143,10 +143,11 @@ impl Call<'_> {
     fn ready_bytes(&self, fd: u32) -> u64 {
         let Ok(d) = self.ctx.table.get(fd) else { return 0 };
         let known = Rights::FD_FILESTAT_GET | Rights::FD_TELL;
-        let left = |f: &std::os::fd::OwnedFd| match (rustix::fs::fstat(f), rustix::fs::tell(f)) {
-            (Ok(stat), Ok(at)) => u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(at),
-            _ => 0,
-        };
+        let left =
+            |f: &std::os::fd::OwnedFd| match (crate::sys::fs::fstat(f), crate::sys::fs::tell(f)) {
+                (Ok(stat), Ok(at)) => u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(at),
+                _ => 0,
+            };
         match &d.object {
             Object::File(f) if d.base.contains(known) => left(f),
             Object::Input(Input::Bytes { data, at }) => (data.len() - at) as u64,
@@ -155,8 +156,8 @@ impl Call<'_> {
             {
                 left(&h.fd)
             }
-            Object::Input(Input::Host(h)) => rustix::io::ioctl_fionread(&h.fd).unwrap_or(0),
-            Object::Socket(s) if !s.listening => rustix::io::ioctl_fionread(&s.fd).unwrap_or(0),
+            Object::Input(Input::Host(h)) => crate::sys::io::ioctl_fionread(&h.fd).unwrap_or(0),
+            Object::Socket(s) if !s.listening => crate::sys::io::ioctl_fionread(&s.fd).unwrap_or(0),
             _ => 0,
         }
     }

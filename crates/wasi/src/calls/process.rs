@@ -2,7 +2,7 @@
 //!
 //! Nothing here reaches the host's process: an exit and a signal end the guest alone.
 
-use rustix::rand::{GetRandomFlags, getrandom};
+use crate::sys::rand::{GetRandomFlags, getrandom};
 
 use super::{Answer, Call};
 use crate::Errno;
@@ -90,7 +90,7 @@ fn fill(bytes: &mut [u8]) -> Result<usize, Errno> {
     loop {
         match getrandom(&mut *bytes, GetRandomFlags::empty()) {
             Ok(n) => return Ok(n),
-            Err(rustix::io::Errno::INTR) => {}
+            Err(crate::sys::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! There is no call in preview 1 that makes a socket, and none here.
 
-use rustix::event::PollFlags;
-use rustix::net::{RecvFlags, Shutdown, SocketFlags, accept_with, shutdown};
+use crate::sys::event::PollFlags;
+use crate::sys::net::{RecvFlags, Shutdown, SocketFlags, accept_with, shutdown};
 
 use super::io::{Buffer, Read, clip, total};
 use super::{Answer, Call};
@@ -30,14 +30,15 @@ impl Call<'_> {
         }
         self.require(fd, None)?;
         self.check_out(out, 4)?;
-        self.ctx.table.check_room()?;
+        self.check_descriptors(fd)?;
         let accepted = loop {
             check_stop(self.host)?;
-            let (d, s) = self.socket(fd)?;
+            let d = self.ctx.table.get(fd)?;
+            let Object::Socket(s) = &d.object else { return Err(Errno::NOTSOCK.into()) };
             match accept_with(&s.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(fd) => break fd,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) if !d.nonblocking() => {
+                Err(crate::sys::io::Errno::INTR) => {}
+                Err(crate::sys::io::Errno::AGAIN) if !d.nonblocking() => {
                     let fd = std::os::fd::AsFd::as_fd(&s.fd);
                     wait(self.host, &[(fd, PollFlags::IN)], None)?;
                 }
@@ -52,7 +53,7 @@ impl Call<'_> {
             flags,
             grant: None,
         };
-        let number = self.ctx.table.insert(new)?;
+        let number = self.insert(new)?;
         self.write_u32(out, number)?;
         Ok(())
     }

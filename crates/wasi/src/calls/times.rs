@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens, utimensat};
+use crate::sys::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens, utimensat};
 
 use super::{Answer, Call};
 use crate::descriptor::Object;
@@ -47,7 +47,7 @@ impl Call<'_> {
         let (_, dir) = self.dir(fd)?;
         let found = self.ctx.root(&dir.fd, dir.grant).handle(&path, follow);
         let (handle, stat) = found.map_err(|e| self.path_fail(fd, &path, e))?;
-        match FileType::from(rustix::fs::FileType::from_raw_mode(stat.st_mode)) {
+        match FileType::from(crate::sys::fs::FileType::from_raw_mode(stat.st_mode)) {
             FileType::RegularFile | FileType::Directory | FileType::SymbolicLink => {}
             _ => {
                 return Err(self.deny(fd, Some(path.trimmed().to_owned()), crate::Denial::Special));

@@ -1,6 +1,8 @@
 //! What the tests share: a host with a memory of its own, a guest that calls by name, and fresh directories.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod calls;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use palisade_wasi::{
-    AuditEvent, Caps, Errno, GuestMemory, Halt, OutputLimit, Preopen, Rights, WasiCtx,
+    AuditEvent, Caps, Errno, GuestMemory, Halt, Ledger, Preopen, Resource, Rights, WasiCtx,
     WasiCtxBuilder, WasiFunc, WasiHost, call,
 };
 
@@ -98,9 +100,11 @@ pub struct Host {
     pub memory: Option<Vec<u8>>,
     pub fuel: u64,
     pub spent: u64,
-    pub output: Option<u64>,
+    pub ledger: Ledger,
     pub deadline: Option<Instant>,
     pub stopper: Option<Stopper>,
+    /// How often somebody may still look whether to stop, before the answer is yes.
+    pub looks: std::cell::Cell<Option<u32>>,
     /// Treat the memory as shared: nothing in place.
     pub shared: bool,
     shared_view: Option<Shared>,
@@ -146,15 +150,8 @@ impl WasiHost for Host {
         self.spent += units;
         Ok(())
     }
-    fn charge_output(&mut self, bytes: u64) -> Result<(), OutputLimit> {
-        match &mut self.output {
-            Some(left) if *left < bytes => Err(OutputLimit),
-            Some(left) => {
-                *left -= bytes;
-                Ok(())
-            }
-            None => Ok(()),
-        }
+    fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
     fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -163,19 +160,35 @@ impl WasiHost for Host {
         self.stopper.as_ref().map(|s| s.fd.as_fd())
     }
     fn interrupted(&self) -> Option<Halt> {
+        if let Some(left) = self.looks.get() {
+            self.looks.set(Some(left.saturating_sub(1)));
+            if left == 0 {
+                return Some(Halt::Interrupted);
+            }
+        }
         self.stopper.as_ref().filter(|s| s.flag.load(Ordering::SeqCst)).map(|_| Halt::Interrupted)
     }
 }
 
 impl Host {
+    /// The bytes of the memory.
+    pub fn memory_mut(&mut self) -> &mut [u8] {
+        match (&mut self.memory, &mut self.shared_view) {
+            (Some(bytes), _) => bytes,
+            (None, Some(Shared(bytes))) => bytes,
+            _ => panic!("no memory"),
+        }
+    }
+
     pub fn new() -> Host {
         Host {
             memory: Some(vec![0; MEMORY]),
             fuel: u64::MAX,
             spent: 0,
-            output: None,
+            ledger: Ledger::default(),
             deadline: None,
             stopper: None,
+            looks: std::cell::Cell::new(None),
             shared: false,
             shared_view: None,
         }
@@ -217,6 +230,19 @@ impl Guest {
     pub fn try_call(&mut self, name: &str, args: &[u64]) -> Result<i32, Halt> {
         let func = WasiFunc::by_name(name).unwrap_or_else(|| panic!("no function {name}"));
         call(&mut self.ctx, &mut self.host, func, args)
+    }
+
+    /// Calls, and expects that a limit of the ledger ends the guest.
+    pub fn runs_out(&mut self, name: &str, args: &[u64], what: Resource) {
+        match self.try_call(name, args) {
+            Err(Halt::Limit(refusal)) => assert_eq!(refusal.what, what),
+            other => panic!("{name} did not run out of {what:?}: {other:?}"),
+        }
+    }
+
+    /// What the ledger counts.
+    pub fn used(&self, what: Resource) -> u64 {
+        self.host.ledger.in_use(what)
     }
 
     pub fn call(&mut self, name: &str, args: &[u64]) -> i32 {
