@@ -122,7 +122,8 @@ pub struct NativeState {
     /// The frame pointer of where machine code was left: of a built-in's wrapper, or of the function
     /// itself after a fault.
     pub exit_fp: *mut u8,
-    /// The instruction that faulted; 0 if machine code was left through a wrapper.
+    /// The instruction that faulted; 0 if machine code runs, or was left through a wrapper: only a fault, which ends
+    /// the entry, sets it.
     pub exit_pc: usize,
     /// The stack pointer at a fault.
     pub exit_sp: *mut u8,
@@ -242,7 +243,8 @@ impl VmFuncRef {
     pub const HOST: u32 = u32::MAX;
 }
 
-/// The code of a host function. Called on the host's stack.
+/// The code of a host function. Called on the host's stack, by machine code's wrapper as well, which has no way to
+/// unwind: a panic must not leave it ([`crate::contain_panics`]).
 ///
 /// `cells` holds the arguments in signature order (vectors take two cells; references of the
 /// `any`, `extern` and `exn` families take one, with the [`VmRef`] in the low bits) and receives the
@@ -250,7 +252,7 @@ impl VmFuncRef {
 /// instance, or null when the host calls directly. Returns 0, or the number of a trap code; an error of
 /// the host stands in the store's `pending_error`, with [`palisade_core::TrapCode::Internal`]
 /// returned.
-pub type HostCode = unsafe fn(
+pub type HostCode = unsafe extern "C" fn(
     host: *const HostFunc,
     store: *mut StoreInner,
     caller: *mut VmCtx,

@@ -59,5 +59,6 @@ pub use layout::{
 pub use ledger::{Ledger, Refusal, Resource};
 pub use limiter::ResourceLimiter;
 pub use memory::SharedMemory;
+pub use panics::contain_panics;
 pub use parking::WaitResult;
 pub use store::{MemoryReservation, StoreConfig, StoreInner};

@@ -17,7 +17,12 @@ use palisade_vm::{
 /// # Safety
 ///
 /// None is needed.
-unsafe fn nothing(_: *const HostFunc, _: *mut StoreInner, _: *mut VmCtx, _: *mut Cell) -> u32 {
+unsafe extern "C" fn nothing(
+    _: *const HostFunc,
+    _: *mut StoreInner,
+    _: *mut VmCtx,
+    _: *mut Cell,
+) -> u32 {
     0
 }
 

@@ -86,9 +86,9 @@ builtins! {
     /// Calls any function in another engine. For stubs alone: the first argument is the store's context. Never
     /// returns if the stub was called where machine code was entered: the call is made there.
     CallInterp(func_ref, cells);
-    /// Calls a host function on behalf of [`crate::layout::NativeState::caller`]. For stubs alone: the first argument is the
-    /// store's context.
-    CallHost(func_ref, cells);
+    /// Calls a host function (a [`crate::layout::HostFunc`]) on behalf of [`crate::layout::NativeState::caller`]. For
+    /// stubs alone: the first argument is the store's context.
+    CallHost(host, cells);
 }
 
 /// A heap type as one number, for [`Builtin::RefIs`] and [`Builtin::FuncIs`].
