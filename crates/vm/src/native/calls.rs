@@ -33,9 +33,9 @@ pub(crate) const CONTINUE: u64 = u64::MAX - 1;
 /// A built-in whose type nobody knows.
 type Untyped = unsafe extern "C" fn();
 
-/// The built-ins by number, for the wrappers: all but the last, whose code is that of the host function.
+/// The built-ins by number, for the wrappers: all but the last three, which end without a status.
 #[repr(transparent)]
-pub(crate) struct Implementations([Untyped; Builtin::CallHost as usize]);
+pub(crate) struct Implementations([Untyped; Builtin::CallInterp as usize + 1]);
 
 /// Code of the host panicked while a guest ran.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +192,9 @@ macro_rules! implementations {
                 assert!(Builtin::$name as usize == next);
                 next += 1;
             )*
-            assert!(Builtin::CallInterp as usize == next && Builtin::CallHost as usize == next + 1);
+            assert!(Builtin::CallInterp as usize == next);
+            assert!(Builtin::MoveBytes as usize == next + 1 && Builtin::FillBytes as usize == next + 2);
+            assert!(Builtin::CallHost as usize == next + 3 && Builtin::ALL.len() == next + 4);
         };
     };
 }

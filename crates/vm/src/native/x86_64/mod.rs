@@ -114,6 +114,26 @@ unsafe extern "sysv64" fn leave(ctx: *mut VmStoreCtx, status: u64) {
     )
 }
 
+/// What [`Builtin::MoveBytes`] does, on the host's stack.
+///
+/// # Safety
+///
+/// `len` bytes may be read at `from` and written at `to`, and nobody else touches them meanwhile.
+unsafe extern "sysv64" fn move_bytes(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: the caller's word.
+    unsafe { std::ptr::copy(from, to, len) }
+}
+
+/// What [`Builtin::FillBytes`] does, on the host's stack.
+///
+/// # Safety
+///
+/// `len` bytes may be written at `to`, and nobody else touches them meanwhile.
+unsafe extern "sysv64" fn fill_bytes(to: *mut u8, byte: u8, len: usize) {
+    // SAFETY: the caller's word.
+    unsafe { std::ptr::write_bytes(to, byte, len) }
+}
+
 /// The wrappers, one entry for each built-in, [`STRIDE`] bytes apart. Machine code calls an entry with a context and
 /// up to five numbers; the last two are called with a store's context. The very last calls the code of a host function
 /// with nothing in between: host calls are many, and most do little.
@@ -140,6 +160,15 @@ unsafe extern "sysv64" fn wrappers() {
         ".byte 0xE9",
         ".long 3f - . - 4",
         ".zero 6, 0xCC",
+        // Two that move bytes.
+        "lea r11, [rip + {move_bytes}]",
+        ".byte 0xE9",
+        ".long 8f - . - 4",
+        ".zero 4, 0xCC",
+        "lea r11, [rip + {fill_bytes}]",
+        ".byte 0xE9",
+        ".long 8f - . - 4",
+        ".zero 4, 0xCC",
         // The host: the store's context, the function, the cells.
         "test byte ptr [rsp - 64], 1",
         "push rbp",
@@ -197,12 +226,27 @@ unsafe extern "sysv64" fn wrappers() {
         "mov rsp, [r10 + {resume_sp}]",
         "mov rbp, [r10 + {resume_fp}]",
         "jmp [r10 + {resume_pc}]",
+        // The context, and three arguments of a function in r11 that calls nothing of ours.
+        "8:",
+        "mov rax, [rdi + {store}]",
+        "mov rdi, rsi",
+        "mov rsi, rdx",
+        "mov rdx, rcx",
+        "push rbp",
+        "mov rbp, rsp",
+        "mov rsp, [rax + {host_sp}]",
+        "call r11",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
         ".org 77b + {len}, 0xCC",
         plain = const Builtin::CallInterp as usize,
         caller = const state!(caller),
         store_inner = const offset_of!(VmStoreCtx, store),
         host_code = const offset_of!(HostFunc, code),
         host_failed = sym host_failed,
+        move_bytes = sym move_bytes,
+        fill_bytes = sym fill_bytes,
         store = const offset_of!(VmCtx, store),
         exit_fp = const state!(exit_fp),
         host_sp = const state!(host_sp),
