@@ -280,7 +280,7 @@ impl StoreInner {
         let Collector { next, corrupt, .. } = collector;
         let (dead, looked_at) = heap.externs.sweep();
         roots(looked_at, 32);
-        space.flip(used);
+        space.flip(next);
         heap.stats.collections += 1;
         heap.stats.bytes_copied += next - start;
         // SAFETY: as above.
