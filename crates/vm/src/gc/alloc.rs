@@ -20,9 +20,12 @@ use crate::store::StoreInner;
 
 /// The least that a heap grows to, where it may.
 const LEAST: u64 = 1 << 20;
-/// How much larger a heap becomes than what is in use: by the third root of 10, so that ten times the objects
-/// take three steps more, and at most about ten times the copying, wherever the steps lie.
-const GROWTH: (u64, u64) = (28, 13);
+/// How much larger a heap becomes than what is in use: by the square root of 10, so that ten times the objects
+/// take two steps more, and at most about ten times the copying, wherever the steps lie.
+const GROWTH: (u64, u64) = (19, 6);
+/// So many collections in a row find a heap too large before it becomes smaller: a program that begins anew has little in
+/// use for a moment.
+const PATIENCE: u32 = 3;
 /// Room beside an object that did not fit, for the next ones of its kind.
 const MOST_BESIDE: u64 = 16 << 20;
 
@@ -72,6 +75,8 @@ impl StoreInner {
     pub fn gc(&mut self) -> Result<(), TrapCode> {
         let Some(root_bytes) = self.collect_and_drop(0)? else { return Ok(()) };
         let wanted = self.wanted_capacity(0, root_bytes);
+        // Whoever asks for a collection wants what it gives.
+        self.heap.too_large = PATIENCE;
         self.shrink(wanted);
         self.set_end(0);
         Ok(())
@@ -253,8 +258,17 @@ impl StoreInner {
         let wanted = Space::round_up(wanted);
         let Some(space) = &mut self.heap.space else { return };
         let old = space.capacity();
+        if wanted > old / 4 {
+            self.heap.too_large = 0;
+            return;
+        }
+        self.heap.too_large += 1;
+        if self.heap.too_large < PATIENCE {
+            return;
+        }
+        self.heap.too_large = 0;
         // Less takes nothing from the system, so that it cannot fail.
-        if wanted <= old / 4 && space.set_capacity(wanted).is_ok() {
+        if space.set_capacity(wanted).is_ok() {
             self.ledger.release(Resource::MemoryBytes, 2 * (old - wanted));
         }
     }

@@ -373,7 +373,8 @@ unsafe extern "sysv64" fn blob() {
 }
 
 /// Where the context of [`MODULE`] has its imported functions and its types. A test compares it with the offsets.
-pub(crate) const IMPORTS: usize = size_of::<VmCtx>().next_multiple_of(16) + 16;
+pub(crate) const IMPORTS: usize =
+    size_of::<VmCtx>().next_multiple_of(16) + size_of::<VmMemoryDef>() + 16;
 pub(crate) const TYPES: usize = IMPORTS + 48;
 
 /// The code.
