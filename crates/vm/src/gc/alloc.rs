@@ -25,7 +25,7 @@ const LEAST: u64 = 1 << 20;
 const GROWTH: (u64, u64) = (19, 6);
 /// So many collections in a row find a heap too large before it becomes smaller: a program that begins anew has little in
 /// use for a moment.
-const PATIENCE: u32 = 3;
+const PATIENCE: u32 = 8;
 /// Room beside an object that did not fit, for the next ones of its kind.
 const MOST_BESIDE: u64 = 16 << 20;
 
@@ -76,8 +76,7 @@ impl StoreInner {
         let Some(root_bytes) = self.collect_and_drop(0)? else { return Ok(()) };
         let wanted = self.wanted_capacity(0, root_bytes);
         // Whoever asks for a collection wants what it gives.
-        self.heap.too_large = PATIENCE;
-        self.shrink(wanted);
+        self.shrink(wanted, true);
         self.set_end(0);
         Ok(())
     }
@@ -129,7 +128,7 @@ impl StoreInner {
         let used = self.heap_used();
         let needed = u64::from(ALIGN) + used + bytes;
         self.grow(wanted, needed)?;
-        self.shrink(wanted);
+        self.shrink(wanted, false);
         self.set_end(bytes);
         let capacity = self.heap.space.as_ref().map_or(0, Space::capacity);
         let crowded = capacity < wanted && (capacity - used.min(capacity)) < capacity / 4;
@@ -254,22 +253,22 @@ impl StoreInner {
     }
 
     /// Gives back what a heap has too much of, if that is much.
-    fn shrink(&mut self, wanted: u64) {
-        let wanted = Space::round_up(wanted);
+    fn shrink(&mut self, wanted: u64, at_once: bool) {
         let Some(space) = &mut self.heap.space else { return };
-        let old = space.capacity();
+        let (wanted, old) = (Space::round_up(wanted), space.capacity());
         if wanted > old / 4 {
             self.heap.too_large = 0;
             return;
         }
         self.heap.too_large += 1;
-        if self.heap.too_large < PATIENCE {
+        if self.heap.too_large < PATIENCE && !at_once {
             return;
         }
         self.heap.too_large = 0;
-        // Less takes nothing from the system, so that it cannot fail.
-        if space.set_capacity(wanted).is_ok() {
-            self.ledger.release(Resource::MemoryBytes, 2 * (old - wanted));
+        // In steps, unless somebody asks. Less takes nothing from the system, so that it cannot fail.
+        let new = if at_once { wanted } else { wanted.max(Space::round_up(old / 2)) };
+        if space.set_capacity(new).is_ok() {
+            self.ledger.release(Resource::MemoryBytes, 2 * (old - new));
         }
     }
 }
