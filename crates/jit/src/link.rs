@@ -240,6 +240,10 @@ mod tests {
 
     fn offsets(native: u32) -> VmOffsets {
         VmOffsets {
+            own_memories: 0,
+            own_tables: 0,
+            own_globals: 0,
+            imported: [0; 3],
             code: 0,
             imported_funcs: 0,
             memories: 0,

@@ -2,8 +2,8 @@
 //!
 //! Whoever is not machine code has arguments and results in *cells* (see [`palisade_vm::layout`]). A set has four
 //! pieces of code: the trampolines through which functions, and loops, are entered, `fn(code, ctx, cells)` of the platform's
-//! convention; and two that machine code calls as if they were the function, with its `VmFuncRef` as the context,
-//! which spill the arguments into cells on their frame and leave machine code through a built-in.
+//! convention; and two that machine code calls as if they were the function, with its `VmFuncRef` or `HostFunc` as the
+//! context, which spill the arguments into cells on their frame and leave machine code through a built-in.
 //!
 //! Invariants: stubs depend on nothing but the machine representation of parameters and results, so that
 //! all stores, modules and types of an engine share them; references in cells are no roots, for nothing
@@ -345,8 +345,7 @@ fn to_engine(b: &mut FunctionBuilder<'_>, key: &StubKey) {
 
 /// Stands for a host function.
 fn to_host(b: &mut FunctionBuilder<'_>, key: &StubKey) {
-    leave(b, key, Builtin::CallHost, |b, func_ref| {
-        let host = load(b, func_ref, offset_of!(VmFuncRef, host));
+    leave(b, key, Builtin::CallHost, |b, host| {
         let store = load(b, host, offset_of!(HostFunc, store));
         let builtins = offset_of!(VmStoreCtx, native) + offset_of!(NativeState, builtins);
         let table = load(b, store, builtins);
@@ -354,7 +353,7 @@ fn to_host(b: &mut FunctionBuilder<'_>, key: &StubKey) {
     });
 }
 
-/// Calls a built-in with the store, the function and the cells. `find` gives the store's context and the table
+/// Calls a built-in with the store, the stub's own context and the cells. `find` gives the store's context and the table
 /// of built-ins.
 fn leave(
     b: &mut FunctionBuilder<'_>,
@@ -363,18 +362,18 @@ fn leave(
     find: fn(&mut FunctionBuilder<'_>, Value) -> (Value, Value),
 ) {
     let args = begin(b, key.native());
-    let Some((&func_ref, params)) = args.split_first() else { return };
+    let Some((&ctx, params)) = args.split_first() else { return };
     // At the size of a vector, and never empty, so that the address means something.
     let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, key.bytes().max(16), 4);
     let slot = b.create_sized_stack_slot(slot);
     let cells = b.ins().stack_addr(types::I64, slot, 0);
     store_cells(b, cells, &key.params, params);
-    let (store, table) = find(b, func_ref);
+    let (store, table) = find(b, ctx);
     let code = load(b, table, builtin as usize * size_of::<usize>());
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params.extend([AbiParam::new(types::I64); 3]);
     let signature = b.import_signature(signature);
-    b.ins().call_indirect(signature, code, &[store, func_ref, cells]);
+    b.ins().call_indirect(signature, code, &[store, ctx, cells]);
     let results = load_cells(b, cells, &key.results);
     b.ins().return_(&results);
 }

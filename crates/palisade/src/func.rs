@@ -285,12 +285,14 @@ fn trap_error(store: &mut StoreOpaque, code: TrapCode) -> Error {
 }
 
 /// The message of a panic. A payload whose destructor panics, too, does no harm.
-pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
+fn panic_message(payload: Box<dyn Any + Send>) -> String {
     let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),
         _ => "no message".to_owned(),
     };
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    if let Err(thrown) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(thrown);
+    }
     text
 }

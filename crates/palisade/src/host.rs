@@ -6,21 +6,20 @@
 
 use std::any::Any;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use palisade_core as core;
 use palisade_core::{TrapCode, TypeId};
 use palisade_module::RegisteredTypes;
-use palisade_vm::StoreInner;
 use palisade_vm::layout::{Cell, HostCode, HostFunc, VmCtx};
+use palisade_vm::{StoreInner, contain_panics};
 
 use crate::caller::Caller;
 use crate::context::StoreContextMut;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::func::{panic_message, read_values, write_values};
+use crate::func::{read_values, write_values};
 use crate::func_type::{FuncType, core_of_id};
 use crate::store::StoreBox;
 use crate::typed::{WasmParams, WasmResults, WasmTy, for_each_arity};
@@ -195,7 +194,7 @@ macro_rules! into_func {
                 /// As [`HostCode`] demands; the data of the host function is a [`Closure`] of an
                 /// `F`, and the store's data is a `T`.
                 #[allow(non_snake_case, unused, reason = "names of values; the empty list")]
-                unsafe fn code<T, F, R, $($name),*>(
+                unsafe extern "C" fn code<T, F, R, $($name),*>(
                     host: *const HostFunc,
                     store: *mut StoreInner,
                     caller: *mut VmCtx,
@@ -270,31 +269,35 @@ unsafe fn enter<T: 'static, R: WasmResults>(
         let raw: NonNull<StoreBox<T>> = StoreBox::from_vm(store);
         (raw, StoreContextMut::from_raw(raw))
     };
-    let scope = context.opaque().vm().heap.roots.scope();
-    let outcome = catch_unwind(AssertUnwindSafe(|| body(Caller::new(context, caller))));
-    // SAFETY: the closure has returned, and its view of the store is gone.
-    let opaque = unsafe { &mut (*raw.as_ptr()).opaque };
-    let status = match outcome {
-        Ok(Ok(results)) => {
-            if opaque.vm().poisoned {
-                opaque.fail(Error::new(ErrorKind::Poisoned))
-            } else {
-                // SAFETY: the cells have room for the results.
-                match unsafe { results.write(opaque, cells) } {
-                    Ok(()) => 0,
-                    Err(error) => opaque.fail(error),
-                }
-            }
-        }
-        Ok(Err(error)) => opaque.fail(error),
-        Err(payload) => {
-            opaque.vm_mut().poisoned = true;
-            opaque.fail(Error::new(ErrorKind::HostPanic(panic_message(payload))))
+    // SAFETY: as above; the reference is gone before the closure can have another.
+    let scope = unsafe { (*store).heap.roots.scope() };
+    let body = || {
+        let outcome = body(Caller::new(context, caller));
+        // SAFETY: the closure has returned, and its view of the store is gone.
+        let opaque = unsafe { &mut (*raw.as_ptr()).opaque };
+        let written = match outcome {
+            // SAFETY: as above.
+            Ok(_) if unsafe { (*store).poisoned } => Err(Error::new(ErrorKind::Poisoned)),
+            // SAFETY: the cells have room for the results.
+            Ok(results) => unsafe { results.write(opaque, cells) },
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(()) => 0,
+            Err(error) => opaque.fail(error),
         }
     };
-    // What the host function held ends with it.
-    opaque.vm_mut().heap.roots.close(scope);
-    status
+    // SAFETY: the store is ours again when the body has ended, and what the host function held ends with it.
+    unsafe {
+        let status = contain_panics(store, told, body);
+        (*store).heap.roots.close(scope);
+        status
+    }
+}
+
+/// The error that a panic of a host function is.
+fn told(message: String) -> Box<dyn std::error::Error + Send + Sync> {
+    Error::new(ErrorKind::HostPanic(message)).into_pending()
 }
 
 impl crate::store::StoreOpaque {
@@ -331,7 +334,7 @@ struct Dynamic<T: 'static> {
 ///
 /// As [`HostCode`] demands; the data of the host function is a [`Closure`] of a `Dynamic<T>`, and
 /// the store's data is a `T`.
-unsafe fn dynamic_code<T: 'static>(
+unsafe extern "C" fn dynamic_code<T: 'static>(
     host: *const HostFunc,
     store: *mut StoreInner,
     caller: *mut VmCtx,

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::collections::HashSet;
+use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
 use palisade_core::ValType;
@@ -16,7 +17,7 @@ use palisade_module::{
 use crate::const_eval::{self, allocates};
 use crate::error::{InstantiateError, VmError};
 use crate::gc::roots::RootIndex;
-use crate::global::{Global, GlobalSlab};
+use crate::global::Global;
 use crate::ids::{GlobalId, InstanceId, MemoryId, RefBits, TableId, TagId};
 use crate::import::{ImportValue, check_import};
 use crate::instance::{ElementValues, Instance, SegmentSet, SegmentValues};
@@ -80,7 +81,6 @@ struct Mark {
     memories: usize,
     tables: usize,
     globals: usize,
-    slabs: usize,
     tags: usize,
     modules: usize,
 }
@@ -133,7 +133,6 @@ impl StoreInner {
             memories: self.memories.len(),
             tables: self.tables.len(),
             globals: self.globals.len(),
-            slabs: self.global_slabs.len(),
             tags: self.tags.len(),
             modules: self.paid_modules.len(),
         }
@@ -147,7 +146,6 @@ impl StoreInner {
         self.shared_memories.retain(|_, id| id.index() < mark.memories);
         self.tables.truncate(mark.tables);
         self.globals.truncate(mark.globals);
-        self.global_slabs.truncate(mark.slabs);
         self.tags.truncate(mark.tags);
         self.paid_modules.truncate(mark.modules);
         // What constant expressions made is garbage now; its types may go with the module, and its functions
@@ -241,7 +239,7 @@ impl StoreInner {
         let index = index.ok_or(InstantiateError::Internal("instance numbers have run out"))?;
         let own_globals = module.globals.len() as u64;
         let mut bytes =
-            u64::from(offsets.size) + own_globals * 48 + module.elements.len() as u64 * 16;
+            u64::from(offsets.size) + own_globals * 32 + module.elements.len() as u64 * 16;
         // What instances share is paid for by the first.
         if self.paid_modules.insert(std::ptr::from_ref(module).addr()) {
             bytes = bytes.saturating_add(module_bytes(module));
@@ -288,7 +286,6 @@ impl StoreInner {
             let def = self.global_def(*id).ok_or(UNKNOWN)?;
             set_pointer(instance, instance.offsets.global(GlobalIdx(position as u32)), def);
         }
-        let slab = GlobalSlab::new(module.globals.len() - imported)?;
         for (position, global) in module.globals.iter().enumerate().skip(imported) {
             let value = match &global.init {
                 Some(init) => const_eval::evaluate(self, instance, init)?,
@@ -297,14 +294,15 @@ impl StoreInner {
             let id = GlobalId::next(self.globals.len())
                 .ok_or(InstantiateError::Internal("global numbers have run out"))?;
             let refs = self.is_heap_ref(global.ty.content);
-            let made = Global { ty: global.ty, refs, def: slab.def(position - imported) };
+            let index = GlobalIdx(position as u32);
+            let def = own_place(instance, instance.offsets.own_global(index))?.as_ptr();
+            let made = Global { ty: global.ty, refs, def };
             // SAFETY: the module is valid, so that the value is of the global's type.
             unsafe { made.set(value) };
             self.globals.push(made);
             ids.push(id);
-            set_pointer(instance, instance.offsets.global(GlobalIdx(position as u32)), made.def);
+            set_pointer(instance, instance.offsets.global(index), made.def);
         }
-        self.global_slabs.push(slab);
         Ok(ids.into())
     }
 
@@ -323,8 +321,16 @@ impl StoreInner {
             ids.push(unsafe { self.alloc_table(table.ty, init)? });
         }
         for (position, id) in ids.iter().enumerate() {
+            let index = TableIdx(position as u32);
+            if position >= instance.module.imported_tables as usize {
+                let place = own_place(instance, instance.offsets.own_table(index))?;
+                let table = self.tables.get_mut(id.index()).ok_or(UNKNOWN)?;
+                // SAFETY: the place is this table's own; the instance stays as long as the store, or both go
+                // before anyone asks. The table was made just before, so that nobody knows where it stood.
+                unsafe { table.place(place) };
+            }
             let def = self.table_def(*id).ok_or(UNKNOWN)?;
-            set_pointer(instance, instance.offsets.table(TableIdx(position as u32)), def);
+            set_pointer(instance, instance.offsets.table(index), def);
         }
         Ok(ids.into())
     }
@@ -346,8 +352,16 @@ impl StoreInner {
             set_pointer(instance, offsets.imported_func(FuncIdx(position as u32)), func);
         }
         for (position, id) in instance.memories.iter().enumerate() {
+            let index = MemoryIdx(position as u32);
+            if position >= module.imported_memories as usize {
+                let place = own_place(instance, offsets.own_memory(index))?;
+                let memory = self.memories.get_mut(id.index()).ok_or(UNKNOWN)?;
+                // SAFETY: the place is this memory's own; the instance stays as long as the store, or both go
+                // before anyone asks. The memory was made just before, so that nobody knows where it stood.
+                unsafe { memory.place(place) };
+            }
             let def = self.memory_def(*id).ok_or(UNKNOWN)?;
-            set_pointer(instance, offsets.memory(MemoryIdx(position as u32)), def);
+            set_pointer(instance, offsets.memory(index), def);
         }
         for (position, id) in instance.tags.iter().enumerate() {
             let identity = self.tag_identity(*id).ok_or(UNKNOWN)?;
@@ -434,6 +448,16 @@ impl StoreInner {
         unsafe { (*vmctx).instance = instance.as_ptr() };
         self.instances.push(instance);
     }
+}
+
+/// The place of a definition in the context of an instance.
+fn own_place<T>(instance: &Instance, offset: Option<u32>) -> Result<NonNull<T>, InstantiateError> {
+    let offset = offset.ok_or(InstantiateError::Internal("an import has no place"))? as usize;
+    debug_assert!(offset + size_of::<T>() <= instance.context.len());
+    // SAFETY: the offset comes from the module's offsets and an index within the module, so that it lies in the
+    // context.
+    let place = unsafe { instance.vmctx().byte_add(offset) };
+    NonNull::new(place.cast()).ok_or(UNKNOWN)
 }
 
 /// Writes one pointer of an array in the context.

@@ -122,7 +122,8 @@ pub struct NativeState {
     /// The frame pointer of where machine code was left: of a built-in's wrapper, or of the function
     /// itself after a fault.
     pub exit_fp: *mut u8,
-    /// The instruction that faulted; 0 if machine code was left through a wrapper.
+    /// The instruction that faulted; 0 if machine code runs, or was left through a wrapper: only a fault, which ends
+    /// the entry, sets it.
     pub exit_pc: usize,
     /// The stack pointer at a fault.
     pub exit_sp: *mut u8,
@@ -242,7 +243,8 @@ impl VmFuncRef {
     pub const HOST: u32 = u32::MAX;
 }
 
-/// The code of a host function. Called on the host's stack.
+/// The code of a host function. Called on the host's stack, by machine code's wrapper as well, which has no way to
+/// unwind: a panic must not leave it ([`crate::contain_panics`]).
 ///
 /// `cells` holds the arguments in signature order (vectors take two cells; references of the
 /// `any`, `extern` and `exn` families take one, with the [`VmRef`] in the low bits) and receives the
@@ -250,7 +252,7 @@ impl VmFuncRef {
 /// instance, or null when the host calls directly. Returns 0, or the number of a trap code; an error of
 /// the host stands in the store's `pending_error`, with [`palisade_core::TrapCode::Internal`]
 /// returned.
-pub type HostCode = unsafe fn(
+pub type HostCode = unsafe extern "C" fn(
     host: *const HostFunc,
     store: *mut StoreInner,
     caller: *mut VmCtx,
@@ -310,6 +312,12 @@ pub struct VmGlobalDef {
 /// Where things stand in a [`VmCtx`], in bytes from its start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VmOffsets {
+    /// `[VmMemoryDef; defined memories]`: their definitions; those of shared ones stand elsewhere
+    pub own_memories: u32,
+    /// `[VmTableDef; defined tables]`: their definitions
+    pub own_tables: u32,
+    /// `[VmGlobalDef; defined globals]`: their definitions
+    pub own_globals: u32,
     /// `[*const u8; defined functions]`: the address that an engine goes on at when it calls
     /// function i. The engine fills it; entries change on the store's own thread alone.
     pub code: u32,
@@ -334,6 +342,8 @@ pub struct VmOffsets {
     pub func_refs: u32,
     /// All of it.
     pub size: u32,
+    /// How many memories, tables and globals are imported: those have no definitions here.
+    pub imported: [u32; 3],
 }
 
 impl VmOffsets {
@@ -347,7 +357,12 @@ impl VmOffsets {
             u32::try_from(start).ok().filter(|_| at <= u64::from(u32::MAX / 2))
         };
         const PTR: usize = size_of::<usize>();
+        let imported = [module.imported_memories, module.imported_tables, module.imported_globals];
+        let own = |all: usize, imported: u32| all.saturating_sub(imported as usize);
         Some(Self {
+            own_memories: array(own(module.memories.len(), imported[0]), size_of::<VmMemoryDef>())?,
+            own_tables: array(own(module.tables.len(), imported[1]), size_of::<VmTableDef>())?,
+            own_globals: array(own(module.globals.len(), imported[2]), size_of::<VmGlobalDef>())?,
             code: array(module.bodies.len(), PTR)?,
             imported_funcs: array(module.imported_funcs as usize, PTR)?,
             memories: array(module.memories.len(), PTR)?,
@@ -359,6 +374,7 @@ impl VmOffsets {
             native: array(module.bodies.len(), size_of::<NativeEntry>())?,
             func_refs: array(module.funcs.len(), size_of::<VmFuncRef>())?,
             size: array(0, 1)?,
+            imported,
         })
     }
 
@@ -400,6 +416,24 @@ impl VmOffsets {
     /// The offset of the pointer to a global.
     pub fn global(&self, global: GlobalIdx) -> u32 {
         self.globals + global.0 * 8
+    }
+
+    /// The offset of the definition of a memory that the module defines, unless that is shared.
+    pub fn own_memory(&self, memory: MemoryIdx) -> Option<u32> {
+        let own = memory.0.checked_sub(self.imported[0])?;
+        Some(self.own_memories + own * size_of::<VmMemoryDef>() as u32)
+    }
+
+    /// The offset of the definition of a table that the module defines.
+    pub fn own_table(&self, table: TableIdx) -> Option<u32> {
+        let own = table.0.checked_sub(self.imported[1])?;
+        Some(self.own_tables + own * size_of::<VmTableDef>() as u32)
+    }
+
+    /// The offset of the definition of a global that the module defines.
+    pub fn own_global(&self, global: GlobalIdx) -> Option<u32> {
+        let own = global.0.checked_sub(self.imported[2])?;
+        Some(self.own_globals + own * size_of::<VmGlobalDef>() as u32)
     }
 
     /// The offset of a tag's identity.

@@ -60,5 +60,6 @@ pub use layout::{
 pub use ledger::{Counting, Ledger, Refusal, Resource, Unit};
 pub use limiter::ResourceLimiter;
 pub use memory::SharedMemory;
+pub use panics::contain_panics;
 pub use parking::WaitResult;
 pub use store::{MemoryReservation, StoreConfig, StoreInner};

@@ -10,6 +10,7 @@
 //! only ever shows zeros. Nothing in here asks limits: [`crate::store`] does, before it calls.
 
 use std::io;
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ use palisade_core::{MemoryType, TrapCode};
 use crate::error::VmError;
 use crate::interrupt::InterruptHandle;
 use crate::layout::VmMemoryDef;
-use crate::owned::Owned;
+use crate::owned::{Definition, Owned};
 use crate::parking::{Parking, WaitResult};
 use crate::racy;
 use crate::store::MemoryReservation;
@@ -326,7 +327,7 @@ pub(crate) fn check_atomic(address: u64, size: u64, len: usize) -> Result<(), Tr
 #[derive(Debug)]
 pub(crate) enum Memory {
     /// One that only this store holds.
-    Own { ty: MemoryType, maximum: usize, space: Space, def: Owned<VmMemoryDef> },
+    Own { ty: MemoryType, maximum: usize, space: Space, def: Definition<VmMemoryDef> },
     /// One that other stores may hold, too.
     Shared(Arc<SharedMemory>),
 }
@@ -341,7 +342,7 @@ impl Memory {
         let space = Space::new(&ty, sizes, plan)
             .map_err(VmError::system("a memory", sizes.minimum as u64))?;
         let def = VmMemoryDef { base: space.base(), len: AtomicUsize::new(sizes.minimum) };
-        Ok(Self::Own { ty, maximum: sizes.maximum, space, def: Owned::new(def) })
+        Ok(Self::Own { ty, maximum: sizes.maximum, space, def: Definition::new(def) })
     }
 
     /// How many bytes of address space from the first byte on are the memory's own; 0 if it may move.
@@ -361,6 +362,19 @@ impl Memory {
         match self {
             Self::Own { def, .. } => def.as_ptr(),
             Self::Shared(shared) => shared.def.as_ptr(),
+        }
+    }
+
+    /// Lets engines see it at a place in the context of the instance that it was made for. A shared one stays where
+    /// it is, for all stores to see.
+    ///
+    /// # Safety
+    ///
+    /// As [`Definition::move_to`].
+    pub(crate) unsafe fn place(&mut self, place: NonNull<VmMemoryDef>) {
+        if let Self::Own { def, .. } = self {
+            // SAFETY: passed on to the caller.
+            unsafe { def.move_to(place) };
         }
     }
 

@@ -4,13 +4,14 @@
 //! limiter before it happens, and is given back to the ledger when it fails after all. An id that the store does
 //! not know is an error or `None`.
 
+use std::cell::UnsafeCell;
 use std::sync::Arc;
 
 use palisade_core::{GlobalType, MemoryType, TableType, TypeId};
 use palisade_module::TagIdx;
 
 use crate::error::VmError;
-use crate::global::{Global, GlobalSlab};
+use crate::global::Global;
 use crate::ids::{GlobalId, InstanceId, MemoryId, RefBits, TableId, TagId};
 use crate::layout::{Cell, HostFunc, VmFuncRef, VmGlobalDef, VmMemoryDef, VmTableDef};
 use crate::ledger::{LedgerMark, Resource};
@@ -108,12 +109,12 @@ impl StoreInner {
         ty: GlobalType,
         cells: [Cell; 2],
     ) -> Result<GlobalId, VmError> {
-        let slab = GlobalSlab::new(1)?;
         let id = GlobalId::next(self.globals.len()).ok_or_else(|| too_many("globals"))?;
-        let global = Global { ty, refs: self.is_heap_ref(ty.content), def: slab.def(0) };
+        let place = Owned::new(VmGlobalDef { cells: UnsafeCell::new([0; 2]) });
+        let global = Global { ty, refs: self.is_heap_ref(ty.content), def: place.as_ptr() };
         // SAFETY: passed on to the caller.
         unsafe { global.set(cells) };
-        self.global_slabs.push(slab);
+        self.host_globals.push(place);
         self.globals.push(global);
         Ok(id)
     }

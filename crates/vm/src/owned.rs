@@ -29,6 +29,41 @@ impl<T> Drop for Owned<T> {
     }
 }
 
+/// What engines see of an object: on the heap, or in the context of the instance that it was made for.
+#[derive(Debug)]
+pub(crate) struct Definition<T> {
+    at: NonNull<T>,
+    /// Frees it, unless it stands in a context.
+    _owned: Option<Owned<T>>,
+}
+
+impl<T> Definition<T> {
+    /// Moves a value to the heap.
+    pub(crate) fn new(value: T) -> Self {
+        let owned = Owned::new(value);
+        Self { at: owned.0, _owned: Some(owned) }
+    }
+
+    /// Where it stands; valid as long as `self`, and until [`Definition::move_to`].
+    pub(crate) fn as_ptr(&self) -> *mut T {
+        self.at.as_ptr()
+    }
+
+    /// Moves the value to a place of somebody else's.
+    ///
+    /// # Safety
+    ///
+    /// The place is aligned and may be written to, by nobody else meanwhile; it stays as long as `self` is used.
+    /// Nobody keeps the old address.
+    pub(crate) unsafe fn move_to(&mut self, place: NonNull<T>) {
+        // SAFETY: both are valid by the caller's word and ours. The value is moved: nothing drops it here, for what
+        // engines see has no destructor.
+        unsafe { std::ptr::copy_nonoverlapping(self.at.as_ptr(), place.as_ptr(), 1) };
+        const { assert!(!std::mem::needs_drop::<T>()) };
+        *self = Self { at: place, _owned: None };
+    }
+}
+
 /// A block of zeroed bytes at an address that does not change.
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -65,7 +100,9 @@ impl Drop for Block {
 
 #[cfg(test)]
 mod tests {
-    use super::{Block, Owned};
+    use std::ptr::NonNull;
+
+    use super::{Block, Definition, Owned};
 
     #[test]
     fn owned_keeps_its_address_when_moved() {
@@ -75,6 +112,18 @@ mod tests {
         assert_eq!(moved[0].as_ptr(), at);
         // SAFETY: `moved` is alive.
         assert_eq!(unsafe { *at }, 7);
+    }
+
+    #[test]
+    fn definitions_move_once() {
+        let mut definition = Definition::new(7u64);
+        let mut place = 0u64;
+        // SAFETY: the place is a local, which outlives the definition and is not touched otherwise.
+        unsafe { definition.move_to(NonNull::from(&mut place)) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { *definition.as_ptr() }, 7);
+        drop(definition);
+        assert_eq!(place, 7);
     }
 
     #[test]

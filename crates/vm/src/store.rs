@@ -19,13 +19,13 @@ use palisade_module::{ExportIdx, FuncIdx, TagIdx, TypeRegistry};
 use crate::deadline::{self, Armed};
 use crate::error::{BoxError, VmError};
 use crate::gc::Heap;
-use crate::global::{Global, GlobalSlab};
+use crate::global::Global;
 use crate::ids::{InstanceId, MemoryId, TagId};
 use crate::import::ImportValue;
 use crate::instance::Instance;
 use crate::instantiate::PaidModules;
 use crate::interrupt::InterruptHandle;
-use crate::layout::{HostFunc, Interrupts, VmCtx, VmFuncRef, VmMemoryDef, VmStoreCtx};
+use crate::layout::{HostFunc, Interrupts, VmCtx, VmFuncRef, VmGlobalDef, VmMemoryDef, VmStoreCtx};
 use crate::ledger::Ledger;
 use crate::limiter::ResourceLimiter;
 use crate::memory::Memory;
@@ -110,7 +110,8 @@ pub struct StoreInner {
     /// Where this store's function references stand: start and end of each array of them.
     pub(crate) func_ranges: BTreeMap<usize, usize>,
     pub(crate) globals: Vec<Global>,
-    pub(crate) global_slabs: Vec<GlobalSlab>,
+    /// The cells of those globals that no instance made.
+    pub(crate) host_globals: Vec<Owned<VmGlobalDef>>,
     pub(crate) tables: Vec<Table>,
     pub(crate) memories: Vec<Memory>,
     /// Which of them are shared ones, by their address.
@@ -202,7 +203,7 @@ impl StoreInner {
             hosts: Vec::new(),
             func_ranges: BTreeMap::new(),
             globals: Vec::new(),
-            global_slabs: Vec::new(),
+            host_globals: Vec::new(),
             tables: Vec::new(),
             memories: Vec::new(),
             shared_memories: BTreeMap::new(),

@@ -58,7 +58,7 @@ fn an_instance_that_cannot_be_made_leaves_nothing() {
             assert_eq!(store.ledger().in_use(*what), 0, "{what:?} after {successes}");
         }
         assert_eq!((store.memories.len(), store.tables.len(), store.tags.len()), (0, 0, 0));
-        assert_eq!((store.globals.len(), store.global_slabs.len()), (0, 0));
+        assert_eq!((store.globals.len(), store.host_globals.len()), (0, 0));
         assert!(store.func_ranges.is_empty() && store.instances.is_empty());
     }
 }

@@ -5,12 +5,14 @@
 //! Growth may move the elements; engines read [`VmTableDef`] each time. Bytes past the current length
 //! that were ever written are written again before they show.
 
+use std::ptr::NonNull;
+
 use palisade_core::{TableType, TrapCode};
 
 use crate::error::VmError;
 use crate::ids::RefBits;
 use crate::layout::{VmRef, VmTableDef};
-use crate::owned::{Block, Owned};
+use crate::owned::{Block, Definition};
 use crate::sys::region::Region;
 
 /// Elements between two looks at the interruption flag.
@@ -81,7 +83,7 @@ pub(crate) struct Table {
     storage: Storage,
     /// From this element on, the storage has never been written to.
     clean_from: usize,
-    def: Owned<VmTableDef>,
+    def: Definition<VmTableDef>,
 }
 
 impl Table {
@@ -113,7 +115,7 @@ impl Table {
         let len = usize::try_from(ty.minimum).map_err(|_| too_large())?;
         let bytes = byte_len(len, funcs).ok_or_else(too_large)?;
         let storage = Storage::zeroed(bytes).map_err(VmError::system("a table", bytes as u64))?;
-        let def = Owned::new(VmTableDef { base: storage.base(), len: 0 });
+        let def = Definition::new(VmTableDef { base: storage.base(), len: 0 });
         let mut table = Self { ty, funcs, storage, clean_from: 0, def };
         // SAFETY: passed on to the caller.
         unsafe { table.extend(len, init, poll)? };
@@ -123,6 +125,16 @@ impl Table {
     /// What engines see of it.
     pub(crate) fn def(&self) -> *mut VmTableDef {
         self.def.as_ptr()
+    }
+
+    /// Lets engines see it at a place in the context of the instance that it was made for.
+    ///
+    /// # Safety
+    ///
+    /// As [`Definition::move_to`].
+    pub(crate) unsafe fn place(&mut self, place: NonNull<VmTableDef>) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.def.move_to(place) };
     }
 
     /// Whether its elements are function references.

@@ -17,7 +17,12 @@ use palisade_vm::{
 /// # Safety
 ///
 /// None is needed.
-unsafe fn nothing(_: *const HostFunc, _: *mut StoreInner, _: *mut VmCtx, _: *mut Cell) -> u32 {
+unsafe extern "C" fn nothing(
+    _: *const HostFunc,
+    _: *mut StoreInner,
+    _: *mut VmCtx,
+    _: *mut Cell,
+) -> u32 {
     0
 }
 
@@ -274,6 +279,13 @@ fn contexts_hold_what_engines_read() {
         assert_eq!(world.store.table_def(ids.1[0]), Some(table));
         let global = VmCtx::pointer(vm, offsets.global(GlobalIdx(0)));
         assert_eq!(world.store.global_def(ids.2[0]), Some(global));
+        // What the module defines stands in the context itself.
+        let own = |offset: Option<u32>| vm.byte_add(offset.expect("its own") as usize);
+        assert_eq!(own(offsets.own_memory(MemoryIdx(0))).cast(), first);
+        assert_eq!(own(offsets.own_memory(MemoryIdx(1))).cast(), second);
+        assert_eq!(own(offsets.own_table(TableIdx(0))).cast(), table);
+        assert_eq!(own(offsets.own_global(GlobalIdx(0))).cast(), global);
+        assert_eq!((*global).cells.get().read()[0] as u32, 7);
         let identity = VmCtx::pointer(vm, offsets.tag(TagIdx(0)));
         assert_eq!(world.store.tag_identity(tag), Some(identity));
         let types = vm.byte_add(offsets.type_ids as usize).cast::<TypeId>();

@@ -73,36 +73,41 @@ impl Translator<'_, '_> {
         self.env.options.bounds == Bounds::Guard && !ty.memory64 && ty.page_size_log2 == 16
     }
 
-    /// The address of a memory's definition.
-    pub(crate) fn memory_def(&mut self, memory: u32) -> Value {
+    /// Where a memory's definition stands: so many bytes from an address. Those of a module's own are part of the
+    /// context, but for shared ones.
+    fn memory_def(&mut self, memory: u32, ty: &MemoryType) -> (Value, u32) {
+        let own = self.env.offsets.own_memory(MemoryIdx(memory));
+        if let Some(offset) = own.filter(|_| !ty.shared) {
+            return (self.vmctx, offset);
+        }
         let offset = self.env.offsets.memory(MemoryIdx(memory));
-        self.constant_field(types::I64, self.vmctx, offset)
+        (self.constant_field(types::I64, self.vmctx, offset), 0)
     }
 
     /// The first byte of a memory.
     pub(crate) fn memory_base(&mut self, memory: u32) -> Result<Value> {
         let ty = self.memory_type(memory)?;
-        let def = self.memory_def(memory);
-        let offset = std::mem::offset_of!(VmMemoryDef, base);
+        let (def, at) = self.memory_def(memory, &ty);
+        let offset = at + std::mem::offset_of!(VmMemoryDef, base) as u32;
         Ok(if self.guarded(&ty) || ty.shared {
-            self.constant_field(types::I64, def, offset as u32)
+            self.constant_field(types::I64, def, offset)
         } else {
-            self.field(types::I64, def, offset)
+            self.field(types::I64, def, offset as usize)
         })
     }
 
     /// The length of a memory, in bytes. That of a shared one may grow at any time: it is read as it is now.
     pub(crate) fn memory_len(&mut self, memory: u32) -> Result<Value> {
-        let shared = self.memory_type(memory)?.shared;
-        let def = self.memory_def(memory);
-        let offset = std::mem::offset_of!(VmMemoryDef, len);
-        Ok(if shared {
-            let place = self.b.ins().iadd_imm_s(def, offset as i64);
+        let ty = self.memory_type(memory)?;
+        let (def, at) = self.memory_def(memory, &ty);
+        let offset = at + std::mem::offset_of!(VmMemoryDef, len) as u32;
+        Ok(if ty.shared {
+            let place = self.b.ins().iadd_imm_s(def, i64::from(offset));
             self.b.ins().atomic_load(types::I64, MemFlagsData::trusted(), place)
         } else if self.mutated(Mutation::MemoryLengthStale) {
-            self.constant_field(types::I64, def, offset as u32)
+            self.constant_field(types::I64, def, offset)
         } else {
-            self.field(types::I64, def, offset)
+            self.field(types::I64, def, offset as usize)
         })
     }
 

@@ -4,7 +4,7 @@
 //! continuation of a construct exists from its beginning; it is only filled if something leads to it.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, JumpTableData, Value};
+use cranelift_codegen::ir::{Block, BlockArg, Inst, InstBuilder, JumpTableData, Value};
 use cranelift_frontend::FunctionBuilder;
 use palisade_core::TrapCode;
 use palisade_module::wasmparser::{BlockType, BrTable, Operator};
@@ -24,8 +24,18 @@ pub(crate) enum Construct {
     Block,
     /// Branches go to its header.
     Loop(Block),
-    /// Where the other arm begins, as long as it has not begun, with the values that it begins with.
-    If(Option<(Block, Vec<Operand>)>),
+    /// The other arm, as long as it has not begun.
+    If(Option<OtherArm>),
+}
+
+/// The arm of an `if` that is taken when the condition is zero, before it begins.
+#[derive(Debug)]
+pub(crate) enum OtherArm {
+    /// There may be none: the branch goes behind the construct, with the parameters as results. Should an `else` come,
+    /// it is made to go there.
+    Perhaps(Inst),
+    /// There is one, for parameters and results differ: where it begins, and with which values.
+    Certain(Block, Vec<Operand>),
 }
 
 /// A construct that has not ended.
@@ -235,14 +245,21 @@ impl Translator<'_, '_> {
         for &kind in &kinds.results {
             self.block_param(next, kind);
         }
-        let (then, otherwise) = (self.b.create_block(), self.b.create_block());
-        let start = self.stack.len().saturating_sub(kinds.params.len());
-        let saved = self.stack.get(start..).unwrap_or_default().to_vec();
-        self.b.ins().brif(condition, then, &[], otherwise, &[]);
+        let then = self.b.create_block();
+        let arm = if kinds.params == kinds.results {
+            let args = self.args(kinds.params.len())?;
+            OtherArm::Perhaps(self.b.ins().brif(condition, then, &[], next, &args))
+        } else {
+            let otherwise = self.b.create_block();
+            let start = self.stack.len().saturating_sub(kinds.params.len());
+            let saved = self.stack.get(start..).unwrap_or_default().to_vec();
+            self.b.ins().brif(condition, then, &[], otherwise, &[]);
+            self.b.seal_block(otherwise);
+            OtherArm::Certain(otherwise, saved)
+        };
         self.b.seal_block(then);
-        self.b.seal_block(otherwise);
         self.b.switch_to_block(then);
-        self.push_frame(Construct::If(Some((otherwise, saved))), kinds, next, way, None)
+        self.push_frame(Construct::If(Some(arm)), kinds, next, way, None)
     }
 
     fn begin_else(&mut self) -> Result<()> {
@@ -251,8 +268,20 @@ impl Translator<'_, '_> {
         }
         let Some(frame) = self.frames.last_mut() else { return invalid("`else` of nothing") };
         let Construct::If(arm) = &mut frame.construct else { return invalid("`else` of no `if`") };
-        let Some((block, saved)) = arm.take() else { return invalid("a second `else`") };
-        let (height, on_the_way) = (frame.height, frame.on_the_way);
+        let Some(arm) = arm.take() else { return invalid("a second `else`") };
+        let (height, on_the_way, next) = (frame.height, frame.on_the_way, frame.next);
+        let params = frame.params.clone();
+        let (block, saved) = match arm {
+            OtherArm::Certain(block, saved) => (block, saved),
+            OtherArm::Perhaps(branch) => {
+                let block = self.b.create_block();
+                self.b.change_jump_destination(branch, next, block);
+                let param = |kind: Kind| Operand { value: self.block_param(block, kind), kind };
+                let saved = params.into_iter().map(param).collect();
+                self.b.seal_block(block);
+                (block, saved)
+            }
+        };
         self.stack.truncate(height);
         self.b.switch_to_block(block);
         if on_the_way {
@@ -284,12 +313,11 @@ impl Translator<'_, '_> {
         if let Some(outer) = frame.outer_handlers {
             self.end_try(outer)?;
         }
-        if let Construct::If(Some((block, saved))) = &frame.construct {
-            // No other arm: its parameters are its results.
-            self.b.switch_to_block(*block);
-            let args: Vec<BlockArg> = saved.iter().map(|o| o.value.into()).collect();
-            self.b.ins().jump(frame.next, &args);
-            frame.next_reached = true;
+        match &frame.construct {
+            // There was no other arm: the branch stays as it is.
+            Construct::If(Some(OtherArm::Perhaps(_))) => frame.next_reached = true,
+            Construct::If(Some(OtherArm::Certain(..))) => return invalid("an `if` without an arm"),
+            _ => {}
         }
         self.stack.truncate(frame.height);
         self.reachable = frame.next_reached;

@@ -1,7 +1,6 @@
 //! Linear memories: loads, stores, sizes, bulk operations. Where accesses go is decided in `bounds`.
 
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
-use palisade_core::fuel;
 use palisade_module::wasmparser::{MemArg, Operator};
 use palisade_vm::native::Builtin;
 
@@ -9,9 +8,6 @@ use super::bounds::Address;
 use super::bounds::ForStore;
 use super::{Kind, Result, Translator};
 use crate::mutation::Mutation;
-
-/// Copies and fills of a constant length up to this many bytes are done where they stand.
-const INLINE_BYTES: u64 = 64;
 
 /// A load or a store of an integer that is narrower than its operator's type.
 enum Narrow {
@@ -113,25 +109,11 @@ impl Translator<'_, '_> {
             }
             Operator::MemoryCopy { dst_mem, src_mem } => {
                 let (to, from, len) = self.pop3()?;
-                if let Some(len) = self.small(len).filter(|_| !self.shared(dst_mem, src_mem)) {
-                    self.inline_copy(dst_mem, src_mem, to, from, len)?;
-                } else if self.moves_short(dst_mem)? && self.moves_short(src_mem)? {
-                    self.short_copy([dst_mem, src_mem], [to, from, len])?;
-                } else {
-                    let memories = self.packed(dst_mem, src_mem);
-                    self.builtin(Builtin::MemoryCopy, &[memories, to, from, len]);
-                }
+                self.copy([dst_mem, src_mem], [to, from, len])?;
             }
             Operator::MemoryFill { mem } => {
                 let (to, byte, len) = self.pop3()?;
-                if let Some(len) = self.small(len).filter(|_| !self.shared(mem, mem)) {
-                    self.inline_fill(mem, to, byte, len)?;
-                } else if self.moves_short(mem)? {
-                    self.short_fill(mem, [to, byte, len])?;
-                } else {
-                    let memory = self.number(u64::from(mem));
-                    self.builtin(Builtin::MemoryFill, &[memory, to, byte, len]);
-                }
+                self.fill(mem, [to, byte, len])?;
             }
             Operator::MemoryInit { data_index, mem } => {
                 let (to, from, len) = self.pop3()?;
@@ -155,81 +137,5 @@ impl Translator<'_, '_> {
             let value = self.b.ins().ireduce(types::I32, value);
             self.push(Kind::I32, value);
         }
-    }
-
-    fn shared(&self, one: u32, other: u32) -> bool {
-        [one, other].iter().any(|&m| self.memory_type(m).map_or(true, |ty| ty.shared))
-    }
-
-    /// A length that is known and small.
-    fn small(&self, len: Value) -> Option<u64> {
-        let inst = self.b.func.dfg.value_def(len).inst()?;
-        match self.b.func.dfg.insts[inst] {
-            cranelift_codegen::ir::InstructionData::UnaryImm {
-                opcode: cranelift_codegen::ir::Opcode::Iconst,
-                imm,
-            } => u64::try_from(imm.bits()).ok().filter(|&len| len <= INLINE_BYTES),
-            _ => None,
-        }
-    }
-
-    /// Pieces of at most 16 bytes that make up a length.
-    fn pieces(len: u64) -> Vec<(Type, i32)> {
-        let mut pieces = Vec::new();
-        let mut at = 0;
-        for ty in [types::I8X16, types::I64, types::I32, types::I16, types::I8] {
-            while len - at >= u64::from(ty.bytes()) {
-                pieces.push((ty, at as i32));
-                at += u64::from(ty.bytes());
-            }
-        }
-        pieces
-    }
-
-    /// Both ranges are checked, as the built-in does, the source first; then all is read before anything is
-    /// written, so that they may overlap.
-    fn inline_copy(&mut self, dst: u32, src: u32, to: Value, from: Value, len: u64) -> Result<()> {
-        let from = self.range(src, from, len)?;
-        let to = self.range(dst, to, len)?;
-        if !self.mutated(Mutation::CopyFree) {
-            self.charge_units(fuel::bytes(len));
-        }
-        let flags = self.memory_flags().with_notrap();
-        let pieces = Self::pieces(len);
-        if self.mutated(Mutation::CopyPiecewise) {
-            for (ty, at) in pieces {
-                let value = self.b.ins().load(ty, flags, from, at);
-                self.b.ins().store(flags, value, to, at);
-            }
-            return Ok(());
-        }
-        let read: Vec<_> =
-            pieces.iter().map(|&(ty, at)| (self.b.ins().load(ty, flags, from, at), at)).collect();
-        for (value, at) in read {
-            self.b.ins().store(flags, value, to, at);
-        }
-        Ok(())
-    }
-
-    fn inline_fill(&mut self, memory: u32, to: Value, byte: Value, len: u64) -> Result<()> {
-        let to = self.range(memory, to, len)?;
-        self.charge_units(fuel::bytes(len));
-        let flags = self.memory_flags().with_notrap();
-        let byte = self.b.ins().ireduce(types::I8, byte);
-        let vector = (len >= 16).then(|| self.b.ins().splat(types::I8X16, byte));
-        let wide = (len % 16 >= 2).then(|| {
-            let wide = self.b.ins().uextend(types::I64, byte);
-            self.b.ins().imul_imm_s(wide, 0x0101_0101_0101_0101)
-        });
-        for (ty, at) in Self::pieces(len) {
-            let value = match (vector, wide) {
-                (Some(vector), _) if ty == types::I8X16 => vector,
-                (_, Some(wide)) if ty == types::I64 => wide,
-                (_, Some(wide)) if ty != types::I8 => self.b.ins().ireduce(ty, wide),
-                _ => byte,
-            };
-            self.b.ins().store(flags, value, to, at);
-        }
-        Ok(())
     }
 }

@@ -78,13 +78,22 @@ impl Translator<'_, '_> {
     }
 
     fn table_field(&mut self, table: u32, offset: usize) -> Value {
-        let def = self.env.offsets.table(TableIdx(table));
-        let def = self.constant_field(types::I64, self.vmctx, def);
+        let (index, mut at) = (TableIdx(table), 0);
+        let def = match self.env.offsets.own_table(index) {
+            Some(own) => {
+                at = own as usize;
+                self.vmctx
+            }
+            None => {
+                let def = self.env.offsets.table(index);
+                self.constant_field(types::I64, self.vmctx, def)
+            }
+        };
         let is_len = offset == std::mem::offset_of!(VmTableDef, len);
         if is_len && self.mutated(Mutation::TableLengthStale) {
-            return self.constant_field(types::I64, def, offset as u32);
+            return self.constant_field(types::I64, def, (at + offset) as u32);
         }
-        self.field(types::I64, def, offset)
+        self.field(types::I64, def, at + offset)
     }
 
     /// Where an element stands, and what it is; `code` is the trap if there is none. The address is 0 while the

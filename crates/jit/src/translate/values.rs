@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64, Offset32};
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::Variable;
 use palisade_core::TrapCode;
 use palisade_module::wasmparser::Operator;
@@ -97,8 +97,9 @@ impl Translator<'_, '_> {
         }
     }
 
-    /// A global's definition, what it holds, and how it is read.
-    fn global(&mut self, index: u32) -> Result<(cranelift_codegen::ir::Value, Kind, MemFlagsData)> {
+    /// Where a global stands, so many bytes from an address; what it holds, and how it is read. A module's own stand in
+    /// the context.
+    fn global(&mut self, index: u32) -> Result<((Value, i32), Kind, MemFlagsData)> {
         let Some(global) = self.env.info.globals.get(index as usize) else {
             return invalid("an unknown global");
         };
@@ -108,21 +109,24 @@ impl Translator<'_, '_> {
             (!global.ty.mutable || self.mutated(Mutation::GlobalStale)) && kind != Kind::Ref;
         let flags = MemFlagsData::trusted().with_alias_region(Some(self.global_region));
         let flags = if fixed { flags.with_readonly().with_can_move() } else { flags };
+        if let Some(own) = self.env.offsets.own_global(GlobalIdx(index)) {
+            return Ok(((self.vmctx, own as i32), kind, flags));
+        }
         let offset = self.env.offsets.global(GlobalIdx(index));
-        Ok((self.constant_field(types::I64, self.vmctx, offset), kind, flags))
+        Ok(((self.constant_field(types::I64, self.vmctx, offset), 0), kind, flags))
     }
 
     fn global_get(&mut self, index: u32) -> Result<()> {
-        let (def, kind, flags) = self.global(index)?;
-        let value = self.b.ins().load(kind.ty(), flags, def, Offset32::new(0));
+        let ((def, at), kind, flags) = self.global(index)?;
+        let value = self.b.ins().load(kind.ty(), flags, def, Offset32::new(at));
         self.push(kind, value);
         Ok(())
     }
 
     fn global_set(&mut self, index: u32) -> Result<()> {
         let value = self.pop()?;
-        let (def, _, flags) = self.global(index)?;
-        self.b.ins().store(flags, value, def, Offset32::new(0));
+        let ((def, at), _, flags) = self.global(index)?;
+        self.b.ins().store(flags, value, def, Offset32::new(at));
         Ok(())
     }
 

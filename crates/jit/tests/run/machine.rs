@@ -58,18 +58,22 @@ unsafe fn other(
     }
 }
 
-unsafe fn host(
+unsafe extern "C" fn host(
     func: *const HostFunc,
-    _: *mut StoreInner,
+    store: *mut StoreInner,
     caller: *mut VmCtx,
     cells: *mut Cell,
 ) -> u32 {
     // SAFETY: the cells suffice for the function's type.
     unsafe {
-        assert!(!caller.is_null());
-        let count = (*func).param_cells.max((*func).result_cells) as usize;
-        let work = HOST.with_borrow(|work| work.clone()).expect("a host");
-        work(std::slice::from_raw_parts_mut(cells, count)).map_or_else(|code| code as u32, |()| 0)
+        let body = || {
+            assert!(!caller.is_null());
+            let count = (*func).param_cells.max((*func).result_cells) as usize;
+            let work = HOST.with_borrow(|work| work.clone()).expect("a host");
+            let done = work(std::slice::from_raw_parts_mut(cells, count));
+            done.map_or_else(|code| code as u32, |()| 0)
+        };
+        palisade_vm::contain_panics(store, Into::into, body)
     }
 }
 

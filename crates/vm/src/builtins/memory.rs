@@ -14,7 +14,7 @@ use crate::racy;
 use crate::store::StoreInner;
 
 /// Bytes between two looks at the interruption flag.
-const STEP: usize = 1 << 20;
+pub(crate) const STEP: usize = 1 << 20;
 
 /// Copies so many bytes from the first place to the second; the ranges may overlap.
 pub(super) type Mover = unsafe fn(*const u8, *mut u8, usize);

@@ -20,9 +20,12 @@ use crate::store::StoreInner;
 
 /// The least that a heap grows to, where it may.
 const LEAST: u64 = 1 << 20;
-/// How much larger a heap becomes than what is in use: by the third root of 10, so that ten times the objects
-/// take three steps more, and at most about ten times the copying, wherever the steps lie.
-const GROWTH: (u64, u64) = (28, 13);
+/// How much larger a heap becomes than what is in use: by the square root of 10, so that ten times the objects
+/// take two steps more, and at most about ten times the copying, wherever the steps lie.
+const GROWTH: (u64, u64) = (19, 6);
+/// So many collections in a row find a heap too large before it becomes smaller: a program that begins anew has little in
+/// use for a moment.
+const PATIENCE: u32 = 8;
 /// Room beside an object that did not fit, for the next ones of its kind.
 const MOST_BESIDE: u64 = 16 << 20;
 
@@ -72,8 +75,9 @@ impl StoreInner {
     pub fn gc(&mut self) -> Result<(), TrapCode> {
         let Some(root_bytes) = self.collect_and_drop(0)? else { return Ok(()) };
         let wanted = self.wanted_capacity(0, root_bytes);
-        self.shrink(wanted);
-        self.set_end();
+        // Whoever asks for a collection wants what it gives.
+        self.shrink(wanted, true);
+        self.set_end(0);
         Ok(())
     }
 
@@ -93,16 +97,13 @@ impl StoreInner {
     /// Whether a reference lies among the objects.
     pub fn gc_holds(&self, reference: VmRef) -> bool {
         let Some(space) = &self.heap.space else { return false };
-        // SAFETY: the context is owned by the store, on its own thread.
-        let next = unsafe { (*self.ctx_ptr()).heap_next } as u64;
         let at = u64::from(reference.0);
-        at.is_multiple_of(u64::from(ALIGN)) && (space.start()..next).contains(&at)
+        at.is_multiple_of(u64::from(ALIGN)) && (space.start()..self.heap_next()).contains(&at)
     }
 
     /// The bytes that objects take.
     fn heap_used(&self) -> u64 {
-        // SAFETY: the context is owned by the store, on its own thread.
-        let next = unsafe { (*self.ctx_ptr()).heap_next } as u64;
+        let next = self.heap_next();
         self.heap.space.as_ref().map_or(0, |space| next.saturating_sub(space.start()))
     }
 
@@ -114,6 +115,9 @@ impl StoreInner {
             return Err(TrapCode::AllocationTooLarge);
         }
         self.interrupts().poll()?;
+        if self.move_window(bytes) {
+            return Ok(());
+        }
         let root_bytes = if self.heap.space.is_none() {
             self.make_heap()?;
             0
@@ -124,8 +128,8 @@ impl StoreInner {
         let used = self.heap_used();
         let needed = u64::from(ALIGN) + used + bytes;
         self.grow(wanted, needed)?;
-        self.shrink(wanted);
-        self.set_end();
+        self.shrink(wanted, false);
+        self.set_end(bytes);
         let capacity = self.heap.space.as_ref().map_or(0, Space::capacity);
         let crowded = capacity < wanted && (capacity - used.min(capacity)) < capacity / 4;
         if capacity < needed || crowded {
@@ -151,18 +155,36 @@ impl StoreInner {
         Ok(())
     }
 
-    /// Tells engines how far they may place objects: nowhere, if every allocation is to collect.
-    fn set_end(&mut self) {
-        let end = self.heap.space.as_ref().map_or(0, Space::end);
+    /// Lets an object of `bytes` bytes be placed without a collection, if the heap is not full.
+    fn move_window(&mut self, bytes: u64) -> bool {
+        let next = self.heap_next();
+        let Some(space) = &self.heap.space else { return false };
+        let fits = next.saturating_add(bytes) <= space.end() && !self.config.gc_stress;
+        if fits {
+            self.set_end(bytes);
+        }
+        fits
+    }
+
+    /// Makes room for an object of so many bytes zero, as far as there is some, and tells engines how far they may
+    /// place objects: nowhere, if every allocation is to collect.
+    fn set_end(&mut self, bytes: u64) {
+        let next = self.heap_next();
+        let end = self.heap.space.as_mut().map_or(0, |space| space.window(next, bytes));
         let ctx = self.ctx_ptr();
         // SAFETY: the context is owned by the store, on its own thread.
         unsafe { (*ctx).heap_end = if self.config.gc_stress { 0 } else { end as usize } };
     }
 
+    fn heap_next(&self) -> u64 {
+        // SAFETY: the context is owned by the store, on its own thread.
+        unsafe { (*self.ctx_ptr()).heap_next as u64 }
+    }
+
     /// Collects, then drops the host values that are gone. How many bytes of roots there were.
     fn collect_and_drop(&mut self, live: u32) -> Result<Option<u64>, TrapCode> {
         let Some(collected) = self.collect(live) else { return Ok(None) };
-        self.set_end();
+        self.set_end(0);
         let dropped = self.drop_values(collected.dead);
         if collected.corrupt {
             self.poisoned = true;
@@ -231,13 +253,22 @@ impl StoreInner {
     }
 
     /// Gives back what a heap has too much of, if that is much.
-    fn shrink(&mut self, wanted: u64) {
-        let wanted = Space::round_up(wanted);
+    fn shrink(&mut self, wanted: u64, at_once: bool) {
         let Some(space) = &mut self.heap.space else { return };
-        let old = space.capacity();
-        // Less takes nothing from the system, so that it cannot fail.
-        if wanted <= old / 4 && space.set_capacity(wanted).is_ok() {
-            self.ledger.release(Resource::MemoryBytes, 2 * (old - wanted));
+        let (wanted, old) = (Space::round_up(wanted), space.capacity());
+        if wanted > old / 4 {
+            self.heap.too_large = 0;
+            return;
+        }
+        self.heap.too_large += 1;
+        if self.heap.too_large < PATIENCE && !at_once {
+            return;
+        }
+        self.heap.too_large = 0;
+        // In steps, unless somebody asks. Less takes nothing from the system, so that it cannot fail.
+        let new = if at_once { wanted } else { wanted.max(Space::round_up(old / 2)) };
+        if space.set_capacity(new).is_ok() {
+            self.ledger.release(Resource::MemoryBytes, 2 * (old - new));
         }
     }
 }

@@ -14,7 +14,9 @@ use palisade_module::TypeRegistry;
 
 use super::Types;
 use super::externs::{Externs, HostValue};
-use super::layout::{ALIGN, EXN, EXTERN, FieldKind, MOVED, ObjectLayout, array_bytes};
+use super::layout::{
+    ALIGN, EXN, EXTERN, FieldKind, MOVED, ObjectLayout, StructLayout, array_bytes,
+};
 use crate::ids::TagId;
 use crate::layout::{Cell, VmRef};
 use crate::native;
@@ -43,6 +45,8 @@ struct Collector<'a> {
     registry: &'a TypeRegistry,
     tags: &'a [Owned<Tag>],
     externs: &'a mut Externs,
+    /// The structure type that was looked up last: many objects in a row are of one. [`MOVED`] if there is none.
+    last: (u32, *const StructLayout),
     corrupt: bool,
 }
 
@@ -54,6 +58,10 @@ impl Collector<'_> {
     /// The size of an object with this header; `None` if there is no such object.
     #[inline]
     fn size(&mut self, word0: u32, word1: u32) -> Option<u64> {
+        if word0 == self.last.0 && word0 != MOVED {
+            // SAFETY: types are forgotten between collections alone, so that what is known of one stays where it is.
+            return Some(u64::from(unsafe { (*self.last.1).size }));
+        }
         match word0 {
             EXTERN => Some(u64::from(ALIGN)),
             EXN => {
@@ -62,7 +70,10 @@ impl Collector<'_> {
             }
             MOVED => None,
             id => match &self.types.get(self.registry, TypeId(id))?.layout {
-                ObjectLayout::Struct(layout) => Some(u64::from(layout.size)),
+                ObjectLayout::Struct(layout) => {
+                    self.last = (id, layout);
+                    Some(u64::from(layout.size))
+                }
                 ObjectLayout::Array(kind) => Some(array_bytes(*kind, word1)),
             },
         }
@@ -160,6 +171,10 @@ impl Collector<'_> {
     /// Looks into a structure or an array; its size.
     #[inline]
     fn scan_object(&mut self, at: u64, id: TypeId, len: u32) -> u64 {
+        if id.0 == self.last.0 {
+            // SAFETY: as in `size`; the object was copied whole, with all its fields.
+            return unsafe { self.scan_struct(at, self.last.1) };
+        }
         // Found when it was copied.
         let Some(info) = self.types.get(self.registry, id).map(std::ptr::from_ref) else {
             return self.lost();
@@ -168,12 +183,7 @@ impl Collector<'_> {
         // where it is; the object was copied whole, with all its fields or elements.
         unsafe {
             match &(*info).layout {
-                ObjectLayout::Struct(layout) => {
-                    for &offset in &layout.refs {
-                        self.row(self.word(at + u64::from(offset)).cast(), 1);
-                    }
-                    u64::from(layout.size)
-                }
+                ObjectLayout::Struct(layout) => self.scan_struct(at, layout),
                 ObjectLayout::Array(kind) => {
                     if *kind == FieldKind::Ref {
                         self.row(self.word(at).add(2).cast(), len as usize);
@@ -181,6 +191,22 @@ impl Collector<'_> {
                     array_bytes(*kind, len)
                 }
             }
+        }
+    }
+
+    /// Looks into a structure; its size.
+    ///
+    /// # Safety
+    ///
+    /// A whole object of this layout stands there; the layout stays where it is.
+    #[inline(always)]
+    unsafe fn scan_struct(&mut self, at: u64, layout: *const StructLayout) -> u64 {
+        // SAFETY: the caller's word.
+        unsafe {
+            for &offset in &(*layout).refs {
+                self.row(self.word(at + u64::from(offset)).cast(), 1);
+            }
+            u64::from((*layout).size)
         }
     }
 
@@ -225,6 +251,7 @@ impl StoreInner {
             registry: types,
             tags,
             externs: &mut heap.externs,
+            last: (MOVED, std::ptr::null()),
             corrupt: false,
         };
         let mut root_bytes = 0;
@@ -280,7 +307,7 @@ impl StoreInner {
         let Collector { next, corrupt, .. } = collector;
         let (dead, looked_at) = heap.externs.sweep();
         roots(looked_at, 32);
-        space.flip(used);
+        space.flip(next);
         heap.stats.collections += 1;
         heap.stats.bytes_copied += next - start;
         // SAFETY: as above.

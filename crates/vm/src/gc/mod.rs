@@ -126,6 +126,8 @@ impl Types {
 pub struct Heap {
     space: Option<Space>,
     stats: GcStats,
+    /// How many collections in a row have found the heap too large.
+    too_large: u32,
     /// Functions that objects refer to, by number (from 1).
     funcs: Vec<*mut VmFuncRef>,
     func_numbers: HashMap<usize, u32>,

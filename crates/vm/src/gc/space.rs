@@ -3,8 +3,9 @@
 //!
 //! A reference is 32 bits, and the reservation covers all that 32 bits can name, with as much inaccessible
 //! space behind it as the longest array and the largest structure can reach from there: whatever a reference or
-//! a length has become, what is found with it lies in here. Objects stand in one half at a time. All open bytes
-//! that are not objects are zero: those of the half that is left by a collection are made so at once.
+//! a length has become, what is found with it lies in here. Objects stand in one half at a time. The bytes behind
+//! them are zero up to the end of the *window*, in which objects may be placed: it is moved on in small steps
+//! ([`Space::window`]), for what was just made zero is in the processor's cache when it becomes objects.
 
 use std::io;
 
@@ -17,9 +18,11 @@ const BEFORE: u64 = 2 << 20;
 pub(super) const STRUCTURE: u64 = 1 << 20;
 /// What the longest array of vectors that begins at the heap's end reaches, and the largest structure.
 const AFTER: u64 = ELEMENTS as u64 + ((u32::MAX as u64 + 1) << 4) + STRUCTURE;
-/// Up to here, pages that are left are zeroed and kept: a small heap that collects often does not ask the system
-/// for each page again.
-const KEPT: u64 = 8 << 20;
+/// Up to here, pages that are left are kept: a heap that collects often does not ask the system for each page again.
+const KEPT: u64 = 64 << 20;
+
+/// How far the window is moved on at least, where there is room.
+const STEP: u64 = 128 << 10;
 
 /// From here on, a half may have pages that are larger than others: fewer to ask for when it is filled again.
 const LARGE_PAGES_FROM: u64 = 4 << 20;
@@ -34,6 +37,10 @@ pub(super) struct Space {
     capacity: u64,
     /// The bytes of each half that are open: at least the capacity.
     opened: u64,
+    /// From this offset on, a half has never been written to since the system gave its pages: all is zero.
+    clean_from: [u64; 2],
+    /// The end of the window, in the half that holds the objects; 0 if there is none.
+    window: u64,
 }
 
 impl Space {
@@ -43,7 +50,8 @@ impl Space {
         // Where address space is short, lengths of arrays that go wrong have to be found by those
         // who read them.
         let region = Region::reserve(size(AFTER)).or_else(|_| Region::reserve(size(STRUCTURE)))?;
-        Ok(Self { region, half: 0, capacity: 0, opened: 0 })
+        let clean_from = [0, SPACE_BYTES];
+        Ok(Self { region, half: 0, capacity: 0, opened: 0, clean_from, window: 0 })
     }
 
     /// Where offset 0 is.
@@ -115,20 +123,42 @@ impl Space {
         Ok(())
     }
 
-    /// Changes to the other half, and empties the one that is left, of which the bytes up to `used` were in use.
-    pub(super) fn flip(&mut self, used: u64) {
-        let left = self.start();
-        self.half = 1 - self.half;
-        // Whole pages, since those that are given back lose all that is on them.
-        let kept = used.min(left - u64::from(ALIGN) + KEPT);
-        let at = |offset: u64| (BEFORE + offset) as usize;
-        // SAFETY: the bytes are open and no longer anyone's objects.
-        unsafe {
-            let zeroed = self.base().add(left as usize);
-            std::ptr::write_bytes(zeroed, 0, (kept - left) as usize);
-            if used > kept {
-                self.region.discard(at(kept), at(used));
+    /// Moves the window on, so that it holds an object of `bytes` bytes at `next`, where the last object ends, or all
+    /// that there is room for. Where it ends: from `next` to there, all bytes are zero, and may be written.
+    pub(super) fn window(&mut self, next: u64, bytes: u64) -> u64 {
+        let end = self.end();
+        let wanted = next.saturating_add(bytes).min(end);
+        if wanted > self.window.max(next) {
+            let from = self.window.max(next);
+            let to = next.saturating_add(bytes.max(STEP)).min(end);
+            let clean_from = &mut self.clean_from[self.half as usize];
+            let written = (*clean_from).clamp(from, to);
+            *clean_from = (*clean_from).max(to);
+            self.window = to;
+            // SAFETY: the bytes are open, for `to` is at most the capacity's end, and no objects.
+            unsafe {
+                let at = self.region.base().add((BEFORE + from) as usize);
+                std::ptr::write_bytes(at, 0, (written - from) as usize);
             }
+        }
+        self.window.min(end)
+    }
+
+    /// Changes to the other half, in which the objects end at `next` now.
+    pub(super) fn flip(&mut self, next: u64) {
+        let left = self.half as usize;
+        self.half = 1 - self.half;
+        self.window = 0;
+        let clean_from = &mut self.clean_from[self.half as usize];
+        *clean_from = (*clean_from).max(next);
+        // Whole pages, since those that are given back lose all that is on them.
+        let kept = left as u64 * SPACE_BYTES + KEPT;
+        let used = self.clean_from[left];
+        if used > kept {
+            let at = |offset: u64| (BEFORE + offset) as usize;
+            // SAFETY: what stood in this half is no longer anyone's.
+            unsafe { self.region.discard(at(kept), at(used)) };
+            self.clean_from[left] = kept;
         }
     }
 }
@@ -173,20 +203,57 @@ mod tests {
     #[test]
     fn what_is_left_is_zero_when_it_is_used_again() {
         let mut space = Space::reserve().expect("address space");
-        // What is kept, and as much that is given back.
-        space.set_capacity(2 * KEPT).expect("room");
-        for _ in 0..4 {
-            let (start, end) = (space.start(), space.end());
+        // What is kept, and a part that is given back.
+        space.set_capacity(KEPT + 10 * STEP).expect("room");
+        let filled = |space: &Space, from: u64, to: u64, byte: u8| {
             // SAFETY: the half is open, and nobody else has the space.
-            unsafe {
-                let at = space.base().add(start as usize);
-                let bytes = std::slice::from_raw_parts_mut(at, (end - start) as usize);
-                assert!(bytes.iter().all(|&b| b == 0));
-                bytes.fill(0xAA);
+            let bytes = unsafe {
+                let at = space.base().add(from as usize);
+                std::slice::from_raw_parts_mut(at, (to - from) as usize)
+            };
+            let before = bytes.iter().all(|&b| b == 0);
+            bytes.fill(byte);
+            before
+        };
+        for round in 0..4 {
+            let (start, end) = (space.start(), space.end());
+            // What the collection before has copied to here.
+            let mut next = start + round * STEP;
+            // Small objects, one as large as several windows, and whatever is left.
+            for bytes in [8, 8, 5 * STEP + 8, 16, KEPT / 2, KEPT / 4, 24, u64::MAX] {
+                let window = space.window(next, bytes);
+                assert!(window >= next.saturating_add(bytes).min(end) && window <= end);
+                let to = window.min(next.saturating_add(bytes));
+                assert!(filled(&space, next, to, 0xAA), "{round} {bytes}");
+                next = to;
             }
-            space.flip(end);
+            assert_eq!(next, end);
+            let other = space.other().0;
+            let copied = other + (round + 1) * STEP;
+            filled(&space, other, copied, 0x55);
+            space.flip(copied);
             assert_eq!(space.other().0, start);
         }
+    }
+
+    #[test]
+    fn a_window_moves_in_small_steps_and_stays_within_the_capacity() {
+        let mut space = Space::reserve().expect("address space");
+        assert_eq!(space.window(space.start(), 8), 0, "nothing is open");
+        space.set_capacity(4 * STEP).expect("room");
+        let start = space.start();
+        assert_eq!(space.window(start, 0), 0, "nothing was asked for");
+        assert_eq!(space.window(start, 8), start + STEP);
+        // What fits is not moved for.
+        assert_eq!(space.window(start + STEP - 8, 8), start + STEP);
+        assert_eq!(space.window(start + STEP, 8), start + 2 * STEP);
+        assert_eq!(space.window(start + 2 * STEP, u64::MAX), 4 * STEP);
+        space.set_capacity(3 * STEP).expect("less");
+        assert_eq!(space.window(start + 2 * STEP, 8), 3 * STEP);
+        let other = space.other().0;
+        space.flip(other);
+        assert_eq!(space.window(other, 0), 0, "the other half has none yet");
+        assert_eq!(space.window(other, 8), other + STEP);
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl StoreInner {
     /// the store's registry, and stays so as long as the store.
     pub unsafe fn set_host_stub(&mut self, func: *mut VmFuncRef, stub: *const u8) {
         // SAFETY: the caller's word.
-        unsafe { (*func).native = NativeEntry { code: stub, ctx: func.cast() } };
+        unsafe { (*func).native = NativeEntry { code: stub, ctx: (*func).host.cast_mut().cast() } };
     }
 
     /// All host functions of the store.

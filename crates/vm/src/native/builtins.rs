@@ -86,10 +86,19 @@ builtins! {
     /// Calls any function in another engine. For stubs alone: the first argument is the store's context. Never
     /// returns if the stub was called where machine code was entered: the call is made there.
     CallInterp(func_ref, cells);
-    /// Calls a host function on behalf of [`crate::layout::NativeState::caller`]. For stubs alone: the first argument is the
-    /// store's context.
-    CallHost(func_ref, cells);
+    /// Moves up to [`PLAIN_BYTES`] bytes between two addresses of the host, whose ranges may overlap. Machine code has
+    /// checked both, and they belong to memories that no other thread sees: nothing can fail, nobody looks at where
+    /// machine code was left.
+    MoveBytes(to, from, len);
+    /// Sets up to [`PLAIN_BYTES`] bytes from an address of the host on, in the same way.
+    FillBytes(to, byte, len);
+    /// Calls a host function (a [`crate::layout::HostFunc`]) on behalf of [`crate::layout::NativeState::caller`]. For
+    /// stubs alone: the first argument is the store's context.
+    CallHost(host, cells);
 }
+
+/// The most bytes that are moved without a look at whether the guest is to stop.
+pub const PLAIN_BYTES: u64 = crate::builtins::memory::STEP as u64;
 
 /// A heap type as one number, for [`Builtin::RefIs`] and [`Builtin::FuncIs`].
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

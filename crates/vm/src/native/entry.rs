@@ -241,33 +241,16 @@ pub(super) unsafe extern "C" fn call_interp(
     }
 }
 
-/// What a stub of a host function calls.
+/// How machine code goes on when a host function that it called has answered with a trap: it is called by the wrapper,
+/// which calls the function's own code without anything in between.
 ///
 /// # Safety
 ///
-/// As [`call_interp`], and the function is one of the host.
-pub(super) unsafe extern "C" fn call_host(
-    ctx: *mut VmStoreCtx,
-    func: *mut VmFuncRef,
-    cells: *mut Cell,
-) -> BuiltinRet {
-    // SAFETY: the caller's word. Every caller that may reach a host function has said who it is.
-    unsafe {
-        let caller = (*ctx).native.caller;
-        finish_stub(ctx, || {
-            let host = (*func).host;
-            if host.is_null() {
-                return Err(TrapCode::Internal);
-            }
-            match ((*host).code)(host, (*ctx).store, caller, cells) {
-                0 => Ok(0),
-                code => Err(u8::try_from(code)
-                    .ok()
-                    .and_then(TrapCode::from_u8)
-                    .unwrap_or(TrapCode::Internal)),
-            }
-        })
-    }
+/// As [`call_interp`]; the code is what the host function gave.
+pub(super) unsafe extern "C" fn host_failed(ctx: *mut VmStoreCtx, code: u32) -> BuiltinRet {
+    let code = u8::try_from(code).ok().and_then(TrapCode::from_u8);
+    // SAFETY: the caller's word.
+    unsafe { finish_stub(ctx, || Err(code.unwrap_or(TrapCode::Internal))) }
 }
 
 impl StoreInner {

@@ -32,7 +32,7 @@ mod arch;
 mod arch;
 
 pub use activate::TypeStubs;
-pub use builtins::{Builtin, HeapCode, builtin_table};
+pub use builtins::{Builtin, HeapCode, PLAIN_BYTES, builtin_table};
 pub use entry::{Continuation, EngineHooks, Entered, NativeConfig, Segment, enter};
 pub use registry::{CodeObject, CodeRegistry};
 pub use trace::{Trace, TraceFrame};

@@ -173,7 +173,7 @@ unsafe extern "sysv64" fn blob() {
         "mov rax, [rsp]",
         "leave",
         "ret",
-        // Host: a function reference in rdi; the table of built-ins from the reference's host data.
+        // Host: a host function in rdi; the table of built-ins from its store.
         ".org 77b + 9 * 64",
         "push rbp",
         "mov rbp, rsp",
@@ -181,7 +181,6 @@ unsafe extern "sysv64" fn blob() {
         "mov [rsp], rsi",
         "mov rsi, rdi",
         "mov rdx, rsp",
-        "mov rdi, [rdi + {host}]",
         "mov rdi, [rdi + {host_store}]",
         "mov rax, [rdi + {caller}]",
         "mov rax, [rax + {builtins}]",
@@ -359,7 +358,6 @@ unsafe extern "sysv64" fn blob() {
         caller = const offset_of!(palisade_vm::layout::VmStoreCtx, native)
             + offset_of!(palisade_vm::layout::NativeState, caller),
         vmctx = const offset_of!(VmFuncRef, vmctx),
-        host = const offset_of!(VmFuncRef, host),
         host_store = const offset_of!(palisade_vm::layout::HostFunc, store),
         native = const offset_of!(VmFuncRef, native),
         native_ctx = const offset_of!(VmFuncRef, native) + 8,
@@ -375,7 +373,8 @@ unsafe extern "sysv64" fn blob() {
 }
 
 /// Where the context of [`MODULE`] has its imported functions and its types. A test compares it with the offsets.
-pub(crate) const IMPORTS: usize = size_of::<VmCtx>().next_multiple_of(16) + 16;
+pub(crate) const IMPORTS: usize =
+    size_of::<VmCtx>().next_multiple_of(16) + size_of::<VmMemoryDef>() + 16;
 pub(crate) const TYPES: usize = IMPORTS + 48;
 
 /// The code.

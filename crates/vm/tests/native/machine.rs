@@ -42,7 +42,7 @@ unsafe fn other(_: *mut StoreInner, _: *mut VmFuncRef, cells: *mut Cell) -> Resu
     }
 }
 
-unsafe fn host(
+unsafe extern "C" fn host(
     func: *const HostFunc,
     store: *mut StoreInner,
     caller: *mut VmCtx,
@@ -50,14 +50,17 @@ unsafe fn host(
 ) -> u32 {
     // SAFETY: the data is what `Machine::with` put there; one argument, one result.
     unsafe {
-        let work = (*func).data.downcast_ref::<Work>().expect("a closure");
-        match work(store, caller, *cells) {
-            Ok(value) => {
-                *cells = value;
-                0
+        let body = || {
+            let work = (*func).data.downcast_ref::<Work>().expect("a closure");
+            match work(store, caller, *cells) {
+                Ok(value) => {
+                    *cells = value;
+                    0
+                }
+                Err(code) => code as u32,
             }
-            Err(code) => code as u32,
-        }
+        };
+        palisade_vm::contain_panics(store, Into::into, body)
     }
 }
 
@@ -99,7 +102,7 @@ impl Machine {
         // SAFETY: the stubs are in the registry as long as the machine; the functions are the store's.
         unsafe {
             (*import).native.code = machine.at(Func::Host);
-            (*import).native.ctx = import.cast();
+            (*import).native.ctx = (*import).host.cast_mut().cast();
             let trampoline = machine.at(Func::Trampoline);
             let stubs = TypeStubs { to_engine: machine.at(Func::Interp), trampoline };
             machine.world.store.instance(id).expect("it").activate_native(&|_| stubs);

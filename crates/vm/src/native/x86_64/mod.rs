@@ -10,9 +10,10 @@ mod signal;
 use std::arch::naked_asm;
 use std::mem::offset_of;
 
-use crate::layout::{Cell, NativeState, VmCtx, VmStoreCtx};
+use crate::layout::{Cell, HostFunc, NativeState, VmCtx, VmStoreCtx};
 use crate::native::Builtin;
 use crate::native::calls::{IMPLEMENTATIONS, RESUME};
+use crate::native::entry::host_failed;
 
 pub(crate) use signal::Registers;
 
@@ -26,7 +27,7 @@ macro_rules! state {
 /// The bytes between two wrappers' entries.
 const STRIDE: usize = 16;
 /// The bytes of what the wrappers have in common.
-const COMMON_LEN: usize = 128;
+const COMMON_LEN: usize = 256;
 /// The bytes of all wrappers.
 pub(crate) const WRAPPERS_LEN: usize = STRIDE * Builtin::ALL.len() + COMMON_LEN;
 
@@ -113,8 +114,29 @@ unsafe extern "sysv64" fn leave(ctx: *mut VmStoreCtx, status: u64) {
     )
 }
 
+/// What [`Builtin::MoveBytes`] does, on the host's stack.
+///
+/// # Safety
+///
+/// `len` bytes may be read at `from` and written at `to`, and nobody else touches them meanwhile.
+unsafe extern "sysv64" fn move_bytes(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: the caller's word.
+    unsafe { std::ptr::copy(from, to, len) }
+}
+
+/// What [`Builtin::FillBytes`] does, on the host's stack.
+///
+/// # Safety
+///
+/// `len` bytes may be written at `to`, and nobody else touches them meanwhile.
+unsafe extern "sysv64" fn fill_bytes(to: *mut u8, byte: u8, len: usize) {
+    // SAFETY: the caller's word.
+    unsafe { std::ptr::write_bytes(to, byte, len) }
+}
+
 /// The wrappers, one entry for each built-in, [`STRIDE`] bytes apart. Machine code calls an entry with a context and
-/// up to five numbers; the last two are called with a store's context.
+/// up to five numbers; the last two are called with a store's context. The very last calls the code of a host function
+/// with nothing in between: host calls are many, and most do little.
 ///
 /// # Safety
 ///
@@ -133,14 +155,44 @@ unsafe extern "sysv64" fn wrappers() {
         ".zero 6, 0xCC",
         ".set palisade_vm_wrapper, palisade_vm_wrapper + 1",
         ".endr",
-        ".rept {special}",
         ".byte 0xB8",
         ".long palisade_vm_wrapper",
         ".byte 0xE9",
         ".long 3f - . - 4",
         ".zero 6, 0xCC",
-        ".set palisade_vm_wrapper, palisade_vm_wrapper + 1",
-        ".endr",
+        // Two that move bytes.
+        "lea r11, [rip + {move_bytes}]",
+        ".byte 0xE9",
+        ".long 8f - . - 4",
+        ".zero 4, 0xCC",
+        "lea r11, [rip + {fill_bytes}]",
+        ".byte 0xE9",
+        ".long 8f - . - 4",
+        ".zero 4, 0xCC",
+        // The host: the store's context, the function, the cells.
+        "test byte ptr [rsp - 64], 1",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rdi",
+        "mov [rdi + {exit_fp}], rbp",
+        "mov rsp, [rdi + {host_sp}]",
+        "mov rax, rsi",
+        "mov rcx, rdx",
+        "mov rdx, [rdi + {caller}]",
+        "mov rsi, [rdi + {store_inner}]",
+        "mov rdi, rax",
+        "call [rax + {host_code}]",
+        "test eax, eax",
+        "jne 7f",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
+        "7:",
+        "mov rdi, [rbp - 8]",
+        "mov esi, eax",
+        "call {host_failed}",
+        "mov r10, [rbp - 8]",
+        "jmp 5f",
         "2:",
         "mov r10, [rdi + {store}]",
         "jmp 4f",
@@ -153,7 +205,6 @@ unsafe extern "sysv64" fn wrappers() {
         "mov rbp, rsp",
         "push r10",
         "mov [r10 + {exit_fp}], rbp",
-        "mov qword ptr [r10 + {exit_pc}], 0",
         "mov rsp, [r10 + {host_sp}]",
         "lea r11, [rip + {implementations}]",
         "call [r11 + rax * 8]",
@@ -175,12 +226,29 @@ unsafe extern "sysv64" fn wrappers() {
         "mov rsp, [r10 + {resume_sp}]",
         "mov rbp, [r10 + {resume_fp}]",
         "jmp [r10 + {resume_pc}]",
+        // The context, and three arguments of a function in r11 that calls nothing of ours.
+        "8:",
+        "mov rax, [rdi + {store}]",
+        "mov rdi, rsi",
+        "mov rsi, rdx",
+        "mov rdx, rcx",
+        "push rbp",
+        "mov rbp, rsp",
+        "mov rsp, [rax + {host_sp}]",
+        "call r11",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
         ".org 77b + {len}, 0xCC",
         plain = const Builtin::CallInterp as usize,
-        special = const Builtin::ALL.len() - Builtin::CallInterp as usize,
+        caller = const state!(caller),
+        store_inner = const offset_of!(VmStoreCtx, store),
+        host_code = const offset_of!(HostFunc, code),
+        host_failed = sym host_failed,
+        move_bytes = sym move_bytes,
+        fill_bytes = sym fill_bytes,
         store = const offset_of!(VmCtx, store),
         exit_fp = const state!(exit_fp),
-        exit_pc = const state!(exit_pc),
         host_sp = const state!(host_sp),
         implementations = sym IMPLEMENTATIONS,
         resume = const RESUME as i64,
