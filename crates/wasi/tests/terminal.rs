@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use common::*;
-use palisade_wasi::{Caps, Halt, Stdio, WasiCtxBuilder};
+use palisade_wasi::{Caps, Halt, Resource, Stdio, WasiCtxBuilder};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
@@ -48,7 +48,7 @@ fn controls_are_shown_and_the_count_is_the_guests() {
     assert_eq!(g.write_fd(1, wrote), Ok(wrote.len() as u32));
     let shown = "\\x1b]0;owned\\x07\\x1b[2Jtext\r\n\tgrün \\xff \\u{9b}1m";
     assert_eq!(String::from_utf8(got(&master, shown.len())).unwrap(), shown);
-    assert_eq!(g.ctx.output_bytes(), wrote.len() as u64);
+    assert_eq!(g.used(Resource::OutputBytes), wrote.len() as u64);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn x5_the_limit_counts_what_the_guest_writes() {
     assert_eq!(got(&master, 40), "\\x1b".repeat(10).as_bytes());
     g.put(DATA, b"x");
     let (i, n) = g.iov(&[(DATA, 1)]);
-    assert_eq!(g.try_call("fd_write", &[1, i, n, OUT]), Err(Halt::OutputLimit));
+    g.runs_out("fd_write", &[1, i, n, OUT], Resource::OutputBytes);
 }
 
 #[test]
