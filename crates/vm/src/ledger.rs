@@ -145,14 +145,14 @@ impl Ledger {
         if self.has_room(what, amount) {
             return Ok(());
         }
-        Err(self.refuse(Refusal { what, asked: amount, in_use, limit }))
+        self.refuse(Refusal { what, asked: amount, in_use, limit })
     }
 
     /// Remembers a refusal and tells whoever wants to know.
-    fn refuse(&mut self, refusal: Refusal) -> Refusal {
+    fn refuse(&mut self, refusal: Refusal) -> Result<(), Refusal> {
         self.refusal = Some(refusal);
         self.watcher.tell(&refusal);
-        refusal
+        Err(refusal)
     }
 
     /// Lets `hook` be called with every refusal from now on, in place of an earlier one.
