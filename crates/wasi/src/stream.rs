@@ -189,7 +189,7 @@ impl TerminalOutput {
     pub(crate) fn write_some(&mut self, most: usize) -> Result<(), rustix::io::Errno> {
         let pending = self.pending();
         let part = pending.get(..pending.len().min(most)).unwrap_or_default();
-        match rustix::io::write(&self.terminal.fd, part) {
+        match crate::sys::io::write(&self.terminal.fd, part) {
             Ok(n) => self.sent += n,
             Err(e @ (rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)) => return Err(e),
             Err(e) => {

@@ -72,6 +72,7 @@ pub(crate) mod io {
 
     wrap! { rustix::io:
         fn readv(fd: impl AsFd, bufs: &mut [IoSliceMut<'_>]) -> usize;
+        fn write(fd: impl AsFd, buf: &[u8]) -> usize;
         fn writev(fd: impl AsFd, bufs: &[IoSlice<'_>]) -> usize;
         fn pwritev(fd: impl AsFd, bufs: &[IoSlice<'_>], at: u64) -> usize;
         fn preadv2(fd: impl AsFd, bufs: &mut [IoSliceMut<'_>], at: u64, flags: ReadWriteFlags) -> usize;

@@ -1,8 +1,8 @@
 //! Operators with one or two operands and one result, and branches on comparisons.
 //!
-//! Each is generic over the operator ([`Bin`], [`Un`]), over where its operands come from ([`Form`]:
-//! a slot, the accumulator, an immediate) and over whether the result is stored to a slot beside
-//! the accumulator ([`Dest`]). The tables at the end hold one [`Handler`] for each combination.
+//! Each is generic over the operator ([`Bin`], [`Un`]), over where its operands come from ([`Form`]: a slot, the
+//! accumulator, an immediate) and over whether the result is stored to a slot beside the accumulator ([`Dest`]). The
+//! tables at the end hold one [`Handler`] for each combination.
 
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
@@ -231,8 +231,7 @@ struct BranchOp<B, F, const BACK: bool>(PhantomData<(B, F)>);
 impl<B: Bin<Out = bool>, F: Form, const BACK: bool> Op for BranchOp<B, F, BACK> {
     #[inline(always)]
     unsafe fn exec(s: State) -> Next {
-        // SAFETY: the instruction was emitted in this form; its slots belong to the frame, and its
-        // offset leads to an instruction of the same code.
+        // SAFETY: the instruction was emitted in this form; slots and offset belong to the frame and the code.
         unsafe {
             let (a, b) = F::get_branch::<B::In>(&s);
             if let Ok(true) = B::apply(a, b) {

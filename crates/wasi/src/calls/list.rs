@@ -54,7 +54,9 @@ impl Call<'_> {
         let reader = dir.reader.get_or_insert_default();
         let entry = if sorted {
             let entry = reader.sorted_entry(dir.fd.as_fd(), cookie, fresh)?.cloned();
-            self.host.charge_fuel(std::mem::take(&mut reader.unpaid))?;
+            let unpaid = std::mem::take(&mut reader.unpaid);
+            self.host.charge_fuel(unpaid)?;
+            self.host.ledger().charge(Resource::EntriesRead, unpaid)?;
             entry
         } else {
             reader.entry(dir.fd.as_fd(), cookie, fresh)?.cloned()

@@ -285,7 +285,7 @@ fn without_reading(
     if r.available.contains(Rights::FD_WRITE) {
         return open(true);
     }
-    Ok(rustix::io::fcntl_dupfd_cloexec(found, 0)?)
+    Ok(crate::sys::io::fcntl_dupfd_cloexec(found, 0)?)
 }
 
 fn open_regular(root: &Root<'_>, r: &Request, found: &OwnedFd) -> Result<Opened, Miss> {
