@@ -5,7 +5,7 @@
 //!
 //! A process of its own, whose mappings and descriptors are counted.
 
-#[allow(unused, unreachable_pub, missing_docs)]
+#[allow(unused)]
 #[path = "../../crates/wasi/tests/common/mod.rs"]
 mod common;
 

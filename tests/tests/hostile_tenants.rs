@@ -1,7 +1,7 @@
 //! Rows L1 and L3: what one tenant leaves for the next, descriptors, arguments and failed instantiations included, and
 //! what messages give away of the host.
 
-#[allow(unused, unreachable_pub, missing_docs)]
+#[allow(unused)]
 #[path = "../../crates/wasi/tests/common/mod.rs"]
 mod common;
 

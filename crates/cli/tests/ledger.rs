@@ -110,6 +110,18 @@ fn x10_the_timeout_holds_while_everything_is_compiled() {
 }
 
 #[test]
+fn x10_what_the_compiler_takes_is_host_memory() {
+    let place = Place::new();
+    let body = "(nop)".repeat(100_000);
+    place.file("large.wat", format!("(module (func (export \"_start\") {body}))"));
+    for (limit, refused) in [("unlimited", "refused 0"), ("64MiB", "refused 1")] {
+        let line = format!("large.wat --engine jit --max-host-memory {limit} --stats");
+        let ended = place.line(&line).code(0);
+        assert!(ended.stderr.contains(refused), "{limit}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn stats_list_the_whole_ledger() {
     let place = Place::new();
     place.file("case.wat", module("(table 7 funcref)", &format!("{WRITE} {MKDIR} {LIST}")));

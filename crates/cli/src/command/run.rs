@@ -126,6 +126,7 @@ fn engine(settings: &Settings, stats: bool) -> Result<Engine, Failure> {
         .consume_fuel(settings.fuel.is_some() || stats)
         .limits(settings.limits.clone())
         .call_depth(settings.call_depth)
+        .compile_memory(settings.ledger.get(Resource::HostBytes))
         .strategy(settings.engine.strategy())
         .paranoid(settings.paranoid)
         .baseline_cpu(settings.baseline_cpu)
