@@ -4,7 +4,10 @@
 //! limit refused it), is entered through a thunk, which goes where the instance says: to its code, should it have
 //! some by then, or to the stub of its signature.
 //!
-//! Invariants: functions start at multiples of 16, between them are breakpoints; every table is sorted; equal
+//! A function with loops is placed so that the innermost one begins with a line of the processor's cache: where a small loop
+//! stands decides how fast it is fetched and predicted, by half its time and more. Others begin at multiples of 32.
+//!
+//! Invariants: functions start at multiples of what their constants want, between them are breakpoints; every table is sorted; equal
 //! input gives equal bytes, whatever the order of the functions.
 
 use std::collections::BTreeMap;
@@ -22,8 +25,11 @@ use crate::compiler::CompiledFunc;
 use crate::error::CompileError;
 use crate::limits;
 
-/// What functions' addresses are multiples of.
+/// What the addresses of functions without loops are multiples of.
 const ALIGNMENT: u32 = 32;
+
+/// What those of innermost loops are, if constants allow.
+const LINE: usize = 64;
 
 /// `int3`: what stands where no code is.
 const FILLER: u8 = 0xCC;
@@ -52,8 +58,13 @@ pub fn link(
     funcs.sort_by_key(|&(defined, _)| defined);
     let mut batch = Batch::default();
     for (defined, func) in &funcs {
-        let start =
-            batch.add(&func.code, func.alignment, FuncKind::Defined(*defined), func.body)?;
+        let start = batch.add(
+            &func.code,
+            func.alignment,
+            FuncKind::Defined(*defined),
+            func.body,
+            func.hot,
+        )?;
         batch.tables(start, func);
         batch.entries.push((*defined, start));
     }
@@ -75,7 +86,8 @@ pub fn link_loop(
     func: &CompiledFunc,
 ) -> Result<Linked, CompileError> {
     let mut batch = Batch::default();
-    let start = batch.add(&func.code, func.alignment, FuncKind::Osr(defined), func.body)?;
+    let start =
+        batch.add(&func.code, func.alignment, FuncKind::Osr(defined), func.body, func.hot)?;
     batch.tables(start, func);
     if !func.relocations.is_empty() {
         return Err(CompileError::Internal("a loop that calls by name"));
@@ -94,7 +106,7 @@ pub(crate) fn link_stubs(
         if !stub.relocations.is_empty() {
             return Err(CompileError::Internal("a stub that calls by name"));
         }
-        let start = batch.add(&stub.code, stub.alignment, FuncKind::Stub, 0)?;
+        let start = batch.add(&stub.code, stub.alignment, FuncKind::Stub, 0, None)?;
         batch.tables(start, stub);
         starts.push(start);
     }
@@ -109,15 +121,24 @@ struct Batch {
 }
 
 impl Batch {
-    /// Appends code. Where it starts.
+    /// Appends code, which has something at `hot` that is to begin with a line. Where it starts.
     fn add(
         &mut self,
         code: &[u8],
         alignment: u32,
         kind: FuncKind,
         body: u32,
+        hot: Option<u32>,
     ) -> Result<u32, CompileError> {
-        let start = self.code.len().next_multiple_of(alignment.max(ALIGNMENT) as usize);
+        let free = self.code.len();
+        let start = match hot {
+            Some(hot) => {
+                let first = free.next_multiple_of(alignment.max(1) as usize);
+                let starts = (first..first + LINE).step_by(alignment.max(1) as usize);
+                starts.min_by_key(|start| (start + hot as usize) % LINE).unwrap_or(first)
+            }
+            None => free.next_multiple_of(alignment.max(ALIGNMENT) as usize),
+        };
         let end = start as u64 + code.len() as u64;
         limits::check("bytes of a batch", limits::BATCH_BYTES, end)?;
         self.code.resize(start, FILLER);
@@ -180,7 +201,7 @@ impl Batch {
         let mut thunks = BTreeMap::new();
         for (target, return_area) in missing {
             let code = thunk(offsets, target, return_area)?;
-            thunks.insert(target, self.add(&code, ALIGNMENT, FuncKind::Stub, 0)?);
+            thunks.insert(target, self.add(&code, ALIGNMENT, FuncKind::Stub, 0, None)?);
         }
         Ok(thunks)
     }
