@@ -56,7 +56,7 @@ pub fn link(
     mut funcs: Vec<(u32, CompiledFunc)>,
 ) -> Result<Linked, CompileError> {
     funcs.sort_by_key(|&(defined, _)| defined);
-    let mut batch = Batch::default();
+    let mut batch = Batch::new();
     for (defined, func) in &funcs {
         let start = batch.add(
             &func.code,
@@ -85,7 +85,7 @@ pub fn link_loop(
     defined: u32,
     func: &CompiledFunc,
 ) -> Result<Linked, CompileError> {
-    let mut batch = Batch::default();
+    let mut batch = Batch::new();
     let start =
         batch.add(&func.code, func.alignment, FuncKind::Osr(defined), func.body, func.hot)?;
     batch.tables(start, func);
@@ -100,7 +100,7 @@ pub fn link_loop(
 pub(crate) fn link_stubs(
     stubs: &[CompiledFunc],
 ) -> Result<(Vec<u8>, Tables, Vec<u32>), CompileError> {
-    let mut batch = Batch::default();
+    let mut batch = Batch::new();
     let mut starts = Vec::with_capacity(stubs.len());
     for stub in stubs {
         if !stub.relocations.is_empty() {
@@ -113,14 +113,20 @@ pub(crate) fn link_stubs(
     Ok((batch.code, batch.tables, starts))
 }
 
-#[derive(Default)]
 struct Batch {
+    /// The most bytes of code: [`limits::BATCH_BYTES`].
+    room: u64,
     code: Vec<u8>,
     tables: Tables,
     entries: Vec<(u32, u32)>,
 }
 
 impl Batch {
+    fn new() -> Self {
+        let room = limits::BATCH_BYTES;
+        Self { room, code: Vec::new(), tables: Tables::default(), entries: Vec::new() }
+    }
+
     /// Appends code, which has something at `hot` that is to begin with a line. Where it starts.
     fn add(
         &mut self,
@@ -140,7 +146,7 @@ impl Batch {
             None => free.next_multiple_of(alignment.max(ALIGNMENT) as usize),
         };
         let end = start as u64 + code.len() as u64;
-        limits::check("bytes of a batch", limits::BATCH_BYTES, end)?;
+        limits::check("bytes of a batch", self.room, end)?;
         self.code.resize(start, FILLER);
         self.code.extend_from_slice(code);
         let start = start as u32;
@@ -288,5 +294,19 @@ mod tests {
         let code = thunk(&offsets(0x100), 3, true).unwrap();
         assert_eq!(code, *b"\x48\x8b\x86\x30\x01\0\0\x48\x8b\xb6\x38\x01\0\0\xff\xe0");
         assert!(thunk(&offsets(0x100), u32::MAX, false).is_err());
+    }
+    #[test]
+    fn a_batch_ends_at_its_limit() {
+        let mut batch = Batch { room: 200, ..Batch::new() };
+        let kind = FuncKind::Stub;
+        assert_eq!(batch.add(&[0x90; 40], 1, kind, 0, None), Ok(0));
+        // What is hot begins with a line, whatever is before it.
+        assert_eq!(batch.add(&[0x90; 40], 1, kind, 0, Some(7)), Ok(57));
+        assert_eq!(batch.add(&[0x90; 40], 16, kind, 0, Some(16)), Ok(112));
+        let error = batch.add(&[0x90; 41], 1, kind, 0, None).unwrap_err();
+        assert_eq!(error, CompileError::Limit { what: "bytes of a batch", limit: 200, found: 201 });
+        // What did not fit left nothing.
+        assert_eq!((batch.code.len(), batch.tables.funcs.len()), (152, 3));
+        assert_eq!(batch.add(&[0x90; 40], 1, kind, 0, None), Ok(160));
     }
 }
