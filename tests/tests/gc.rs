@@ -68,8 +68,8 @@ fn binary_trees() {
         let engine = engine_with(kind, |_| {});
         let mut store = store(&engine);
         let instance = link(&Linker::new(&engine), &mut store, text);
-        let found = invoke(&mut store, instance, "run", &[Val::I32(15), Val::I32(10_000)]);
-        assert_eq!(found, gives(310_000u32 + 65_535));
+        let found = invoke(&mut store, instance, "run", &[Val::I32(15), Val::I32(30_000)]);
+        assert_eq!(found, gives(930_000u32 + 65_535));
         let stats = store.gc_stats();
         assert!(stats.collections > 3, "{stats:?}");
         assert!(stats.peak < 16 << 20, "{stats:?}");

@@ -101,6 +101,8 @@ pub struct CompiledFunc {
     pub code: Vec<u8>,
     /// What the address of the code must be a multiple of.
     pub alignment: u32,
+    /// Where the innermost loop begins, if there are loops.
+    pub hot: Option<u32>,
     /// The offset of the body in the module.
     pub body: u32,
     /// Calls to functions of the same batch, whose addresses are to be filled in.
@@ -183,6 +185,9 @@ pub struct Relocation {
     /// Whether its results need an area in memory: then the context is its second argument.
     pub return_area: bool,
 }
+
+/// Of functions with more loops, none is looked for: each is compared with each.
+const MOST_LOOPS: usize = 200;
 
 thread_local! {
     static COMPILING: Cell<bool> = const { Cell::new(false) };
@@ -484,6 +489,28 @@ pub(crate) fn return_area(signature: &Signature) -> bool {
     integers > RESULT_REGISTERS || signature.returns.len() - integers > RESULT_REGISTERS
 }
 
+/// Where the loop begins that most other loops are around; of several, the smallest. `edges` leads from the begin of
+/// each block to that of another.
+fn innermost_loop(edges: &[(u32, u32)]) -> Option<u32> {
+    let mut loops: Vec<(u32, u32)> =
+        edges.iter().filter(|(from, to)| to <= from).map(|&(from, to)| (to, from)).collect();
+    loops.sort_unstable();
+    // Of loops with one head, the largest.
+    loops.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        kept.1 = if same { kept.1.max(next.1) } else { kept.1 };
+        same
+    });
+    if loops.len() > MOST_LOOPS {
+        return None;
+    }
+    let depth = |&(start, end): &(u32, u32)| {
+        loops.iter().filter(|around| around.0 < start && end <= around.1).count()
+    };
+    let best = loops.iter().max_by_key(|one| (depth(one), std::cmp::Reverse(one.1 - one.0)));
+    best.map(|&(start, _)| start)
+}
+
 /// Takes out of the code generator's result what outlives it.
 fn harvest(func: &Function, code: &CompiledCode, body: u32) -> Result<CompiledFunc, CompileError> {
     let buffer = &code.buffer;
@@ -493,6 +520,7 @@ fn harvest(func: &Function, code: &CompiledCode, body: u32) -> Result<CompiledFu
     Ok(CompiledFunc {
         code: buffer.data().to_vec(),
         alignment: buffer.alignment.max(1),
+        hot: innermost_loop(&code.bb_edges),
         body,
         relocations: relocations(func, buffer)?,
         traps: traps(buffer)?,

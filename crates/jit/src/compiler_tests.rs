@@ -87,7 +87,9 @@ fn calls_inside_a_batch_are_direct() {
     assert_eq!(targets(&linked, entry(0), &funcs[0].1), [entry(1)]);
     assert_eq!(targets(&linked, entry(1), &funcs[1].1), [entry(0)]);
     assert!(linked.tables.funcs.iter().all(|func| matches!(func.kind, FuncKind::Defined(_))));
-    assert!(linked.entries.iter().all(|(_, start)| start % 16 == 0));
+    for ((_, start), (_, func)) in linked.entries.iter().zip(&funcs) {
+        assert_eq!(start % func.alignment, 0);
+    }
     assert!(sorted(&linked.tables));
     // Between functions there is nothing but breakpoints.
     for pair in linked.tables.funcs.windows(2) {
@@ -334,4 +336,38 @@ fn unknown_functions_are_errors() {
     for defined in [4, u32::MAX] {
         assert!(compiler().compile(&module.part(), defined, &|_| true).is_err());
     }
+}
+
+#[test]
+fn the_innermost_loop_begins_with_a_line() {
+    let module = Module::new(
+        r#"(module
+            (func (param i32) (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+            (func (param i32) (result i32) (local i32)
+                (loop
+                    (local.set 1 (i32.const 100))
+                    (loop (br_if 0 (local.tee 1 (i32.sub (local.get 1) (local.get 0)))))
+                    (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 1))
+            (func (param f32) (result f32) (local v128)
+                (loop
+                    (local.set 1 (i8x16.add (local.get 1) (v128.const i64x2 0x1234567 0x89abcde)))
+                    (br_if 0 (f32.lt (local.get 0) (f32x4.extract_lane 0 (local.get 1)))))
+                (local.get 0))
+            (func (result i32) (i32.const 3)))"#,
+    );
+    let funcs = all(&module);
+    let linked = module.link(funcs.clone());
+    for ((defined, start), (_, func)) in linked.entries.iter().zip(&funcs) {
+        assert_eq!(func.hot.is_some(), *defined != 3);
+        let from_line = (start + func.hot.unwrap_or(64 - start % 64)) % 64;
+        assert!(from_line < func.alignment, "{defined}: {from_line}");
+    }
+    // From the beginning of a block to that of another: two loops in one, the second with a loop of its own.
+    let edges = [(0, 10), (10, 20), (20, 20), (30, 40), (50, 40), (45, 44), (60, 10), (70, 80)];
+    assert_eq!(innermost_loop(&edges), Some(44));
+    assert_eq!(innermost_loop(&edges[..3]), Some(20));
+    assert_eq!(innermost_loop(&[(0, 10), (10, 20)]), None);
+    let many: Vec<_> = (0..=MOST_LOOPS as u32).map(|at| (at, at)).collect();
+    assert_eq!(innermost_loop(&many), None);
 }

@@ -75,8 +75,8 @@ fn flags(options: &Options) -> Result<Flags, SetError> {
         ("unwind_info", "false"),
         ("enable_verifier", flag(options.paranoid)),
         ("regalloc_checker", flag(options.paranoid)),
-        // Changes nothing but what the tests can see of the code.
-        ("machine_code_cfg_info", flag(cfg!(test))),
+        // Where blocks begin and lead: for the places of loops.
+        ("machine_code_cfg_info", "true"),
         ("enable_nan_canonicalization", flag(options.canonical_nans)),
     ] {
         builder.set(name, value)?;

@@ -4,7 +4,10 @@
 //! limit refused it), is entered through a thunk, which goes where the instance says: to its code, should it have
 //! some by then, or to the stub of its signature.
 //!
-//! Invariants: functions start at multiples of 16, between them are breakpoints; every table is sorted; equal
+//! A function with loops is placed so that the innermost one begins with a line of the processor's cache: where a small loop
+//! stands decides how fast it is fetched and predicted, by half its time and more. Others begin at multiples of 32.
+//!
+//! Invariants: functions start at multiples of what their constants want, between them are breakpoints; every table is sorted; equal
 //! input gives equal bytes, whatever the order of the functions.
 
 use std::collections::BTreeMap;
@@ -22,8 +25,11 @@ use crate::compiler::CompiledFunc;
 use crate::error::CompileError;
 use crate::limits;
 
-/// What functions' addresses are multiples of.
+/// What the addresses of functions without loops are multiples of.
 const ALIGNMENT: u32 = 32;
+
+/// What those of innermost loops are, if constants allow.
+const LINE: usize = 64;
 
 /// `int3`: what stands where no code is.
 const FILLER: u8 = 0xCC;
@@ -50,10 +56,15 @@ pub fn link(
     mut funcs: Vec<(u32, CompiledFunc)>,
 ) -> Result<Linked, CompileError> {
     funcs.sort_by_key(|&(defined, _)| defined);
-    let mut batch = Batch::default();
+    let mut batch = Batch::new();
     for (defined, func) in &funcs {
-        let start =
-            batch.add(&func.code, func.alignment, FuncKind::Defined(*defined), func.body)?;
+        let start = batch.add(
+            &func.code,
+            func.alignment,
+            FuncKind::Defined(*defined),
+            func.body,
+            func.hot,
+        )?;
         batch.tables(start, func);
         batch.entries.push((*defined, start));
     }
@@ -74,8 +85,9 @@ pub fn link_loop(
     defined: u32,
     func: &CompiledFunc,
 ) -> Result<Linked, CompileError> {
-    let mut batch = Batch::default();
-    let start = batch.add(&func.code, func.alignment, FuncKind::Osr(defined), func.body)?;
+    let mut batch = Batch::new();
+    let start =
+        batch.add(&func.code, func.alignment, FuncKind::Osr(defined), func.body, func.hot)?;
     batch.tables(start, func);
     if !func.relocations.is_empty() {
         return Err(CompileError::Internal("a loop that calls by name"));
@@ -88,38 +100,53 @@ pub fn link_loop(
 pub(crate) fn link_stubs(
     stubs: &[CompiledFunc],
 ) -> Result<(Vec<u8>, Tables, Vec<u32>), CompileError> {
-    let mut batch = Batch::default();
+    let mut batch = Batch::new();
     let mut starts = Vec::with_capacity(stubs.len());
     for stub in stubs {
         if !stub.relocations.is_empty() {
             return Err(CompileError::Internal("a stub that calls by name"));
         }
-        let start = batch.add(&stub.code, stub.alignment, FuncKind::Stub, 0)?;
+        let start = batch.add(&stub.code, stub.alignment, FuncKind::Stub, 0, None)?;
         batch.tables(start, stub);
         starts.push(start);
     }
     Ok((batch.code, batch.tables, starts))
 }
 
-#[derive(Default)]
 struct Batch {
+    /// The most bytes of code: [`limits::BATCH_BYTES`].
+    room: u64,
     code: Vec<u8>,
     tables: Tables,
     entries: Vec<(u32, u32)>,
 }
 
 impl Batch {
-    /// Appends code. Where it starts.
+    fn new() -> Self {
+        let room = limits::BATCH_BYTES;
+        Self { room, code: Vec::new(), tables: Tables::default(), entries: Vec::new() }
+    }
+
+    /// Appends code, which has something at `hot` that is to begin with a line. Where it starts.
     fn add(
         &mut self,
         code: &[u8],
         alignment: u32,
         kind: FuncKind,
         body: u32,
+        hot: Option<u32>,
     ) -> Result<u32, CompileError> {
-        let start = self.code.len().next_multiple_of(alignment.max(ALIGNMENT) as usize);
+        let free = self.code.len();
+        let start = match hot {
+            Some(hot) => {
+                let first = free.next_multiple_of(alignment.max(1) as usize);
+                let starts = (first..first + LINE).step_by(alignment.max(1) as usize);
+                starts.min_by_key(|start| (start + hot as usize) % LINE).unwrap_or(first)
+            }
+            None => free.next_multiple_of(alignment.max(ALIGNMENT) as usize),
+        };
         let end = start as u64 + code.len() as u64;
-        limits::check("bytes of a batch", limits::BATCH_BYTES, end)?;
+        limits::check("bytes of a batch", self.room, end)?;
         self.code.resize(start, FILLER);
         self.code.extend_from_slice(code);
         let start = start as u32;
@@ -180,7 +207,7 @@ impl Batch {
         let mut thunks = BTreeMap::new();
         for (target, return_area) in missing {
             let code = thunk(offsets, target, return_area)?;
-            thunks.insert(target, self.add(&code, ALIGNMENT, FuncKind::Stub, 0)?);
+            thunks.insert(target, self.add(&code, ALIGNMENT, FuncKind::Stub, 0, None)?);
         }
         Ok(thunks)
     }
@@ -267,5 +294,19 @@ mod tests {
         let code = thunk(&offsets(0x100), 3, true).unwrap();
         assert_eq!(code, *b"\x48\x8b\x86\x30\x01\0\0\x48\x8b\xb6\x38\x01\0\0\xff\xe0");
         assert!(thunk(&offsets(0x100), u32::MAX, false).is_err());
+    }
+    #[test]
+    fn a_batch_ends_at_its_limit() {
+        let mut batch = Batch { room: 200, ..Batch::new() };
+        let kind = FuncKind::Stub;
+        assert_eq!(batch.add(&[0x90; 40], 1, kind, 0, None), Ok(0));
+        // What is hot begins with a line, whatever is before it.
+        assert_eq!(batch.add(&[0x90; 40], 1, kind, 0, Some(7)), Ok(57));
+        assert_eq!(batch.add(&[0x90; 40], 16, kind, 0, Some(16)), Ok(112));
+        let error = batch.add(&[0x90; 41], 1, kind, 0, None).unwrap_err();
+        assert_eq!(error, CompileError::Limit { what: "bytes of a batch", limit: 200, found: 201 });
+        // What did not fit left nothing.
+        assert_eq!((batch.code.len(), batch.tables.funcs.len()), (152, 3));
+        assert_eq!(batch.add(&[0x90; 40], 1, kind, 0, None), Ok(160));
     }
 }

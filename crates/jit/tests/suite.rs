@@ -30,7 +30,7 @@ impl Tally {
         let types = TypeRegistry::new();
         let limits = Limits::default();
         let decoded = ModuleInfo::decode(bytes, &limits, default_features(), &types, None);
-        // What the suite itself says is invalid, or is of a proposal that is not supported.
+        // What the suite itself says is invalid, or belongs to a proposal that has to be asked for.
         let Ok(info) = decoded else { return };
         let info = Arc::new(info);
         let offsets = Arc::new(VmOffsets::new(&info).expect("an ordinary size"));
