@@ -279,7 +279,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("palisade", &["core", "module", "vm", "interp", "jit"]),
     ("wasi", &["palisade"]),
     ("wast", &["palisade"]),
-    ("cli", &["core", "module", "palisade", "wasi", "wast"]),
+    ("lockdown", &[]),
+    ("cli", &["core", "lockdown", "module", "palisade", "wasi", "wast"]),
     ("tests", &["palisade", "wasi", "wast"]),
 ];
 
@@ -327,7 +328,7 @@ fn product_sources() -> Vec<String> {
 #[test]
 fn unsafe_code_stands_only_where_it_may() {
     for (package, folder) in packages() {
-        if matches!(&*package, "vm" | "interp" | "palisade" | "tests") {
+        if matches!(&*package, "vm" | "interp" | "lockdown" | "palisade" | "tests") {
             continue;
         }
         for root in ["src/lib.rs", "src/main.rs"] {

@@ -192,8 +192,8 @@ pub(crate) struct Bounds {
     /// Deny everything and limit everything; other flags add to this or change it, in any order
     ///
     /// No capability, 1,000,000,000 units of fuel, 256 MiB of memory, 1,000,000 table elements, 16
-    /// instances, 64 open files, 64 MiB of output, 60 s, 1 MiB of stack, 1024 nested calls, and the
-    /// strict limits of the decoder.
+    /// instances, 64 open files, 64 MiB of output, 60 s, 1 MiB of stack, 1024 nested calls, the
+    /// strict limits of the decoder, and the lock around this process (--lockdown).
     #[arg(long, help_heading = "Limits")]
     pub(crate) sandbox: bool,
 

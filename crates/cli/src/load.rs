@@ -38,11 +38,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Failure> {
 }
 
 /// Loads a module, binary or text. `limits` are those that the engine was made with.
-pub(crate) fn module(
-    engine: &Engine,
-    limits: &Limits,
-    opened: Opened,
-) -> Result<Module, Failure> {
+pub(crate) fn module(engine: &Engine, limits: &Limits, opened: Opened) -> Result<Module, Failure> {
     let path = opened.path.clone();
     let bytes = read(opened, limits)?;
     Module::new(engine, bytes).map_err(|error| outcome::failure(&path, &error))

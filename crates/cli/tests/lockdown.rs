@@ -95,9 +95,9 @@ fn run_case(case: &Value, flags: &[&str]) -> (Ended, BTreeMap<String, Vec<u8>>) 
     if case["dir"].as_bool() == Some(true) {
         command.args(["--dir", "dir::."]);
     }
-    command.arg("--").args(
-        case["args"].as_array().into_iter().flatten().map(|arg| arg.as_str().expect("text")),
-    );
+    command
+        .arg("--")
+        .args(case["args"].as_array().into_iter().flatten().map(|arg| arg.as_str().expect("text")));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the command starts");
     let input = text(case, "stdin").to_owned();

@@ -223,7 +223,9 @@ mod tests {
             assert!(!has(None, *call) && has(Some(Rights::NONE), *call));
         }
         for call in NAMES {
-            assert!(!has(Some(Rights::READ | Rights::WRITE), *call) && has(Some(Rights::NAMES), *call));
+            assert!(
+                !has(Some(Rights::READ | Rights::WRITE), *call) && has(Some(Rights::NAMES), *call)
+            );
         }
         assert!(!has(Some(Rights::READ), libc::SYS_utimensat));
         for call in [libc::SYS_open, libc::SYS_openat, libc::SYS_creat, libc::SYS_socket] {

@@ -1,8 +1,8 @@
 //! The filter of system calls, on processors for which there is none: their calls have other numbers and other names,
 //! and a list that nobody ran is no wall. The lock says that it is missing.
 
-use crate::builder::Needs;
 use crate::Error;
+use crate::builder::Needs;
 
 /// Whether system calls can be filtered.
 pub(crate) fn available() -> bool {

@@ -32,12 +32,7 @@ fn secret(p: &Place) -> std::ffi::CString {
     p.path("outside/secret")
 }
 
-const fn way(
-    name: &'static str,
-    group: &'static str,
-    want: Want,
-    run: fn(&Place) -> Tried,
-) -> Way {
+const fn way(name: &'static str, group: &'static str, want: Want, run: fn(&Place) -> Tried) -> Way {
     Way { name, group, want, run }
 }
 

@@ -146,8 +146,7 @@ pub(crate) fn call(number: libc::c_long, args: &[usize]) -> Result<usize, i32> {
     // SAFETY: attempts pass addresses of buffers that outlive the call and are as large as they say, null, or
     // addresses of pages of their own; what else the call may do to this process is the point of it, and each process
     // makes one attempt and ends.
-    let answer =
-        unsafe { libc::syscall(number, arg(0), arg(1), arg(2), arg(3), arg(4), arg(5)) };
+    let answer = unsafe { libc::syscall(number, arg(0), arg(1), arg(2), arg(3), arg(4), arg(5)) };
     if answer == -1 {
         Err(io::Error::last_os_error().raw_os_error().unwrap_or(0))
     } else {

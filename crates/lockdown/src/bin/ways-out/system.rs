@@ -5,12 +5,7 @@ use libc::{MAP_ANONYMOUS, MAP_PRIVATE, PROT_EXEC, PROT_READ, PROT_WRITE, SIGCHLD
 use crate::place::Want::{self, Ends, IfCompiler, Refused};
 use crate::place::{Place, Tried, Way, at, call, end_of_child, sys, text};
 
-const fn way(
-    name: &'static str,
-    group: &'static str,
-    want: Want,
-    run: fn(&Place) -> Tried,
-) -> Way {
+const fn way(name: &'static str, group: &'static str, want: Want, run: fn(&Place) -> Tried) -> Way {
     Way { name, group, want, run }
 }
 
