@@ -97,6 +97,14 @@ pub(crate) const WAYS: &[Way] = &[
         sys(libc::SYS_mprotect, &[page, PAGE, RX])?;
         sys(libc::SYS_mprotect, &[page, PAGE, RW])
     }),
+    way("one_memory_mapped_twice_writable_and_executable", MEMORY, IfCompiler, |_| {
+        let file = call(libc::SYS_memfd_create, &[text(c"x"), 0])?;
+        sys(libc::SYS_ftruncate, &[file, PAGE])?;
+        let shared = libc::MAP_SHARED as usize;
+        sys(libc::SYS_mmap, &[0, PAGE, RW, shared, file, 0])?;
+        let again = call(libc::SYS_mmap, &[0, PAGE, PROT_READ as usize, shared, file, 0])?;
+        sys(libc::SYS_mprotect, &[again, PAGE, RX])
+    }),
     way("mprotect_of_the_stack", MEMORY, Refused, |_| {
         let local = 0u8;
         sys(libc::SYS_mprotect, &[at(&local) & !(PAGE - 1), PAGE, RWX])
