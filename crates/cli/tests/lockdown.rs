@@ -137,6 +137,49 @@ fn programs_do_the_same_behind_the_wall() {
     assert!(ran >= 60, "{ran} runs");
 }
 
+/// What a guest can try with two directories.
+const OPERATIONS: &str = "open:3:a.txt:r read:$:3 open:3:a.txt:w open:3:a.txt:wt open:3:new:wc write:$:x close:$ \
+    open:3:n2:c open:3:a.txt: open:3:sub:d open:3:sub:rd readdir:$ stat:3:a.txt mkdir:3:d \
+    rename:3:a.txt:4:moved stat:4:moved rename:4:moved:3:a.txt link:3:a.txt:4:hard symlink:a.txt:3:soft \
+    readlink:3:soft open:3:soft:rf open:4:b.txt:r rename:3:sub:4:sub2 open:4:sub2/b.txt:r unlink:3:a.txt \
+    rmdir:3:d utimes:4:b.txt:0:0:5 unlink:4:b.txt stat:3:fifo rename:3:fifo:4:fifo open:3:new:wca";
+
+/// The kernel's rules are those of WASI, whatever was granted: files move between directories, and no error changes.
+#[test]
+fn every_combination_of_permissions_does_the_same_behind_the_wall() {
+    let run = |flags: &[&str]| {
+        let place = Place::new();
+        let make = |name: &str| std::fs::create_dir_all(place.path().join(name)).expect("one");
+        make("a/sub");
+        make("b");
+        for name in ["a/a.txt", "a/sub/b.txt", "b/b.txt"] {
+            place.file(name, "hello");
+        }
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let fifo = place.path().join("a/fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0)
+            .expect("a FIFO");
+        let mut command = place.command();
+        command.arg(programs().join("probe.wasm")).args(["--sandbox", "--engine", "interp"]);
+        command.args(flags).arg("--").args(OPERATIONS.split_whitespace());
+        let ended: Ended = command.output().expect("the command starts").into();
+        let ended = ended.code(0);
+        (ended.stdout, std::fs::read_dir(place.path().join("b")).expect("it is there").count())
+    };
+    let allows = ["--allow-read", "--allow-write", "--allow-path"];
+    for chosen in 0..8u8 {
+        let allowed = allows.iter().enumerate().filter(|(bit, _)| chosen & (1 << bit) != 0);
+        let allowed: Vec<&str> = allowed.map(|(_, flag)| *flag).collect();
+        for (first, second) in [("a", "b"), ("a:ro", "b"), ("a", "b:ro"), ("a:ro", "b:ro")] {
+            let mut flags = vec!["--dir", first, "--dir", second, "--no-lockdown"];
+            flags.extend(&allowed);
+            let open = run(&flags);
+            flags.retain(|flag| *flag != "--no-lockdown");
+            assert_eq!(open, run(&flags), "{flags:?}");
+        }
+    }
+}
+
 /// Starts a guest that says `ready` and then sleeps.
 fn sleeping(place: &Place, prefix: &str, flags: &str) -> Child {
     place.file("sleep.wat", ready_then(ENDLESS[1].1));

@@ -252,6 +252,18 @@ fn open_directory(root: &Root<'_>, r: &Request, found: OwnedFd) -> Result<Opened
     Ok(Opened { object, directory: true, without: Rights::empty() })
 }
 
+/// A descriptor for a file that nobody wants to read or write, where the host does not let it be read.
+fn without_reading(
+    r: &Request,
+    open: impl Fn(bool) -> Result<OwnedFd, Miss>,
+    found: &OwnedFd,
+) -> Result<OwnedFd, Miss> {
+    if r.available.contains(Rights::FD_WRITE) {
+        return open(true);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(found, 0)?)
+}
+
 fn open_regular(root: &Root<'_>, r: &Request, found: &OwnedFd) -> Result<Opened, Miss> {
     let open = |write| {
         let flags = r.common_flags() | r.access(write);
@@ -267,7 +279,13 @@ fn open_regular(root: &Root<'_>, r: &Request, found: &OwnedFd) -> Result<Opened,
             other => (other?, Rights::empty()),
         }
     } else {
-        (open(false)?, Rights::empty())
+        match open(false) {
+            // The process may be held to what the guest may do: writing alone, or looking alone.
+            Err(Miss::Path(PathError::Errno(Errno::ACCES | Errno::PERM))) if !r.reads() => {
+                (without_reading(r, open, found)?, Rights::empty())
+            }
+            other => (other?, Rights::empty()),
+        }
     };
     if r.open.contains(OpenFlags::TRUNC) {
         rustix::fs::ftruncate(&object, 0)?;
@@ -304,7 +322,10 @@ fn create(
         return Err(Errno::ISDIR.into());
     }
     room?;
-    let mut flags = r.common_flags() | r.access(r.must_write() || r.may_resize()) | OFlags::CREATE;
+    // What is created is writable, whatever else; a process that is held to the guest's rights may not read it.
+    let unread = !r.reads() && r.available.contains(Rights::FD_WRITE);
+    let access = r.access(r.must_write() || r.may_resize() || unread);
+    let mut flags = r.common_flags() | access | OFlags::CREATE;
     if r.open.contains(OpenFlags::EXCL) {
         flags |= OFlags::EXCL;
     }
