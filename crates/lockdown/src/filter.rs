@@ -1,7 +1,9 @@
 //! seccomp: which system calls, and with which arguments.
 //!
 //! Three filters, since each can give two answers: one that ends the process, one that says "no such call", one that
-//! lets through what is listed and refuses the rest. The kernel takes the strictest answer of all. A call of another
+//! lets through what is listed and refuses the rest. The kernel takes the strictest answer of all, and notes at installation
+//! which calls all of them let through whatever their arguments; that takes the longer, the more calls the earlier filters
+//! leave, so the list comes first. It has to let the other two be installed; the last one ends that. A call of another
 //! instruction set (32-bit, by `int 0x80`) ends the process in each of them; the x32 numbers are in no list, so they
 //! are refused.
 
@@ -85,8 +87,9 @@ fn allowed(needs: &Needs) -> Result<Rules, Error> {
     let mut rules = Rules::new();
     let mut add = |calls: &[c_long]| rules.extend(calls.iter().map(|call| (*call, Vec::new())));
     add(ALWAYS);
-    // The first filter has answered it.
+    // The other filters answer these.
     add(ABSENT);
+    add(&[libc::SYS_seccomp]);
     if let Some(rights) = needs.paths {
         add(PATHS);
         if rights.contains(Rights::NAMES) {
@@ -134,11 +137,13 @@ fn judged() -> Result<Rules, Error> {
     let fcntl = fcntl.map(|command| command as u64);
     // Is it a terminal, and how much can be read.
     let ioctl = [libc::TCGETS, TCGETS2, libc::TIOCGWINSZ, libc::FIONREAD];
+    // Renouncing privileges comes with each filter.
+    let prctl = [libc::PR_SET_NAME as u64, PR_SET_VMA, libc::PR_SET_NO_NEW_PRIVS as u64];
     let nobody = |at| Is(at, Len::Qword, Op::Eq, 0);
     Ok(Rules::from([
         (libc::SYS_fcntl, one_of(1, &fcntl)?),
         (libc::SYS_ioctl, one_of(1, &ioctl)?),
-        (libc::SYS_prctl, one_of(0, &[libc::PR_SET_NAME as u64, PR_SET_VMA])?),
+        (libc::SYS_prctl, one_of(0, &prctl)?),
         // Limits are asked for, by threads that look for the end of their stack, and never set.
         (libc::SYS_prlimit64, vec![rule(&[Is(0, Len::Dword, Op::Eq, 0), nobody(2)])?]),
         // Signals, to this process.
@@ -168,11 +173,10 @@ pub(crate) fn compile(needs: &Needs) -> Result<Filters, Error> {
             .map_err(wrong)
     };
     let absent: Rules = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
-    // The one that refuses what installing needs comes last.
     let programs = [
-        program(ending()?, SeccompAction::Allow, SeccompAction::KillProcess)?,
-        program(absent, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?,
         program(allowed(needs)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?,
+        program(absent, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?,
+        program(ending()?, SeccompAction::Allow, SeccompAction::KillProcess)?,
     ];
     Ok(Filters { programs })
 }
@@ -209,7 +213,7 @@ mod tests {
         let all = Rights::READ | Rights::WRITE | Rights::NAMES;
         let needs = Needs { paths: Some(all), sockets: true, ..WITHOUT_PATHS };
         let allowed = allowed(&needs).expect("rules");
-        for call in ENDS {
+        for call in ENDS.iter().filter(|call| **call != libc::SYS_seccomp) {
             assert!(!allowed.contains_key(call), "{call}");
         }
     }

@@ -124,6 +124,8 @@ pub(crate) const ENDS: &[c_long] = &[
     libc::SYS_fsmount,
     libc::SYS_fspick,
     libc::SYS_open_by_handle_at,
+    // Other filters: ours are all there, and the last one says so.
+    libc::SYS_seccomp,
     // Machines within the kernel.
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,

@@ -175,7 +175,7 @@ pub(crate) const WAYS: &[Way] = &[
     way("prctl_keep_capabilities", SELF, Refused, |_| prctl(libc::PR_SET_KEEPCAPS, 0)),
     way("prctl_user_dispatch", SELF, Refused, |_| prctl(59, 0)),
     way("prctl_seccomp", SELF, Refused, |_| prctl(libc::PR_SET_SECCOMP, 99)),
-    way("seccomp", SELF, Refused, |_| sys(libc::SYS_seccomp, &[99, 0, 0])),
+    way("seccomp", SELF, Ends, |_| sys(libc::SYS_seccomp, &[99, 0, 0])),
     way("landlock_create_ruleset", SELF, Refused, |_| sys(libc::SYS_landlock_create_ruleset, &[0, 0, 1])),
     way("arch_prctl", SELF, Refused, |_| sys(libc::SYS_arch_prctl, &[0x9999, 0])),
 
