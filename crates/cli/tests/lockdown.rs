@@ -3,6 +3,8 @@
 //!
 //! Kernels that lack a part are played by filters around the command, which answer as such kernels do.
 
+#![cfg(target_arch = "x86_64")]
+
 mod common;
 
 use std::collections::BTreeMap;

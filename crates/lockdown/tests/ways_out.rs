@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use palisade_lockdown::Support;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_palisade-ways-out");
 
@@ -142,6 +143,46 @@ fn native_code_in_a_locked_process_finds_no_way_out() {
     });
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     println!("{} ways tried in {} cases each", ways.len(), CASES.len());
+}
+
+/// Where Landlock is missing (here, since a filter around everything answers so), a process without directories is held by
+/// the filter alone.
+#[test]
+fn without_landlock_and_directories_the_filter_alone_leaves_no_way_out() {
+    if !Support::probe().seccomp {
+        println!("not run: this kernel has no seccomp");
+        return;
+    }
+    let calls = [
+        libc::SYS_landlock_create_ruleset,
+        libc::SYS_landlock_add_rule,
+        libc::SYS_landlock_restrict_self,
+    ];
+    let rules = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let absent = SeccompAction::Errno(libc::ENOSYS as u32);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, absent, TargetArch::x86_64);
+    let filter: BpfProgram = filter.expect("rules").try_into().expect("a filter");
+    let ways = ways();
+    let attempts = || {
+        seccompiler::apply_filter(&filter).expect("filters work");
+        on_all(&ways, |way| {
+            let check = |at: usize| {
+                let (found, untouched) = outcome(&way.name, CASES[at], true);
+                let wanted = &way.wanted[at];
+                (found != *wanted || !untouched)
+                    .then(|| format!("{} {:?}: {found}, not {wanted}", way.name, CASES[at]))
+            };
+            CASES
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| c.1 == "none")
+                .filter_map(|(at, _)| check(at))
+                .collect()
+        })
+    };
+    // The filter stays with this thread and with what it starts.
+    let complaints = std::thread::scope(|scope| scope.spawn(attempts).join().expect("no panic"));
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
 /// Without this, a way that never works would pass for one that is closed.
