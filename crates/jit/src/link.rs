@@ -34,6 +34,9 @@ const LINE: usize = 64;
 /// `int3`: what stands where no code is.
 const FILLER: u8 = 0xCC;
 
+/// `nop`: what stands before a function that is entered where its code begins.
+const NOTHING: u8 = 0x90;
+
 /// A batch of code, and what there is to know of it.
 #[derive(Debug)]
 pub struct Linked {
@@ -74,7 +77,8 @@ pub fn link(
     Ok(Linked { code: batch.code, tables: batch.tables, entries: batch.entries })
 }
 
-/// A function that is entered at a loop, as code of its own.
+/// A function that is entered at a loop, as code of its own. It can be entered where the code begins, too: what is before
+/// the function does nothing.
 ///
 /// # Errors
 ///
@@ -88,6 +92,9 @@ pub fn link_loop(
     let mut batch = Batch::new();
     let start =
         batch.add(&func.code, func.alignment, FuncKind::Osr(defined), func.body, func.hot)?;
+    if let Some(before) = batch.code.get_mut(..start as usize) {
+        before.fill(NOTHING);
+    }
     batch.tables(start, func);
     if !func.relocations.is_empty() {
         return Err(CompileError::Internal("a loop that calls by name"));
