@@ -374,10 +374,14 @@ fn the_innermost_loop_begins_with_a_line() {
     assert!(linked.code[..start as usize].iter().all(|&byte| byte == 0x90));
     assert_eq!(linked.tables.funcs[0].range.start, start);
     // From the beginning of a block to that of another: two loops in one, the second with a loop of its own.
+    let starts = [0, 10, 20, 30, 40, 44, 45, 50, 60, 70, 80];
     let edges = [(0, 10), (10, 20), (20, 20), (30, 40), (50, 40), (45, 44), (60, 10), (70, 80)];
-    assert_eq!(innermost_loop(&edges), Some(44));
-    assert_eq!(innermost_loop(&edges[..3]), Some(20));
-    assert_eq!(innermost_loop(&[(0, 10), (10, 20)]), None);
+    assert_eq!(innermost_loop(&starts, &edges, &[]), Some(44));
+    assert_eq!(innermost_loop(&starts, &edges[..3], &[]), Some(20));
+    assert_eq!(innermost_loop(&starts, &[(0, 10), (10, 20)], &[]), None);
+    // What is called in a loop is called in those around it.
+    assert_eq!(innermost_loop(&starts, &edges, &[48]), Some(20));
+    assert_eq!(innermost_loop(&starts, &edges, &[48, 27, 75]), None);
     let many: Vec<_> = (0..=MOST_LOOPS as u32).map(|at| (at, at)).collect();
-    assert_eq!(innermost_loop(&many), None);
+    assert_eq!(innermost_loop(&[], &many, &[]), None);
 }

@@ -4,7 +4,7 @@
 //! limit refused it), is entered through a thunk, which goes where the instance says: to its code, should it have
 //! some by then, or to the stub of its signature.
 //!
-//! A function with loops is placed so that the innermost one begins with a line of the processor's cache: where a small loop
+//! A function with loops in which nothing is called is placed so that the innermost one begins with a line of the processor's cache: where a small loop
 //! stands decides how fast it is fetched and predicted, by half its time and more. Others begin at multiples of 32.
 //!
 //! Invariants: functions start at multiples of what their constants want, between them are breakpoints; every table is sorted; equal
