@@ -10,6 +10,7 @@ use super::{Kind, Result, Translator};
 use crate::mutation::Mutation;
 
 /// A load or a store of an integer that is narrower than its operator's type.
+#[derive(Copy, Clone, PartialEq)]
 enum Narrow {
     Signed,
     Unsigned,
@@ -58,6 +59,10 @@ impl Translator<'_, '_> {
         let index = self.pop()?;
         let Address { base, offset, flags } = self.address(index, memarg, ty.bytes())?;
         let wide = kind.ty();
+        let widened = ty == types::I8 && self.mutated(Mutation::LoadWidened);
+        let ty = if widened { types::I16 } else { ty };
+        let swapped = how == Narrow::Unsigned && self.mutated(Mutation::LoadExtensionSwapped);
+        let how = if swapped { Narrow::Signed } else { how };
         let ins = self.b.ins();
         let value = match (ty, how) {
             (types::I8, Narrow::Signed) => ins.sload8(wide, flags, base, offset),
