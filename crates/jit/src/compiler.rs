@@ -296,12 +296,15 @@ impl Compiler {
         })?
     }
 
-    /// Compiles all functions that a module defines, as one batch, on so many threads.
+    /// Compiles all functions that a module defines, as one batch, on so many threads. `done` hears of each function when
+    /// it is compiled, or not, on the thread that did it.
     pub fn compile_all(
         &self,
         module: &CompileModule<'_>,
         threads: usize,
+        done: &(dyn Fn(&Result<CompiledFunc, CompileError>) + Sync),
     ) -> Vec<Result<CompiledFunc, CompileError>> {
+        let tell = done;
         let count = module.info.bodies.len();
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(count));
@@ -322,6 +325,7 @@ impl Compiler {
                     room.give_back(taken, result.as_ref().map_or(0, CompiledFunc::bytes));
                     result
                 });
+                tell(&result);
                 own.push((defined, result));
             }
             done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&mut own);

@@ -207,6 +207,13 @@ impl CodeObject {
         self.start
     }
 
+    /// The code itself.
+    pub fn code(&self) -> &[u8] {
+        // SAFETY: the bytes were written before this existed, nobody writes to them as long as it does, and executable
+        // pages are readable.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+
     /// How many bytes of code there are.
     pub fn len(&self) -> usize {
         self.len
