@@ -296,15 +296,22 @@ impl Compiler {
         })?
     }
 
-    /// Compiles all functions that a module defines, as one batch, on so many threads. `done` hears of each function when
-    /// it is compiled, or not, on the thread that did it.
+    /// Compiles all functions that a module defines, as one batch, on so many threads.
     pub fn compile_all(
         &self,
         module: &CompileModule<'_>,
         threads: usize,
-        done: &(dyn Fn(&Result<CompiledFunc, CompileError>) + Sync),
     ) -> Vec<Result<CompiledFunc, CompileError>> {
-        let tell = done;
+        self.compile_all_telling(module, threads, &|_| ())
+    }
+
+    /// The same; `tell` hears of each function when it is compiled, or not, on the thread that did it.
+    pub fn compile_all_telling(
+        &self,
+        module: &CompileModule<'_>,
+        threads: usize,
+        tell: &(dyn Fn(&Result<CompiledFunc, CompileError>) + Sync),
+    ) -> Vec<Result<CompiledFunc, CompileError>> {
         let count = module.info.bodies.len();
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(count));

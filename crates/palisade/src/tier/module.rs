@@ -268,7 +268,7 @@ impl NativeModule {
         }
         let compiler = self.tier.compiler(version.bounds)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let done = compiler.compile_all(&self.module(stop), threads, &|result| {
+        let done = compiler.compile_all_telling(&self.module(stop), threads, &|result| {
             self.tier.queue.count(result);
         });
         if stop() {
