@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use palisade::{Config, Engine, Module, Strategy};
+use palisade::{Config, Engine, Strategy};
 
 use crate::args::Compile;
 use crate::cache;
