@@ -159,9 +159,10 @@ fn load(path: &Path) -> io::Result<Key> {
     }
     let mut bytes = Vec::new();
     open_own(path, 0o077, false)?.take(33).read_to_end(&mut bytes)?;
-    let key = <[u8; 32]>::try_from(bytes.as_slice());
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "it is not what was written");
-    Ok(Key::from_bytes(key.map_err(|_| wrong())?))
+    let key = <[u8; 32]>::try_from(bytes.as_slice()).map(Key::from_bytes);
+    bytes.fill(0);
+    std::hint::black_box(&mut bytes);
+    key.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not what was written"))
 }
 
 /// Whom a run trusts: this user, and those whose keys are given.
