@@ -13,8 +13,14 @@ use std::path::{Path, PathBuf};
 const CRATES: [&str; 6] = ["core", "module", "vm", "interp", "jit", "palisade"];
 
 /// Variables of the build that may change how things are laid out.
-const SETTINGS: [&str; 6] =
-    ["TARGET", "OPT_LEVEL", "DEBUG", "PROFILE", "CARGO_ENCODED_RUSTFLAGS", "CARGO_CFG_TARGET_FEATURE"];
+const SETTINGS: [&str; 6] = [
+    "TARGET",
+    "OPT_LEVEL",
+    "DEBUG",
+    "PROFILE",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_CFG_TARGET_FEATURE",
+];
 
 fn main() {
     let mut hasher = DefaultHasher::new();

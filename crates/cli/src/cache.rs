@@ -278,10 +278,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn overwrite(mut file: File, bytes: &[u8]) -> io::Result<()> {
-    let done = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| file.write_all(bytes));
+    let done = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(bytes));
     if done.is_err() {
         // An empty file is no entry.
         let _ = file.set_len(0);

@@ -25,9 +25,8 @@ const PUBLIC: &str = "palisade-public-key ";
 
 /// A directory of the user's: what the variable says, or one in the home directory.
 pub(crate) fn user_directory(variable: &str, otherwise: &str) -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
-    };
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute(variable).or_else(|| Some(absolute("HOME")?.join(otherwise)))?;
     Some(base.join("palisade"))
 }
@@ -128,7 +127,11 @@ pub(crate) fn own(purpose: Use<'_>) -> Result<Key, Failure> {
     let failed = |path: &Path, why: &str| {
         Failure::new(
             Status::Internal,
-            format!("{}: this user's key cannot be used: {}", escape::path(path), escape::name(why)),
+            format!(
+                "{}: this user's key cannot be used: {}",
+                escape::path(path),
+                escape::name(why)
+            ),
         )
         .hint("with --sign and --trust, artefacts need no key of the user's")
     };
@@ -211,7 +214,10 @@ fn public(given: &OsStr) -> Result<PublicKey, Failure> {
                 .and_then(|file| file.take(200).read_to_string(&mut text))
                 .map_err(|error| failed(Status::Unreadable, &error.to_string()))?;
             if text.starts_with(SECRET) {
-                return Err(failed(Status::Usage, "this is the secret half of a key; give the other"));
+                return Err(failed(
+                    Status::Usage,
+                    "this is the secret half of a key; give the other",
+                ));
             }
             let digits = text.strip_prefix(PUBLIC).and_then(|digits| parse(digits.trim_end()));
             digits.ok_or_else(|| failed(Status::Usage, "this is no public key of Palisade's"))?
@@ -270,7 +276,8 @@ mod tests {
     fn digits_are_read_as_they_were_written() {
         let bytes: [u8; 32] = std::array::from_fn(|i| (i * 37) as u8);
         assert_eq!(parse(&digits(&bytes)), Some(bytes));
-        for wrong in ["", "0", &"+1".repeat(32), &"0".repeat(63), &"0".repeat(65), &"g0".repeat(32)] {
+        for wrong in ["", "0", &"+1".repeat(32), &"0".repeat(63), &"0".repeat(65), &"g0".repeat(32)]
+        {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
@@ -281,7 +288,8 @@ mod tests {
         let path = dir.path().join("key");
         let mode = |bits| fs::set_permissions(&path, fs::Permissions::from_mode(bits)).unwrap();
         let first = load(&path).unwrap();
-        let same = |key: Key| format!("{:?}", digits_of(&key)) == format!("{:?}", digits_of(&first));
+        let same =
+            |key: Key| format!("{:?}", digits_of(&key)) == format!("{:?}", digits_of(&first));
         assert!(same(load(&path).unwrap()));
         for bits in [0o640, 0o604, 0o620, 0o602] {
             mode(bits);

@@ -89,10 +89,17 @@ fn what_was_compiled_runs_without_compiling() {
     home.line("compile p.wat").code(0).prints("").quietly();
     home.line("compile p.wasm -o q").code(0).quietly();
     for file in ["p.palisade", "q"] {
-        for options in ["", "--engine jit", "--engine interp", "--sandbox --fuel unlimited --max-call-depth unlimited"] {
+        for options in [
+            "",
+            "--engine jit",
+            "--engine interp",
+            "--sandbox --fuel unlimited --max-call-depth unlimited",
+        ] {
             // The sandbox also asks for code that the compiler has checked.
             if options.contains("sandbox") {
-                home.line(&format!("{file} {options} --invoke sum 9")).code(126).says(&["paranoid", "hint"]);
+                home.line(&format!("{file} {options} --invoke sum 9"))
+                    .code(126)
+                    .says(&["paranoid", "hint"]);
                 continue;
             }
             home.sums(&format!("{file} {options}")).quietly();
@@ -102,7 +109,9 @@ fn what_was_compiled_runs_without_compiling() {
     }
     home.line("compile --sandbox p.wasm -o s").code(0);
     home.sums("run s --sandbox").quietly();
-    home.line("run s --invoke sum 9").code(126).says(&["made with other options: fuel on, here off"]);
+    home.line("run s --invoke sum 9")
+        .code(126)
+        .says(&["made with other options: fuel on, here off"]);
     home.line("compile --deterministic p.wasm -o d").code(0);
     home.sums("run d --deterministic --seed 3").quietly();
     // Its own key and nothing else was made, for nobody else.
@@ -156,7 +165,9 @@ fn a2_an_artefact_by_somebody_else_is_refused_unless_its_signer_is_trusted() {
         fs::copy(other.path(name), home.path(name)).unwrap();
     }
     home.line("signed --invoke sum 9").code(126).says(&["another key than those given"]);
-    home.line("signed --trust stranger.pub --invoke sum 9").code(126).says(&["nobody who is trusted"]);
+    home.line("signed --trust stranger.pub --invoke sum 9")
+        .code(126)
+        .says(&["nobody who is trusted"]);
     home.sums("signed --trust k.pub").quietly();
     home.sums("signed --trust stranger.pub --trust k.pub");
     let text = home.place.read("k.pub");
@@ -195,7 +206,10 @@ fn a2_a_key_that_others_could_have_vouches_for_nothing() {
 fn the_second_run_starts_with_what_the_first_compiled() {
     let home = Home::new();
     for locked in ["", "--lockdown"] {
-        let line = format!("p.wasm --engine jit --stats --cache={} {locked}", if locked.is_empty() { "a" } else { "b" });
+        let line = format!(
+            "p.wasm --engine jit --stats --cache={} {locked}",
+            if locked.is_empty() { "a" } else { "b" }
+        );
         let first = home.sums(&line);
         assert_eq!(stat(&first, "cache"), "written");
         assert!(stat(&first, "machine code").starts_with("2 functions"));

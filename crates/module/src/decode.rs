@@ -58,7 +58,14 @@ impl ModuleInfo {
         types: &Arc<TypeRegistry>,
         cancel: Option<&AtomicU32>,
     ) -> Result<Self, DecodeError> {
-        decode(bytes.into(), limits, features & supported_features(), types, Known::BodiesValid, cancel)
+        decode(
+            bytes.into(),
+            limits,
+            features & supported_features(),
+            types,
+            Known::BodiesValid,
+            cancel,
+        )
     }
 }
 

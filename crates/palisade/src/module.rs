@@ -250,7 +250,11 @@ impl Module {
     /// # Errors
     ///
     /// [`ErrorKind::File`] if it cannot be opened; as [`Module::deserialize`].
-    pub fn deserialize_file(engine: &Engine, path: impl AsRef<Path>, trust: &Trust) -> Result<Self> {
+    pub fn deserialize_file(
+        engine: &Engine,
+        path: impl AsRef<Path>,
+        trust: &Trust,
+    ) -> Result<Self> {
         let path = path.as_ref();
         let file = File::open(path)
             .map_err(|source| Error::new(ErrorKind::File { path: path.to_owned(), source }))?;
@@ -303,7 +307,8 @@ impl Module {
     ) -> Result<Self> {
         let config = engine.config();
         let (limits, features) = (&config.limits, config.wasm_features());
-        let decode = if artefact.validated { ModuleInfo::decode_vouched } else { ModuleInfo::decode };
+        let decode =
+            if artefact.validated { ModuleInfo::decode_vouched } else { ModuleInfo::decode };
         let info = decode(artefact.module.clone(), limits, features, engine.types(), cancel);
         let (module, native) = Self::interpreted(engine, Self::fit(engine, info)?)?;
         if let Some(native) = native {

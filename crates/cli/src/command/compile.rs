@@ -79,7 +79,10 @@ pub(super) fn run(args: &Compile) -> Result<Status, Failure> {
 fn output(args: &Compile) -> Result<PathBuf, Failure> {
     let output = args.output.clone().unwrap_or_else(|| args.file.with_extension("palisade"));
     if output.file_name().is_none() {
-        return Err(Failure::usage(format!("--output {}: no name of a file", escape::path(&output))));
+        return Err(Failure::usage(format!(
+            "--output {}: no name of a file",
+            escape::path(&output)
+        )));
     }
     if output == args.file {
         return Err(Failure::usage("the artefact would take the place of the module")

@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use palisade::{Config, Engine, Error, FuncType, Instance, Linker, Module, Resource, Store, Trust, Val};
+use palisade::{
+    Config, Engine, Error, FuncType, Instance, Linker, Module, Resource, Store, Trust, Val,
+};
 use palisade_lockdown::Report;
 use palisade_wasi::Wasi;
 
@@ -53,8 +55,8 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let metered = settings.fuel.is_some() || (args.stats && !artefact);
     let engine = engine(&settings, metered)?;
     let cache = cache.filter(|_| !artefact);
-    let mut cached = cache
-        .and_then(|cache| cache.entry(&engine, &settings.limits, &file, lock.is_some()));
+    let mut cached =
+        cache.and_then(|cache| cache.entry(&engine, &settings.limits, &file, lock.is_some()));
     let locked = match &lock {
         Some(lock) => {
             let locked = lock.enforce(&wasi, settings.engine)?;

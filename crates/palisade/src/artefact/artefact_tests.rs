@@ -116,7 +116,8 @@ fn what_tiering_made_is_kept_loops_as_well() {
 
     let second = hot();
     let cancel = AtomicU32::new(0);
-    let with = |wasm: Vec<u8>| Module::with_code(&second, wasm.into(), &bytes[..], &trust(), &cancel);
+    let with =
+        |wasm: Vec<u8>| Module::with_code(&second, wasm.into(), &bytes[..], &trust(), &cancel);
     let module = with(wasm.clone()).unwrap();
     assert_eq!(module.code_batches(), batches);
     run(&module);
@@ -162,25 +163,50 @@ fn a1_a4_artefacts_of_other_builds_processors_and_options_are_refused() {
         refusal(Module::deserialize(&engine, &bytes, &trust()))
     };
     for change in [
-        (|c| drop(c.consume_fuel(true))) as fn(&mut Config),
-        |c| drop(c.call_depth(Some(10))),
-        |c| drop(c.memory_guard_size(1 << 16)),
-        |c| drop(c.canonical_nans(true)),
-        |c| drop(c.deterministic(true)),
-        |c| drop(c.index_masking(false)),
-        |c| drop(c.paranoid(true)),
-        |c| drop(c.inlining(false)),
-        |c| drop(c.without_polls_for_benchmarks()),
+        (|c| {
+            c.consume_fuel(true);
+        }) as fn(&mut Config),
+        |c| {
+            c.call_depth(Some(10));
+        },
+        |c| {
+            c.memory_guard_size(1 << 16);
+        },
+        |c| {
+            c.canonical_nans(true);
+        },
+        |c| {
+            c.deterministic(true);
+        },
+        |c| {
+            c.index_masking(false);
+        },
+        |c| {
+            c.paranoid(true);
+        },
+        |c| {
+            c.inlining(false);
+        },
+        |c| {
+            c.without_polls_for_benchmarks();
+        },
     ] {
         let refusal = option(change);
         assert!(matches!(refusal, ArtefactError::Option { .. }), "{refusal:?}");
     }
-    option(|c| drop(c.baseline_cpu(true)));
+    option(|c| {
+        c.baseline_cpu(true);
+    });
     // A header, or a statement, in front of what belongs to another.
-    let others = [artefact(&engine(|c| drop(c.consume_fuel(true)))), {
-        let module = Module::new(&engine(|_| ()), "(module (func (export \"f\")))").unwrap();
-        module.serialize(&seal()).unwrap()
-    }];
+    let others = [
+        artefact(&engine(|c| {
+            c.consume_fuel(true);
+        })),
+        {
+            let module = Module::new(&engine(|_| ()), "(module (func (export \"f\")))").unwrap();
+            module.serialize(&seal()).unwrap()
+        },
+    ];
     let own = engine(|_| ());
     let statement = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
     for other in others {

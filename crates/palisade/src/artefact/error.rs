@@ -10,7 +10,9 @@ pub enum ArtefactError {
     #[error("this is no compiled artefact: it does not begin as one")]
     NotOne,
     /// Its format is that of another version.
-    #[error("the artefact has format {found}, and this Palisade reads format {expected}: compile the module again")]
+    #[error(
+        "the artefact has format {found}, and this Palisade reads format {expected}: compile the module again"
+    )]
     Format {
         /// The format that it says.
         found: u32,
@@ -35,7 +37,9 @@ pub enum ArtefactError {
         here: String,
     },
     /// It was made for another processor, or for other settings of the code generator.
-    #[error("the artefact was made for another processor: compile the module again on this machine, or there with `baseline_cpu` (--baseline-cpu) and here with the same")]
+    #[error(
+        "the artefact was made for another processor: compile the module again on this machine, or there with `baseline_cpu` (--baseline-cpu) and here with the same"
+    )]
     Processor,
     /// It was made with other options.
     #[error("the artefact was made with other options: {name} {}, here {here}; give the same options for compiling and for running", escape_name(found.as_bytes()))]

@@ -17,10 +17,12 @@ mod trust;
 mod wire;
 
 use std::io::{self, Read as _};
+use std::sync::Arc;
 
 use palisade_jit::Bounds;
 use palisade_module::{ModuleBytes, ModuleInfo};
 use palisade_vm::native::code::Tables;
+use palisade_vm::native::{CodeRegistry, Draft};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -55,7 +57,8 @@ pub(crate) enum Part {
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) part: Part,
-    pub(crate) code: Vec<u8>,
+    /// On pages that are not executable yet.
+    pub(crate) code: Draft,
     pub(crate) tables: Tables,
 }
 
@@ -85,7 +88,9 @@ const SHORT: ArtefactError = ArtefactError::Damaged("it ends early");
 /// What code of an engine depends on. An engine without machine code has none to depend on anything.
 fn stamp_of(engine: &Engine) -> Result<Stamp> {
     let tier = engine.tier().ok_or_else(|| {
-        Error::msg("this engine makes no machine code, so that there is nothing to write into an artefact")
+        Error::msg(
+            "this engine makes no machine code, so that there is nothing to write into an artefact",
+        )
     })?;
     Ok(Stamp::of(tier.options(), tier.fingerprint()))
 }
@@ -138,7 +143,9 @@ pub(crate) fn write(engine: &Engine, contents: &Contents<'_>, seal: &Seal) -> Re
     }
     let statement = w.0;
     if statement.len() as u64 > MOST_STATEMENT {
-        return Err(Error::new(ErrorKind::Limit("too many batches of code for an artefact".into())));
+        return Err(Error::new(ErrorKind::Limit(
+            "too many batches of code for an artefact".into(),
+        )));
     }
     let mut message = header(seal.kind(), statement.len() as u64).to_vec();
     message.extend_from_slice(&statement);
@@ -246,7 +253,7 @@ pub(crate) struct Artefact {
     /// Whether its function bodies were found valid, under these very limits and proposals.
     pub(crate) validated: bool,
     pub(crate) whole: [bool; 2],
-    batches: Vec<(BatchHead, Vec<u8>, Vec<u8>)>,
+    batches: Vec<(BatchHead, Draft, Vec<u8>)>,
 }
 
 /// Where the module comes from.
@@ -261,25 +268,70 @@ fn failed(error: io::Error) -> Error {
     Error::msg(format_args!("the artefact cannot be read: {error}"))
 }
 
+/// Room for so many bytes, which nothing has to be copied out of.
+fn room(len: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let len = usize::try_from(len).map_err(|_| refused(SHORT))?;
+    bytes
+        .try_reserve_exact(len)
+        .map_err(|_| Error::new(ErrorKind::Limit("no memory for the artefact".to_owned())))?;
+    Ok(bytes)
+}
+
 /// Reads exactly so many bytes, and no further than there are.
 fn take(from: &mut dyn io::Read, len: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // What a trusted statement says can be believed; it is asked for at once, so that nothing is copied.
-    let room = usize::try_from(len).map_err(|_| refused(SHORT))?;
-    bytes
-        .try_reserve_exact(room)
-        .map_err(|_| Error::new(ErrorKind::Limit("no memory for the artefact".to_owned())))?;
+    let mut bytes = room(len)?;
     from.take(len).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 == len { Ok(bytes) } else { Err(refused(SHORT)) }
 }
 
+/// How much is read before it is hashed, so that it is still in the processor's cache.
+const PIECE: u64 = 512 << 10;
+
+fn compare(hasher: &blake3::Hasher, hash: &[u8; 32]) -> Result<()> {
+    if hasher.finalize() == blake3::Hash::from_bytes(*hash) {
+        return Ok(());
+    }
+    Err(refused(ArtefactError::Damaged("a part of it is not what was written")))
+}
+
 /// Reads so many bytes, which must be those of a hash.
 fn verified(from: &mut dyn io::Read, len: u64, hash: &[u8; 32]) -> Result<Vec<u8>> {
-    let bytes = take(from, len)?;
-    if blake3::hash(&bytes) != blake3::Hash::from_bytes(*hash) {
-        return Err(refused(ArtefactError::Damaged("a part of it is not what was written")));
+    let mut bytes = room(len)?;
+    let mut hasher = blake3::Hasher::new();
+    while (bytes.len() as u64) < len {
+        let before = bytes.len();
+        let piece = PIECE.min(len - before as u64);
+        from.take(piece).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 - before as u64 != piece {
+            return Err(refused(SHORT));
+        }
+        hasher.update(bytes.get(before..).unwrap_or_default());
     }
+    compare(&hasher, hash)?;
     Ok(bytes)
+}
+
+/// The same for code, which goes where it is to run. Nobody can run it before it is published.
+fn verified_code(
+    registry: &Arc<CodeRegistry>,
+    from: &mut dyn io::Read,
+    len: u32,
+    hash: &[u8; 32],
+) -> Result<Draft> {
+    let mut draft = registry.draft(len as usize).map_err(|error| {
+        Error::new(ErrorKind::Limit(format!("no room for the artefact's code: {error}")))
+    })?;
+    let mut hasher = blake3::Hasher::new();
+    for piece in draft.bytes().chunks_mut(PIECE as usize) {
+        from.read_exact(piece).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => refused(SHORT),
+            _ => failed(error),
+        })?;
+        hasher.update(piece);
+    }
+    compare(&hasher, hash)?;
+    Ok(draft)
 }
 
 /// Reads an artefact for an engine, if it comes from somebody trusted.
@@ -315,8 +367,7 @@ pub(crate) fn read(
     }
     // From here on it is what somebody trusted wrote, or damaged behind the statement.
     let statement = Statement::read(message.get(HEADER..).unwrap_or_default())?;
-    let runs_code = engine.tier().is_some();
-    if runs_code {
+    if engine.tier().is_some() {
         statement.agree(engine)?;
     }
     let module = match source {
@@ -340,11 +391,17 @@ pub(crate) fn read(
     };
     let mut batches = Vec::new();
     for head in statement.batches {
-        let code = verified(from, head.code.into(), &head.code_hash)?;
-        let tables = verified(from, head.tables.into(), &head.tables_hash)?;
-        // Where the interpreter runs everything, the rest was checked and is not needed.
-        if runs_code {
-            batches.push((head, code, tables));
+        match engine.tier() {
+            Some(tier) => {
+                let code = verified_code(&tier.registry, from, head.code, &head.code_hash)?;
+                let tables = verified(from, head.tables.into(), &head.tables_hash)?;
+                batches.push((head, code, tables));
+            }
+            // Where the interpreter runs everything, it is checked and not needed.
+            None => {
+                verified(from, head.code.into(), &head.code_hash)?;
+                verified(from, head.tables.into(), &head.tables_hash)?;
+            }
         }
     }
     let mut more = [0];

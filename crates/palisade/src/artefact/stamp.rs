@@ -61,7 +61,9 @@ impl Stamp {
     pub(super) fn difference<'a>(&'a self, other: &'a Self) -> Option<(&'a str, &'a str, &'a str)> {
         let most = self.0.len().max(other.0.len());
         let entry = |stamp: &'a Self, at| -> (&'a str, &'a str) {
-            stamp.0.get(at).map_or(("", ""), |(name, value): &(String, String)| (name.as_str(), value.as_str()))
+            stamp.0.get(at).map_or(("", ""), |(name, value): &(String, String)| {
+                (name.as_str(), value.as_str())
+            })
         };
         (0..most).find_map(|at| {
             let (own, their) = (entry(self, at), entry(other, at));

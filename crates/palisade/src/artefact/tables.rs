@@ -109,7 +109,11 @@ fn after(last: u32, step: u32, code: u32) -> Read<u32> {
 }
 
 fn below(value: u32, limit: usize) -> Read<u32> {
-    if (value as usize) < limit { Ok(value) } else { Err(Broken("an index in its tables leads outside")) }
+    if (value as usize) < limit {
+        Ok(value)
+    } else {
+        Err(Broken("an index in its tables leads outside"))
+    }
 }
 
 pub(super) fn read(r: &mut Reader<'_>, bounds: &Bounds<'_>) -> Read<Tables> {

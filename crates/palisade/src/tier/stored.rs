@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(crate) enum StoredBatch {
     Made(Part, Arc<CodeObject>),
-    Stubs(Vec<u8>, Tables),
+    Stubs(Box<(Vec<u8>, Tables)>),
 }
 
 impl StoredBatch {
@@ -27,7 +27,7 @@ impl StoredBatch {
     pub(crate) fn parts(&self) -> (Part, &[u8], &Tables) {
         match self {
             Self::Made(part, object) => (*part, object.code(), object.tables()),
-            Self::Stubs(code, tables) => (Part::Stubs, code, tables),
+            Self::Stubs(stubs) => (Part::Stubs, &stubs.0, &stubs.1),
         }
     }
 }
@@ -82,16 +82,16 @@ impl NativeModule {
         keys.dedup();
         // Without, they are made anew where they are needed.
         if !stored.batches.is_empty()
-            && let Ok((code, tables)) = self.tier.stubs.image(&keys)
+            && let Ok(stubs) = self.tier.stubs.image(&keys)
         {
-            stored.batches.insert(0, StoredBatch::Stubs(code, tables));
+            stored.batches.insert(0, StoredBatch::Stubs(Box::new(stubs)));
         }
         stored
     }
 
     /// Takes code over that was stored.
     pub(crate) fn adopt(&self, batches: Vec<Batch>, whole: [bool; 2]) -> Result<()> {
-        for Batch { part, code, mut tables } in batches {
+        for Batch { part, mut code, mut tables } in batches {
             tables.counts_depth = self.tier.compiler.options().depth;
             let kinds = tables.funcs.iter().map(|func| func.kind);
             if part == Part::Stubs {
@@ -99,7 +99,7 @@ impl NativeModule {
                 keys.sort_unstable();
                 keys.dedup();
                 tables.counts_depth = false;
-                self.tier.stubs.adopt(&keys, &code, tables).map_err(inconsistent)?;
+                self.tier.stubs.adopt(&keys, code.bytes(), tables).map_err(inconsistent)?;
                 continue;
             }
             let bounds = match part {
@@ -124,7 +124,7 @@ impl NativeModule {
                 })
                 .collect();
             tables.module = Some((self.info.clone(), self.offsets.clone()));
-            let object = self.tier.registry.publish(&code, tables).map_err(|error| {
+            let object = code.publish(tables).map_err(|error| {
                 Error::new(ErrorKind::Limit(format!("no room for the artefact's code: {error}")))
             })?;
             let version = self.version(bounds);
