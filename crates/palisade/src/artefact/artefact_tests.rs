@@ -344,3 +344,30 @@ fn an_engine_without_machine_code_writes_none() {
     let error = Module::new(&engine, PROGRAM).unwrap().serialize(&seal()).unwrap_err();
     assert!(error.to_string().contains("no machine code"), "{error}");
 }
+
+/// A file whose bytes are overwritten as soon as they have been read.
+struct Vanishing(std::fs::File);
+
+impl io::Read for Vanishing {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        use std::os::unix::fs::FileExt as _;
+        let at = io::Seek::stream_position(&mut self.0)?;
+        let read = self.0.read(into)?;
+        self.0.write_all_at(&vec![0xF4; read], at)?;
+        Ok(read)
+    }
+}
+
+#[test]
+fn a3_a_file_that_changes_once_it_was_read_changes_nothing() {
+    let engine = engine(|_| ());
+    let bytes = artefact(&engine);
+    let path = std::env::temp_dir().join(format!("palisade-a3-{}", std::process::id()));
+    std::fs::write(&path, &bytes).unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let module = Module::deserialize_from(&engine, Vanishing(file), &trust());
+    let left = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(left.iter().all(|&byte| byte == 0xF4) && left.len() == bytes.len());
+    run(&module.unwrap());
+}

@@ -65,19 +65,24 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
+    #[inline]
     pub(super) fn u8(&mut self) -> Read<u8> {
-        self.array::<1>().map(|[byte]| byte)
+        let (&byte, rest) = self.0.split_first().ok_or(Broken("it ends early"))?;
+        self.0 = rest;
+        Ok(byte)
     }
 
     pub(super) fn u64(&mut self) -> Read<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
+    #[inline]
     pub(super) fn var(&mut self) -> Read<u32> {
         let first = self.u8()?;
-        if first < 0x80 {
-            return Ok(u32::from(first));
-        }
+        if first < 0x80 { Ok(u32::from(first)) } else { self.longer(first) }
+    }
+
+    fn longer(&mut self, first: u8) -> Read<u32> {
         let mut value = u32::from(first & 0x7f);
         for shift in [7, 14, 21, 28] {
             let byte = self.u8()?;
@@ -93,6 +98,7 @@ impl<'a> Reader<'a> {
         Err(Broken("a number has too many digits"))
     }
 
+    #[inline]
     pub(super) fn step(&mut self, from: u32) -> Read<u32> {
         let bits = self.var()?;
         let step = (bits >> 1).cast_signed() ^ -(bits & 1).cast_signed();
