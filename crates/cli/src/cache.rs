@@ -169,14 +169,14 @@ impl Cache {
                 stored: None,
                 place: Some((path, key)),
                 over: None,
-                found: 0,
+                found: None,
                 outcome: "no entry yet",
             },
             Err(why) => {
                 failure::warn(&format!("--cache: {}", escape::name(&why)));
                 // The module has been read, and cannot be read twice.
                 let outcome = "not used";
-                Entry { module, stored: None, place: None, over: None, found: 0, outcome }
+                Entry { module, stored: None, place: None, over: None, found: None, outcome }
             }
         };
         entry.open(locked);
@@ -193,8 +193,8 @@ pub(crate) struct Entry {
     place: Option<(PathBuf, Key)>,
     /// What is written over, where nothing can be renamed.
     over: Option<File>,
-    /// Batches of code that were there.
-    found: usize,
+    /// Batches of code that were there, if there was an entry that could be used.
+    found: Option<usize>,
     outcome: &'static str,
 }
 
@@ -227,7 +227,7 @@ impl Entry {
             let cancel = AtomicU32::new(0);
             match Module::with_code(engine, self.module.clone(), stored, &trust, &cancel) {
                 Ok(module) => {
-                    self.found = module.code_batches();
+                    self.found = Some(module.code_batches());
                     self.outcome = "used";
                     return Ok(module);
                 }
@@ -239,10 +239,11 @@ impl Entry {
         module.map_err(|error| outcome::failure(file, &error))
     }
 
-    /// Writes down what has been compiled, if there is more than there was.
+    /// Writes down what has been compiled, if there is more than there was. Without any code an entry still says that the module
+    /// is valid.
     pub(crate) fn save(&mut self, module: &Module) {
         let Some((path, key)) = self.place.take() else { return };
-        if module.code_batches() <= self.found {
+        if self.found.is_some_and(|found| module.code_batches() <= found) {
             return;
         }
         let Ok(bytes) = module.serialize_code(&Seal::Key(key)) else { return };
@@ -254,10 +255,10 @@ impl Entry {
             None => replace(&path, &bytes),
         };
         self.outcome = match (self.found, written.is_ok()) {
-            (0, true) => "written",
-            (_, true) => "used, and more was written",
-            (0, false) => "could not be written",
-            (_, false) => "used; more could not be written",
+            (None, true) => "written",
+            (Some(_), true) => "used, and more was written",
+            (None, false) => "could not be written",
+            (Some(_), false) => "used; more could not be written",
         };
     }
 

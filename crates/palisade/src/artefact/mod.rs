@@ -23,6 +23,7 @@ use palisade_jit::Bounds;
 use palisade_module::{ModuleBytes, ModuleInfo};
 use palisade_vm::native::code::Tables;
 use palisade_vm::native::{CodeRegistry, Draft};
+use palisade_vm::sys::large::prefer_large_pages;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -275,6 +276,8 @@ fn room(len: u64) -> Result<Vec<u8>> {
     bytes
         .try_reserve_exact(len)
         .map_err(|_| Error::new(ErrorKind::Limit("no memory for the artefact".to_owned())))?;
+    // Touching it for the first time takes longer than reading and hashing.
+    prefer_large_pages(bytes.spare_capacity_mut());
     Ok(bytes)
 }
 

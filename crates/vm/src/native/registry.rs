@@ -9,10 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::code::{CallSite, FuncRange, INLINED, Inlined, StackMap, Tables};
+use crate::sys::large::prefer_large_pages;
 use crate::sys::region::{Region, page_size};
 
 /// How much address space a registry asks for, and how little it is content with.
@@ -146,6 +148,9 @@ impl CodeRegistry {
         let draft = Draft { registry: Arc::clone(self), first_page, pages, len };
         let (from, to) = draft.span();
         self.space.open(from, to)?;
+        let at = self.space.base().wrapping_add(from).cast::<MaybeUninit<u8>>();
+        // SAFETY: the pages are open, and the draft's alone.
+        prefer_large_pages(unsafe { std::slice::from_raw_parts_mut(at, to - from) });
         Ok(draft)
     }
 
