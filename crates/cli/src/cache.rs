@@ -252,7 +252,7 @@ impl Entry {
         }
         let written = match self.over.take() {
             Some(file) => overwrite(file, &bytes),
-            None => replace(&path, &bytes),
+            None => replace(&path, &bytes, 0o600),
         };
         self.outcome = match (self.found, written.is_ok()) {
             (None, true) => "written",
@@ -268,10 +268,10 @@ impl Entry {
     }
 }
 
-/// Puts a file in the place of another, whole.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts a file with these permissions in the place of another, whole.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = keys::beside(path)?;
-    let done = keys::create_private(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let done = keys::create(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
     if done.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -330,14 +330,14 @@ mod tests {
     fn a5_a_file_is_replaced_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        replace(&path, b"old").unwrap();
-        replace(&path, b"new").unwrap();
+        replace(&path, b"old", 0o600).unwrap();
+        replace(&path, b"new", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         let missing = dir.path().join("none/f");
-        assert!(replace(&missing, b"x").is_err());
+        assert!(replace(&missing, b"x", 0o600).is_err());
         // A directory in its place cannot be replaced, and nothing is left of the attempt.
         fs::create_dir(dir.path().join("d")).unwrap();
-        assert!(replace(&dir.path().join("d"), b"x").is_err());
+        assert!(replace(&dir.path().join("d"), b"x", 0o600).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -93,7 +93,12 @@ fn random() -> io::Result<[u8; 32]> {
 
 /// Writes a new file for its owner alone; an error if there is one.
 pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    create(path, bytes, 0o600)
+}
+
+/// Writes a new file with these permissions, less what the user's mask takes away; an error if there is one.
+pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if written.is_err() {
         let _ = fs::remove_file(path);

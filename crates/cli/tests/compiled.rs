@@ -114,6 +114,9 @@ fn what_was_compiled_runs_without_compiling() {
         .says(&["made with other options: fuel on, here off"]);
     home.line("compile --deterministic p.wasm -o d").code(0);
     home.sums("run d --deterministic --seed 3").quietly();
+    // What is compiled is no secret; the key is.
+    let mode = |name: &str| fs::metadata(home.path(name)).unwrap().mode() & 0o777;
+    assert_eq!(mode("p.palisade"), mode("p.wasm"));
     // Its own key and nothing else was made, for nobody else.
     let key = fs::metadata(home.path("home/.local/share/palisade/key")).unwrap();
     assert_eq!((key.mode() & 0o777, key.len()), (0o600, 32));

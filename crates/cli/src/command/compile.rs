@@ -51,7 +51,8 @@ pub(super) fn run(args: &Compile) -> Result<Status, Failure> {
     with_progress(&engine, module.function_count(), || module.compile_all())
         .map_err(|error| outcome::failure(&args.file, &error))?;
     let bytes = module.serialize(&seal).map_err(|error| outcome::failure(&args.file, &error))?;
-    cache::replace(&output, &bytes).map_err(|error| {
+    // As readable as any file of the user's: it is no secret, and others may trust its signer.
+    cache::replace(&output, &bytes, 0o666).map_err(|error| {
         Failure::new(
             Status::Internal,
             format!("{}: cannot be written: {error}", escape::path(&output)),
