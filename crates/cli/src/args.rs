@@ -28,6 +28,7 @@ Examples:
   palisade app.wasm -- -v input.txt
   palisade run untrusted.wasm --sandbox --allow-read --dir ./data
   palisade run lib.wasm --invoke fib 35
+  palisade compile app.wasm && palisade app.palisade
   palisade inspect --json app.wasm";
 
 /// Which engine runs the guest.
@@ -67,7 +68,7 @@ needs `--` before it (numbers after --invoke do not). Scripts should always writ
 #[derive(Parser, Debug)]
 #[command(name = "run", long_about = format!("Run a WASI command, or call an export\n\n{RULES}"))]
 pub(crate) struct Run {
-    /// The module, binary or text
+    /// The module, binary or text, or what `palisade compile` made of one
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
@@ -104,6 +105,9 @@ pub(crate) struct Run {
     pub(crate) stats: bool,
 
     #[command(flatten)]
+    pub(crate) code: Code,
+
+    #[command(flatten)]
     pub(crate) grants: Grants,
 
     #[command(flatten)]
@@ -120,6 +124,28 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) decoding: Decoding,
+}
+
+/// Machine code that was made before.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Code {
+    /// Keep machine code for later runs of the same module, in DIR or a directory of the user's own
+    ///
+    /// A cache that cannot be used costs a recompile, nothing else. `palisade cache` lists and clears it.
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        help_heading = "What to run"
+    )]
+    pub(crate) cache: Option<Option<PathBuf>>,
+
+    /// Run what was compiled and signed by whoever has the other half of KEY, a file or 64 digits (repeatable)
+    ///
+    /// Machine code can do anything that this process can. Without it, artefacts run that this user made alone.
+    #[arg(long, value_name = "KEY", help_heading = "What to run")]
+    pub(crate) trust: Vec<OsString>,
 }
 
 /// The lock around the process.
@@ -396,15 +422,108 @@ pub(crate) struct Wast {
     pub(crate) proposals: Proposals,
 }
 
+/// Compile a module to machine code, ahead of time
+///
+/// `palisade run` starts what it writes without compiling anything. The file runs with this very build of Palisade, on processors like
+/// this one, and with the options that it was made for. It runs for this user alone; signed, for everybody who trusts the
+/// signer.
+#[derive(Parser, Debug)]
+#[command(name = "compile")]
+pub(crate) struct Compile {
+    /// The module, binary or text
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Where to write the artefact [default: FILE with the ending .palisade]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Sign it with the secret key in KEY, which `palisade key new` makes
+    #[arg(long, value_name = "KEY")]
+    pub(crate) sign: Option<PathBuf>,
+
+    /// For runs with --sandbox: count fuel and calls, check the compiler's work, strict limits of the decoder
+    #[arg(long, help_heading = "What it is for")]
+    pub(crate) sandbox: bool,
+
+    /// For runs with --fuel: count fuel
+    #[arg(long, help_heading = "What it is for")]
+    pub(crate) fuel: bool,
+
+    /// For runs with --max-call-depth: count nested calls
+    #[arg(long, help_heading = "What it is for")]
+    pub(crate) call_depth: bool,
+
+    /// For runs with --deterministic
+    #[arg(long, help_heading = "What it is for")]
+    pub(crate) deterministic: bool,
+
+    /// For runs with --baseline-cpu: the oldest supported processors (SSE4.1), not this one
+    #[arg(long, help_heading = "What it is for")]
+    pub(crate) baseline_cpu: bool,
+
+    /// For runs with --paranoid: let the compiler check its own work
+    #[arg(long, help_heading = "What it is for")]
+    pub(crate) paranoid: bool,
+
+    #[command(flatten)]
+    pub(crate) decoding: Decoding,
+}
+
+/// What to do about keys.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum KeyAction {
+    /// Make a pair: FILE is secret, FILE.pub is for those who are to trust it
+    New,
+}
+
+/// Make keys that artefacts are signed with
+#[derive(Parser, Debug)]
+#[command(name = "key")]
+pub(crate) struct Key {
+    /// What to do
+    #[arg(value_name = "ACTION", value_enum)]
+    pub(crate) action: KeyAction,
+
+    /// Where the secret half goes; the other one goes beside it, with the ending .pub
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// What to do about the cache.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum CacheAction {
+    /// Print each entry, its size and when it was used last
+    List,
+    /// Remove all entries
+    Clear,
+}
+
+/// Look after the cache of machine code
+#[derive(Parser, Debug)]
+#[command(name = "cache")]
+pub(crate) struct Cache {
+    /// What to do
+    #[arg(value_name = "ACTION", value_enum)]
+    pub(crate) action: CacheAction,
+
+    /// The directory of the cache, if it is not the user's own
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+}
+
 /// The subcommands by name. `run` comes first.
-pub(crate) const SUBCOMMANDS: [&str; 6] =
-    ["run", "validate", "inspect", "features", "wasi", "wast"];
+pub(crate) const SUBCOMMANDS: [&str; 9] =
+    ["run", "compile", "cache", "key", "validate", "inspect", "features", "wasi", "wast"];
 
 /// The parser of a subcommand, as it is used and as its help shows it.
 pub(crate) fn subcommand(name: &str) -> Option<Command> {
     use clap::CommandFactory as _;
     let command = match name {
         "run" => Run::command().after_long_help(format!("{EXIT_STATUS}\n\n{EXAMPLES}")),
+        "compile" => Compile::command(),
+        "cache" => Cache::command(),
+        "key" => Key::command(),
         "validate" => Validate::command(),
         "inspect" => Inspect::command(),
         "features" => Features::command(),
@@ -415,6 +534,9 @@ pub(crate) fn subcommand(name: &str) -> Option<Command> {
     let usage = match name {
         // The order that the help shows is the order that scripts should use.
         "run" => "palisade [run] [OPTIONS] FILE [--] [ARGS]...",
+        "compile" => "palisade compile [OPTIONS] FILE",
+        "cache" => "palisade cache [--cache DIR] list|clear",
+        "key" => "palisade key new FILE",
         "validate" => "palisade validate [OPTIONS] FILE...",
         "inspect" => "palisade inspect [OPTIONS] FILE",
         "features" => "palisade features [OPTIONS]",

@@ -4,11 +4,11 @@
 //! endless one takes the host's memory. What the bytes are is for the decoder to say.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use palisade::{Engine, Module};
+use palisade::{ARTEFACT_MAGIC, Engine, Module, Trust};
 use palisade_core::{LimitKind, Limits};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
@@ -35,6 +35,42 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Failure> {
         .map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     Ok(Opened { path: path.to_owned(), file, metadata })
+}
+
+impl Opened {
+    /// Whether the file begins as an artefact does. Pipes and the like are modules.
+    pub(crate) fn is_artefact(&self) -> bool {
+        let mut start = [0; ARTEFACT_MAGIC.len()];
+        self.metadata.is_file()
+            && self.file.read_exact_at(&mut start, 0).is_ok()
+            && start == ARTEFACT_MAGIC
+    }
+
+    /// Reads a module in the binary format, if this is a file that holds one, for a cache. `None`, and nothing has
+    /// changed, if not.
+    pub(crate) fn read_binary(&self, limits: &Limits) -> Option<Vec<u8>> {
+        let mut start = [0; 4];
+        let len = self.metadata.len();
+        if !self.metadata.is_file() || len > limits.get(LimitKind::ModuleBytes) {
+            return None;
+        }
+        self.file.read_exact_at(&mut start, 0).ok().filter(|()| start == *b"\0asm")?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(usize::try_from(len.saturating_add(1)).ok()?).ok()?;
+        (&self.file).take(len).read_to_end(&mut bytes).ok()?;
+        if bytes.len() as u64 == len {
+            return Some(bytes);
+        }
+        // It has become shorter meanwhile: whoever reads it next says so.
+        (&self.file).rewind().ok()?;
+        None
+    }
+}
+
+/// Loads what `palisade compile` made.
+pub(crate) fn artefact(engine: &Engine, opened: Opened, trust: &Trust) -> Result<Module, Failure> {
+    Module::deserialize_from(engine, opened.file, trust)
+        .map_err(|error| outcome::failure(&opened.path, &error))
 }
 
 /// Loads a module, binary or text. `limits` are those that the engine was made with.

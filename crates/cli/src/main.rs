@@ -9,6 +9,7 @@
 mod amounts;
 mod args;
 mod audit;
+mod cache;
 mod command;
 mod conduct;
 mod dirs;
@@ -16,6 +17,7 @@ mod escape;
 mod failure;
 mod grants;
 mod invoke;
+mod keys;
 mod lacking;
 mod load;
 mod lock;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use palisade::{Config, Engine, Error, ErrorKind, LinkError, TrapCode};
+use palisade::{ArtefactError, Config, Engine, Error, ErrorKind, LinkError, TrapCode};
 use palisade_module::error::DecodeErrorKind;
 use palisade_wasi::{Halt, MODULE as WASI};
 
@@ -62,6 +62,11 @@ fn hint(error: &Error) -> Option<String> {
             _ => None,
         },
         ErrorKind::Link(link) => hint_on_imports(link),
+        ErrorKind::Artefact(ArtefactError::Option { .. }) => Some(
+            "palisade compile takes --sandbox, --fuel, --call-depth, --deterministic, --baseline-cpu and --paranoid, \
+             for runs with --sandbox, --fuel, --max-call-depth and so on"
+                .to_owned(),
+        ),
         _ => error.refusal().map(amounts::hint),
     }
 }

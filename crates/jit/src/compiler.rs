@@ -307,6 +307,16 @@ impl Compiler {
         module: &CompileModule<'_>,
         threads: usize,
     ) -> Vec<Result<CompiledFunc, CompileError>> {
+        self.compile_all_telling(module, threads, &|_| ())
+    }
+
+    /// The same; `tell` hears of each function when it is compiled, or not, on the thread that did it.
+    pub fn compile_all_telling(
+        &self,
+        module: &CompileModule<'_>,
+        threads: usize,
+        tell: &(dyn Fn(&Result<CompiledFunc, CompileError>) + Sync),
+    ) -> Vec<Result<CompiledFunc, CompileError>> {
         let count = module.info.bodies.len();
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(count));
@@ -327,6 +337,7 @@ impl Compiler {
                     room.give_back(taken, result.as_ref().map_or(0, CompiledFunc::bytes));
                     result
                 });
+                tell(&result);
                 own.push((defined, result));
             }
             done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&mut own);

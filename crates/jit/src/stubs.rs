@@ -24,6 +24,7 @@ use palisade_core::types::ValClass;
 use palisade_core::{TypeId, ValType};
 use palisade_module::TypeRegistry;
 use palisade_vm::layout::{HostFunc, NativeState, VmCtx, VmFuncRef, VmStoreCtx};
+use palisade_vm::native::code::{FuncKind, Tables};
 use palisade_vm::native::{Builtin, CodeObject, CodeRegistry};
 
 use crate::compiler::{CompiledFunc, Compiler, Workspace, on_enough_stack};
@@ -32,7 +33,7 @@ use crate::limits;
 use crate::link::link_stubs;
 
 /// A value as machine code passes it.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Slot {
     /// 32-bit integers, and references that the collector knows.
     Word,
@@ -61,7 +62,7 @@ impl Slot {
 }
 
 /// The shape of a signature: what its stubs depend on. Many types have one.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StubKey {
     params: Box<[Slot]>,
     results: Box<[Slot]>,
@@ -178,6 +179,35 @@ impl Stubs {
         self.known(keys).ok_or(CompileError::Internal("lost stubs"))
     }
 
+    /// The code of the stubs of these shapes and its tables, for files: [`Stubs::adopt`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stubs::get_or_compile`].
+    pub fn image(&self, keys: &[StubKey]) -> Result<(Vec<u8>, Tables), CompileError> {
+        let keys: Vec<&StubKey> = keys.iter().collect();
+        let code = on_enough_stack(|| self.generate(&keys))??;
+        link_stubs(&code).map(|(code, tables, _)| (code, tables))
+    }
+
+    /// Takes the stubs of these shapes over from [`Stubs::image`] of the same shapes in the same order. Shapes that are
+    /// known stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// These are not four stubs for each shape, there are too many, or there is no room for them.
+    pub fn adopt(&self, keys: &[StubKey], code: &[u8], tables: Tables) -> Result<(), CompileError> {
+        if self.known(keys).is_some() {
+            return Ok(());
+        }
+        let stubs = || tables.funcs.iter().filter(|func| func.kind == FuncKind::Stub);
+        if stubs().count() != keys.len() * 4 || tables.funcs.len() != keys.len() * 4 {
+            return Err(CompileError::Internal("stubs of other shapes"));
+        }
+        let starts: Vec<u32> = stubs().map(|stub| stub.range.start).collect();
+        self.add(&keys.iter().collect::<Vec<_>>(), code, tables, &starts)
+    }
+
     /// The code of stubs, four for each shape.
     fn generate(&self, keys: &[&StubKey]) -> Result<Vec<CompiledFunc>, CompileError> {
         let mut workspace = Workspace::new();
@@ -235,9 +265,19 @@ impl Stubs {
     /// Makes stubs known. What another thread made meanwhile stays.
     fn publish(&self, keys: &[&StubKey], code: &[CompiledFunc]) -> Result<(), CompileError> {
         let (code, tables, starts) = link_stubs(code)?;
+        self.add(keys, &code, tables, &starts)
+    }
+
+    fn add(
+        &self,
+        keys: &[&StubKey],
+        code: &[u8],
+        tables: Tables,
+        starts: &[u32],
+    ) -> Result<(), CompileError> {
         let mut made = self.made();
         limits::check("bytes of stubs", limits::STUB_BYTES, made.bytes + code.len() as u64)?;
-        let object = self.registry.publish(&code, tables);
+        let object = self.registry.publish(code, tables);
         let object =
             object.map_err(|error| CompileError::Host(format!("no room for code: {error}")))?;
         let address = |at: u32| object.at(at).expose_provenance();

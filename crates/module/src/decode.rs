@@ -41,8 +41,39 @@ impl ModuleInfo {
         types: &Arc<TypeRegistry>,
         cancel: Option<&AtomicU32>,
     ) -> Result<Self, DecodeError> {
-        decode(bytes.into(), limits, features & supported_features(), types, cancel)
+        decode(bytes.into(), limits, features & supported_features(), types, Known::Nothing, cancel)
     }
+
+    /// As [`ModuleInfo::decode`], for a module in the binary format whose function bodies are known to be valid: somebody
+    /// who is trusted with machine code says that [`ModuleInfo::decode`] took these very bytes, with these limits and
+    /// features. Everything but the bodies is validated all the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModuleInfo::decode`].
+    pub fn decode_vouched(
+        bytes: impl Into<ModuleBytes>,
+        limits: &Limits,
+        features: WasmFeatures,
+        types: &Arc<TypeRegistry>,
+        cancel: Option<&AtomicU32>,
+    ) -> Result<Self, DecodeError> {
+        decode(
+            bytes.into(),
+            limits,
+            features & supported_features(),
+            types,
+            Known::BodiesValid,
+            cancel,
+        )
+    }
+}
+
+/// What is known of a module beforehand.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    BodiesValid,
 }
 
 /// Ends loading when somebody asked for it: when something other than 0 stands there.
@@ -62,16 +93,17 @@ fn decode(
     limits: &Limits,
     features: WasmFeatures,
     types: &Arc<TypeRegistry>,
+    known: Known,
     cancel: Option<&AtomicU32>,
 ) -> Result<ModuleInfo, DecodeError> {
     poll(cancel)?;
     check_size(&bytes, limits)?;
     if text::is_binary(&bytes) {
-        return decode_binary(bytes, limits, features, types, cancel);
+        return decode_binary(bytes, limits, features, types, known, cancel);
     }
     let binary: ModuleBytes = text::to_binary(&bytes, limits)?.into();
     check_size(&binary, limits)?;
-    decode_binary(binary.clone(), limits, features, types, cancel)
+    decode_binary(binary.clone(), limits, features, types, Known::Nothing, cancel)
         .map_err(|error| error.in_text(|offset| text::position(&bytes, &binary, offset)))
 }
 
@@ -80,13 +112,15 @@ fn decode_binary(
     limits: &Limits,
     features: WasmFeatures,
     types: &Arc<TypeRegistry>,
+    known: Known,
     cancel: Option<&AtomicU32>,
 ) -> Result<ModuleInfo, DecodeError> {
     if text::is_component(&bytes) {
         return Err(text::component());
     }
     let mut outline = Outline::read(&bytes, limits, features, cancel)?;
-    if let Some(FuncToValidate { resources, .. }) = outline.first_func.take() {
+    let first = outline.first_func.take().filter(|_| known == Known::Nothing);
+    if let Some(FuncToValidate { resources, .. }) = first {
         let imported_funcs = outline.imported_funcs;
         let bodies = &outline.bodies;
         Bodies { bytes: &bytes, bodies, imported_funcs, resources, features, limits, cancel }

@@ -129,7 +129,8 @@ impl DecodeError {
         Self::new(DecodeErrorKind::Limit { kind, found, limit }, Some(offset), message)
     }
 
-    pub(crate) fn too_large(found: u64, limit: u64) -> Self {
+    /// A module of more bytes than the limit.
+    pub fn too_large(found: u64, limit: u64) -> Self {
         let mut error = Self::limit(LimitKind::ModuleBytes, 0, found, limit);
         error.inner.kind = DecodeErrorKind::TooLarge { found, limit };
         error.inner.offset = None;

@@ -70,6 +70,12 @@ impl From<Vec<u8>> for ModuleBytes {
     }
 }
 
+impl From<Arc<Vec<u8>>> for ModuleBytes {
+    fn from(bytes: Arc<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl From<&[u8]> for ModuleBytes {
     fn from(bytes: &[u8]) -> Self {
         Self(Arc::new(bytes.to_vec()))

@@ -1,7 +1,8 @@
 //! From bytes to a validated, immutable description of a module.
 //!
 //! The one way in is [`ModuleInfo::decode`]: limits are checked while reading, then the whole
-//! module is validated to WebAssembly 3.0, and only then is a description handed out. Whoever
+//! module is validated to WebAssembly 3.0, and only then is a description handed out. (Of a module that was validated
+//! before, and for which somebody trusted vouches, bodies are taken as they are: [`ModuleInfo::decode_vouched`].) Whoever
 //! holds a [`ModuleInfo`] may rely on its bodies being valid.
 #![forbid(unsafe_code)]
 

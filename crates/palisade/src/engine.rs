@@ -96,6 +96,11 @@ impl Engine {
         if self.inner.tier.is_some() { self.inner.config.strategy } else { Strategy::Interpreter }
     }
 
+    /// Whether guests may run as machine code.
+    pub fn has_machine_code(&self) -> bool {
+        self.inner.tier.is_some()
+    }
+
     /// What compiling to machine code has done so far.
     pub fn compile_stats(&self) -> CompileStats {
         self.inner.tier.as_ref().map(|tier| tier.stats()).unwrap_or_default()

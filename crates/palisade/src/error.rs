@@ -46,6 +46,9 @@ pub enum ErrorKind {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A compiled artefact that is not run.
+    #[error(transparent)]
+    Artefact(crate::artefact::ArtefactError),
     /// Imports that cannot be satisfied.
     #[error(transparent)]
     Link(LinkError),

@@ -39,6 +39,7 @@
 //!   says why it is sound.
 
 mod arrayref;
+mod artefact;
 mod caller;
 mod config;
 mod context;
@@ -72,6 +73,7 @@ mod types;
 mod val;
 
 pub use arrayref::{ArrayRef, ArrayRefPre};
+pub use artefact::{ARTEFACT_MAGIC, ArtefactError, Key, PublicKey, Seal, SecretKey, Trust};
 pub use caller::Caller;
 #[cfg(feature = "mutations")]
 #[doc(hidden)]

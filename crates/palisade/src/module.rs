@@ -5,15 +5,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use palisade_interp::InterpModule;
 use palisade_module::{DecodeError, ModuleInfo};
 use palisade_vm::layout::VmOffsets;
 
+use crate::artefact::{self, Artefact, Contents, Seal, Source, Trust};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tier::{NativeModule, Strategy};
+use crate::tier::{NativeModule, StoredBatch, Strategy};
 use crate::types::ExternType;
 
 /// A validated module. Cloning it is cheap; it may be used by any number of stores and threads.
@@ -141,14 +142,15 @@ impl Module {
 
     fn decode(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<ModuleInfo> {
         let config = engine.config();
-        let info = ModuleInfo::decode(
-            bytes,
-            &config.limits,
-            config.wasm_features(),
-            engine.types(),
-            cancel,
-        )
-        .map_err(|error| Error::new(ErrorKind::Module(error)))?;
+        let (limits, features) = (&config.limits, config.wasm_features());
+        let info = ModuleInfo::decode(bytes, limits, features, engine.types(), cancel);
+        Self::fit(engine, info)
+    }
+
+    /// Refuses what the engine's configuration excludes.
+    fn fit(engine: &Engine, info: Result<ModuleInfo, DecodeError>) -> Result<ModuleInfo> {
+        let info = info.map_err(|error| Error::new(ErrorKind::Module(error)))?;
+        let config = engine.config();
         match info.memories.iter().position(|memory| memory.shared) {
             Some(index) if config.deterministic => Err(Error::msg(format!(
                 "memory {index} of the module is shared between threads, whose turns nothing makes alike: a \
@@ -159,7 +161,17 @@ impl Module {
     }
 
     fn load(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<Self> {
-        let info = Arc::new(Self::decode(engine, bytes, cancel)?);
+        let info = Self::decode(engine, bytes, cancel)?;
+        let (module, native) = Self::interpreted(engine, info)?;
+        if let Some(native) = native.filter(|_| engine.strategy() == Strategy::Compiled) {
+            native.compile_rest(cancel)?;
+        }
+        Ok(module)
+    }
+
+    /// A module of which nothing is compiled yet.
+    fn interpreted(engine: &Engine, info: ModuleInfo) -> Result<(Self, Option<Arc<NativeModule>>)> {
+        let info = Arc::new(info);
         let offsets = VmOffsets::new(&info).ok_or_else(|| {
             Error::new(ErrorKind::Limit("the module has too many parts for one instance".into()))
         })?;
@@ -174,18 +186,139 @@ impl Module {
             let types = engine.types().clone();
             NativeModule::new(tier.clone(), info.clone(), offsets.clone(), types)
         });
-        if let Some(native) = native.as_ref().filter(|_| engine.strategy() == Strategy::Compiled) {
-            let stop = || cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed) != 0);
-            native.compile_all(&stop).map_err(|error| {
-                match palisade_module::poll_cancel(cancel) {
-                    Err(stopped) => Error::new(ErrorKind::Module(stopped)),
-                    Ok(()) => Error::new(ErrorKind::Limit(format!(
-                        "the module cannot be compiled to machine code: {error}"
-                    ))),
-                }
-            })?;
+        let kept = native.clone();
+        let inner = Inner { engine: engine.clone(), info, offsets, code, native };
+        Ok((Self { inner: Arc::new(inner) }, kept))
+    }
+
+    /// Compiles every function that has no machine code yet, on all processors; nothing where the interpreter runs everything. For
+    /// [`Module::serialize`]; with [`Strategy::Compiled`] there is nothing left to do. [`Engine::compile_stats`] tells others how
+    /// far it is.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for the code. A function that a limit of the compiler refuses is no error.
+    pub fn compile_all(&self) -> Result<()> {
+        self.native().map_or(Ok(()), |native| native.compile_rest(None))
+    }
+
+    /// The module and all its machine code, in a form that [`Module::deserialize`] takes, vouched for by `seal`. With
+    /// [`Strategy::Compiled`] that is the code of every function; with [`Strategy::Auto`] of those that are compiled by now.
+    ///
+    /// # Errors
+    ///
+    /// The engine makes no machine code.
+    pub fn serialize(&self, seal: &Seal) -> Result<Vec<u8>> {
+        self.write(true, seal)
+    }
+
+    /// The same without the module itself, for caches: [`Module::with_code`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// The engine makes no machine code.
+    pub fn serialize_code(&self, seal: &Seal) -> Result<Vec<u8>> {
+        self.write(false, seal)
+    }
+
+    fn write(&self, with_module: bool, seal: &Seal) -> Result<Vec<u8>> {
+        let Inner { engine, info, native, .. } = &*self.inner;
+        let stored = native.as_ref().map(|native| native.store()).unwrap_or_default();
+        let batches = stored.batches.iter().map(StoredBatch::parts).collect();
+        artefact::write(engine, &Contents { info, with_module, whole: stored.whole, batches }, seal)
+    }
+
+    /// How many batches of machine code there are by now: what is new since a [`Module::serialize`] can be told by it.
+    pub fn code_batches(&self) -> usize {
+        self.native().map_or(0, |native| native.batches())
+    }
+
+    /// Loads what [`Module::serialize`] made, if it comes from somebody trusted and is just what this engine would make:
+    /// same build, processor and options. The module's function bodies are validated again only if the limits of the decoder,
+    /// or the proposals, are others than when it was made.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Artefact`]: why it is refused. None of its code was made executable then.
+    pub fn deserialize(engine: &Engine, bytes: &[u8], trust: &Trust) -> Result<Self> {
+        Self::deserialize_from(engine, bytes, trust)
+    }
+
+    /// As [`Module::deserialize`], from a file. It is read once, into memory; what is checked is what runs, whatever becomes of
+    /// the file meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::File`] if it cannot be opened; as [`Module::deserialize`].
+    pub fn deserialize_file(
+        engine: &Engine,
+        path: impl AsRef<Path>,
+        trust: &Trust,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let file = File::open(path)
+            .map_err(|source| Error::new(ErrorKind::File { path: path.to_owned(), source }))?;
+        Self::deserialize_from(engine, file, trust).map_err(|error| {
+            error.context(palisade_module::error::escape_name(path.as_os_str().as_encoded_bytes()))
+        })
+    }
+
+    /// As [`Module::deserialize`], from wherever it can be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::deserialize`].
+    pub fn deserialize_from(engine: &Engine, mut from: impl Read, trust: &Trust) -> Result<Self> {
+        let artefact = artefact::read(engine, &mut from, Source::Inside, trust)?;
+        Self::of_artefact(engine, artefact, None)
+    }
+
+    /// Loads a module in the binary format together with its machine code, from what [`Module::serialize_code`] made.
+    /// Otherwise as [`Module::deserialize`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Artefact`] as [`Module::deserialize`]; [`ErrorKind::Module`].
+    pub fn with_code(
+        engine: &Engine,
+        module: Arc<Vec<u8>>,
+        mut code: impl Read,
+        trust: &Trust,
+        cancel: &AtomicU32,
+    ) -> Result<Self> {
+        let artefact = artefact::read(engine, &mut code, Source::Given(module.into()), trust)?;
+        Self::of_artefact(engine, artefact, Some(cancel))
+    }
+
+    /// The name under which a cache keeps the code of a module, given in the binary format: equal for equal modules and equal
+    /// configurations, builds and processors, as far as they change code.
+    ///
+    /// # Errors
+    ///
+    /// The engine makes no machine code.
+    pub fn cache_key(engine: &Engine, module: &[u8]) -> Result<[u8; 32]> {
+        artefact::cache_key(engine, module)
+    }
+
+    fn of_artefact(
+        engine: &Engine,
+        mut artefact: Artefact,
+        cancel: Option<&AtomicU32>,
+    ) -> Result<Self> {
+        let config = engine.config();
+        let (limits, features) = (&config.limits, config.wasm_features());
+        let decode =
+            if artefact.validated { ModuleInfo::decode_vouched } else { ModuleInfo::decode };
+        let info = decode(artefact.module.clone(), limits, features, engine.types(), cancel);
+        let (module, native) = Self::interpreted(engine, Self::fit(engine, info)?)?;
+        if let Some(native) = native {
+            let batches = artefact.batches(module.info())?;
+            native.adopt(batches, artefact.whole)?;
+            if engine.strategy() == Strategy::Compiled {
+                native.compile_rest(cancel)?;
+            }
         }
-        Ok(Self { inner: Arc::new(Inner { engine: engine.clone(), info, offsets, code, native }) })
+        Ok(module)
     }
 
     /// The engine that it was made with.

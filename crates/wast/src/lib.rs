@@ -74,11 +74,27 @@ impl fmt::Display for Report {
     }
 }
 
+/// How a module is made of bytes.
+pub type Load<'a> =
+    &'a (dyn Fn(&palisade::Engine, &[u8]) -> palisade::Result<palisade::Module> + Sync);
+
 /// Runs a script under a configuration. `name` stands in the report.
 pub fn run_script(name: &str, text: &str, config: &palisade::Config) -> Report {
+    run_script_with(name, text, config, &|engine, bytes| {
+        palisade::Module::from_binary(engine, bytes)
+    })
+}
+
+/// The same, with modules that are made in another way.
+pub fn run_script_with(
+    name: &str,
+    text: &str,
+    config: &palisade::Config,
+    load: Load<'_>,
+) -> Report {
     let mut report =
         Report { name: name.to_owned(), found: count_directives(text), ..Report::default() };
-    if let Err(failure) = runner::run(text, config, &mut report) {
+    if let Err(failure) = runner::run(text, config, load, &mut report) {
         report.failed.push(failure);
         // What was not reached was not judged.
         let judged = report.passed + report.failed.len();

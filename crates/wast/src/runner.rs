@@ -13,7 +13,7 @@ use wast::token::{Id, Span};
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke, WastRet, WastThread, Wat};
 
 use crate::values::{argument, describe_expected, describe_found, matches};
-use crate::{Failure, Report, spectest};
+use crate::{Failure, Load, Report, spectest};
 
 /// How a directive went, with words for what is wrong.
 type Verdict = Result<(), String>;
@@ -22,7 +22,12 @@ type Verdict = Result<(), String>;
 type Outcome = Result<Result<Vec<Val>, Error>, String>;
 
 /// Runs a script. An error is a failure that no directive can be blamed for.
-pub(crate) fn run(text: &str, config: &Config, report: &mut Report) -> Result<(), Failure> {
+pub(crate) fn run(
+    text: &str,
+    config: &Config,
+    load: Load<'_>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let broken = |error: wast::Error| Failure {
         line: error.span().linecol_in(text).0 + 1,
         message: format!("the script cannot be parsed: {}", error.message()),
@@ -34,7 +39,7 @@ pub(crate) fn run(text: &str, config: &Config, report: &mut Report) -> Result<()
     let cannot_start = |error| Failure { line: 0, message: format!("cannot start: {error}") };
     let engine = Engine::new(config).map_err(cannot_start)?;
     thread::scope(|scope| {
-        let mut runner = Runner::new(text, &engine, scope).map_err(cannot_start)?;
+        let mut runner = Runner::new(text, &engine, load, scope).map_err(cannot_start)?;
         runner.all(script.directives, report);
         Ok(())
     })
@@ -46,6 +51,7 @@ struct Runner<'scope, 'env> {
     text: &'env str,
     scope: &'scope Scope<'scope, 'env>,
     engine: Engine,
+    load: Load<'env>,
     store: Store<()>,
     linker: Linker<()>,
     names: Names,
@@ -71,6 +77,7 @@ impl<'scope, 'env> Runner<'scope, 'env> {
     fn new(
         text: &'env str,
         engine: &Engine,
+        load: Load<'env>,
         scope: &'scope Scope<'scope, 'env>,
     ) -> palisade::Result<Self> {
         let engine = engine.clone();
@@ -80,7 +87,7 @@ impl<'scope, 'env> Runner<'scope, 'env> {
         }
         let linker = spectest::linker(&engine, &mut store)?;
         let (names, threads) = (Names::default(), HashMap::new());
-        Ok(Self { text, scope, engine, store, linker, names, threads })
+        Ok(Self { text, scope, engine, load, store, linker, names, threads })
     }
 
     /// All directives, to the end of the threads that they start.
@@ -113,11 +120,11 @@ impl<'scope, 'env> Runner<'scope, 'env> {
             });
             names.shared.insert(id.name().to_owned(), memories.collect());
         }
-        let (text, engine, scope) = (self.text, self.engine.clone(), self.scope);
+        let (text, engine, load, scope) = (self.text, self.engine.clone(), self.load, self.scope);
         let line = line_of(text, thread.span);
         let run = move || {
             let mut report = Report::default();
-            match Runner::new(text, &engine, scope) {
+            match Runner::new(text, &engine, load, scope) {
                 Ok(mut runner) => {
                     runner.names = names;
                     runner.all(thread.directives, &mut report);
@@ -193,7 +200,7 @@ impl<'scope, 'env> Runner<'scope, 'env> {
     fn load(&self, mut module: QuoteWat<'_>) -> Result<Module, String> {
         let bytes =
             module.encode().map_err(|error| format!("malformed text: {}", error.message()))?;
-        Module::from_binary(&self.engine, &bytes).map_err(|error| error.to_string())
+        (self.load)(&self.engine, &bytes).map_err(|error| error.to_string())
     }
 
     fn module(&mut self, module: QuoteWat<'_>) -> Verdict {

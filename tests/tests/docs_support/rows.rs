@@ -1,6 +1,6 @@
 //! The hostile rows that this version owes tests for: id, and what is tried.
 //!
-//! Rows about what does not exist yet (components, caches of code) are
+//! Rows about what does not exist yet (components) are
 //! not in here; `docs/security.md` says so.
 
 /// Id and description, in the order of the documentation.
@@ -91,6 +91,11 @@ pub const ROWS: &[(&str, &str)] = &[
     ("L4", "identities of the host: inodes, devices, environment"),
     ("L5", "clocks finer than what was granted: readings, ends of waits, times of files"),
     ("L6", "what the host left in registers"),
+    ("A1", "artefacts with any byte flipped, cut anywhere, spliced with others"),
+    ("A2", "artefacts that nobody trusted made, keys that others could have"),
+    ("A3", "caches behind links, open to others, of others; files with two names"),
+    ("A4", "the code of a module for other options"),
+    ("A5", "caches written by several, half written, full, read-only"),
     ("P1", "types registered and released by several threads at once"),
     ("P2", "storms on a shared memory: growth, accesses, waits, notifications"),
 ];

@@ -1,7 +1,10 @@
 //! The subcommands, and finding out which one is meant.
 
+mod cache;
+mod compile;
 mod features;
 mod inspect;
+mod key;
 mod run;
 mod validate;
 mod wasi;
@@ -32,6 +35,18 @@ pub(crate) fn dispatch(words: &[OsString]) -> Result<Status, Failure> {
     match request.name.as_str() {
         "run" => match request.parse() {
             Ok(run) => run::run(&run),
+            Err(error) => request.answer(&error),
+        },
+        "compile" => match request.parse() {
+            Ok(compile) => compile::run(&compile),
+            Err(error) => request.answer(&error),
+        },
+        "cache" => match request.parse() {
+            Ok(cache) => cache::run(&cache),
+            Err(error) => request.answer(&error),
+        },
+        "key" => match request.parse() {
+            Ok(key) => key::run(&key),
             Err(error) => request.answer(&error),
         },
         "validate" => match request.parse() {

@@ -9,17 +9,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use palisade::{Config, Engine, Error, FuncType, Instance, Linker, Module, Resource, Store, Val};
+use palisade::{
+    Config, Engine, Error, FuncType, Instance, Linker, Module, Resource, Store, Trust, Val,
+};
 use palisade_lockdown::Report;
 use palisade_wasi::Wasi;
 
 use crate::amounts;
 use crate::args::Run;
 use crate::audit::Audit;
+use crate::cache::{self, Cache};
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 use crate::grants;
 use crate::invoke;
+use crate::keys;
 use crate::load;
 use crate::lock::{self, Lock};
 use crate::outcome;
@@ -34,6 +38,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let lock = Lock::of(args)?;
     let audit = Audit::open(args, &settings)?;
     let wasi = grants::build(args, &settings, &audit)?;
+    let cache = Cache::of(&args.code);
     let mut signals = Signals::install()?;
     if lock.is_none() {
         signals.watch()?;
@@ -44,6 +49,14 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let file = load::open(&args.file)?;
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
+    let artefact = file.is_artefact();
+    let trust = if artefact { keys::trust(&args.code.trust)? } else { Trust::new() };
+    // What was compiled without counting fuel is not refused for the sake of a line of --stats.
+    let metered = settings.fuel.is_some() || (args.stats && !artefact);
+    let engine = engine(&settings, metered)?;
+    let cache = cache.filter(|_| !artefact);
+    let mut cached =
+        cache.and_then(|cache| cache.entry(&engine, &settings.limits, &file, lock.is_some()));
     let locked = match &lock {
         Some(lock) => {
             let locked = lock.enforce(&wasi, settings.engine)?;
@@ -53,8 +66,12 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
         }
         None => None,
     };
-    let engine = engine(&settings, args.stats)?;
-    let module = load::module(&engine, &settings.limits, file)?;
+    let module = match &mut cached {
+        _ if artefact => load::artefact(&engine, file, &trust)?,
+        Some(entry) => entry.load(&engine, &args.file)?,
+        None => load::module(&engine, &settings.limits, file)?,
+    };
+    drop(trust);
     let linked = links
         .into_iter()
         .zip(link_files)
@@ -66,7 +83,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let entry = Entry::of(args, &module)?;
     let mut session = Session {
         file: &args.file,
-        store: store(&engine, &settings, args.stats, wasi)
+        store: store(&engine, &settings, metered, wasi)
             .map_err(|error| outcome::failure(&args.file, &error))?,
         signals,
         locked,
@@ -76,10 +93,14 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);
     let status = audit.finish(args, session.store.data().ctx(), status);
+    let running = began.elapsed();
+    if let Some(entry) = &mut cached {
+        entry.save(&module);
+    }
     // The process ends with the run: nobody is to wait for what is being compiled in the background.
     std::mem::forget(engine);
     if args.stats {
-        session.print_stats(loading, began.elapsed());
+        session.print_stats(loading, running, cached.as_ref());
     }
     status
 }
@@ -119,11 +140,11 @@ fn links(args: &Run) -> Result<Vec<Link>, Failure> {
         .collect()
 }
 
-fn engine(settings: &Settings, stats: bool) -> Result<Engine, Failure> {
+fn engine(settings: &Settings, metered: bool) -> Result<Engine, Failure> {
     let mut config = Config::new();
     settings.switches.apply(&mut config)?;
     config
-        .consume_fuel(settings.fuel.is_some() || stats)
+        .consume_fuel(metered)
         .limits(settings.limits.clone())
         .call_depth(settings.call_depth)
         .compile_memory(settings.ledger.get(Resource::HostBytes))
@@ -141,11 +162,11 @@ const MUCH_FUEL: u64 = i64::MAX as u64;
 fn store(
     engine: &Engine,
     settings: &Settings,
-    stats: bool,
+    metered: bool,
     wasi: Wasi,
 ) -> Result<Store<Wasi>, Error> {
     let mut store = Store::try_new(engine, wasi)?;
-    if settings.fuel.is_some() || stats {
+    if metered {
         store.set_fuel(settings.fuel.unwrap_or(MUCH_FUEL))?;
     }
     for what in Resource::ALL {
@@ -363,7 +384,7 @@ impl Session<'_> {
         Err(failure)
     }
 
-    fn print_stats(&self, loading: Duration, running: Duration) {
+    fn print_stats(&self, loading: Duration, running: Duration, cached: Option<&cache::Entry>) {
         let mut text = "palisade: stats:\n".to_owned();
         let mut line = |name: &str, value: String| text.push_str(&format!("  {name:12} {value}\n"));
         if let Some(fuel) = self.store.fuel_consumed() {
@@ -380,6 +401,9 @@ impl Session<'_> {
                 compiled.failed
             ),
         );
+        if let Some(cached) = cached {
+            line("cache", cached.outcome().to_owned());
+        }
         line("lockdown", lock::stats(self.locked.as_ref()));
         line("loading", format!("{:.6} s", loading.as_secs_f64()));
         line("running", format!("{:.6} s", running.as_secs_f64()));

@@ -12,6 +12,7 @@ mod drive;
 mod module;
 mod publish;
 mod queue;
+mod stored;
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,6 +28,7 @@ pub(crate) use module::NativeModule;
 pub use palisade_jit::is_compiling;
 pub(crate) use publish::{StoreTier, depth_changed, host_made, instance_made};
 pub use queue::CompileStats;
+pub(crate) use stored::StoredBatch;
 
 /// Which engine runs guests.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -134,6 +136,16 @@ impl Tier {
             Compiler::new(options).map(|compiler| compiler.with_memory(self.memory))
         });
         other.as_ref().map_err(Clone::clone)
+    }
+
+    /// How code is made for memories with their full reservation, or for all, where the engine makes no others.
+    pub(crate) fn options(&self) -> &Options {
+        self.compiler.options()
+    }
+
+    /// The processor, and the settings of the code generator.
+    pub(crate) fn fingerprint(&self) -> String {
+        self.compiler.fingerprint()
     }
 
     /// Whether functions start in the interpreter.

@@ -4,7 +4,7 @@
 //! There are up to two versions of it, for instances whose memories have their full reservation and for others.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use palisade_core::TypeId;
@@ -39,11 +39,13 @@ pub(crate) struct NativeModule {
     pub(super) tier: Arc<Tier>,
     pub(super) info: Arc<ModuleInfo>,
     pub(super) offsets: Arc<VmOffsets>,
-    types: Arc<TypeRegistry>,
-    guarded: Version,
-    explicit: Version,
+    pub(super) types: Arc<TypeRegistry>,
+    pub(super) guarded: Version,
+    pub(super) explicit: Version,
     /// The stubs of the types of all functions of the module.
     stubs: OnceLock<Option<HashMap<TypeId, StubAddresses>>>,
+    /// Whether there was code before anything ran: then instances take it over at once.
+    pub(super) stored: AtomicBool,
 }
 
 /// The code of a module for one form of bounds checks.
@@ -52,13 +54,13 @@ pub(super) struct Version {
     /// By defined function: its address, [`NEW`], [`REFUSED`] or [`ASKED`].
     entries: Box<[AtomicUsize]>,
     /// Whether all functions were compiled, or refused, at once.
-    whole: Mutex<bool>,
+    pub(super) whole: Mutex<bool>,
     /// Functions in the order in which they got code, and its bytes.
     pub(super) published: Mutex<Vec<(u32, u32)>>,
     /// Entries at loops, by function, then by the loop's offset.
     loops: Mutex<HashMap<u32, HashMap<u32, LoopCode>>>,
     /// Keeps the code.
-    objects: Mutex<Vec<Arc<CodeObject>>>,
+    pub(super) objects: Mutex<Vec<Arc<CodeObject>>>,
 }
 
 /// What there is for a loop.
@@ -119,7 +121,7 @@ impl Version {
         self.settle(defined, REFUSED);
     }
 
-    fn loops(&self) -> MutexGuard<'_, HashMap<u32, HashMap<u32, LoopCode>>> {
+    pub(super) fn loops(&self) -> MutexGuard<'_, HashMap<u32, HashMap<u32, LoopCode>>> {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,6 +189,7 @@ impl NativeModule {
             guarded: Version::new(Bounds::Guard, functions),
             explicit: Version::new(Bounds::Explicit, functions),
             stubs: OnceLock::new(),
+            stored: AtomicBool::new(false),
         })
     }
 
@@ -214,20 +217,26 @@ impl NativeModule {
     /// made, or are too many: then its instances, and those beside them, are interpreted.
     pub(super) fn stubs(&self) -> Option<&HashMap<TypeId, StubAddresses>> {
         let all = self.stubs.get_or_init(|| {
-            let ids: BTreeSet<_> = self.info.funcs.iter().copied().collect();
-            let mut values = 0;
-            for &id in &ids {
-                let ty = self.types.func_type(id)?;
-                values += ty.params.len() + ty.results.len();
-            }
-            if ids.len() > MOST_STUBS || values > MOST_STUB_VALUES {
-                return None;
-            }
-            let keys: Option<Vec<_>> = ids.iter().map(|&id| StubKey::of(&self.types, id)).collect();
-            let made = self.tier.stubs.get_or_compile(&keys?).ok()?;
+            let (ids, keys) = self.stub_keys()?;
+            let made = self.tier.stubs.get_or_compile(&keys).ok()?;
             Some(ids.into_iter().zip(made).collect())
         });
         all.as_ref()
+    }
+
+    /// The types of all functions of the module, and the shapes of their stubs, unless they are too many.
+    pub(super) fn stub_keys(&self) -> Option<(BTreeSet<TypeId>, Vec<StubKey>)> {
+        let ids: BTreeSet<_> = self.info.funcs.iter().copied().collect();
+        let mut values = 0;
+        for &id in &ids {
+            let ty = self.types.func_type(id)?;
+            values += ty.params.len() + ty.results.len();
+        }
+        if ids.len() > MOST_STUBS || values > MOST_STUB_VALUES {
+            return None;
+        }
+        let keys: Option<Vec<_>> = ids.iter().map(|&id| StubKey::of(&self.types, id)).collect();
+        Some((ids, keys?))
     }
 
     /// The compiler of a version.
@@ -259,13 +268,14 @@ impl NativeModule {
         }
         let compiler = self.tier.compiler(version.bounds)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let done = compiler.compile_all(&self.module(stop), threads);
+        let done = compiler.compile_all_telling(&self.module(stop), threads, &|result| {
+            self.tier.queue.count(result);
+        });
         if stop() {
             return Err(CompileError::Stopped);
         }
         let mut compiled: Vec<(u32, CompiledFunc)> = Vec::with_capacity(done.len());
         for (defined, result) in (0..).zip(done) {
-            self.tier.queue.count(&result);
             match result {
                 Ok(func) => compiled.push((defined, func)),
                 Err(CompileError::Stopped) => return Err(CompileError::Stopped),
@@ -309,6 +319,16 @@ impl NativeModule {
         linked.tables.counts_depth = self.tier.compiler.options().depth;
         let object = self.tier.registry.publish(&linked.code, linked.tables);
         let object = object.map_err(|error| CompileError::Codegen(error.to_string()))?;
+        self.loop_ready(version, defined, object)
+    }
+
+    /// Keeps the code of a loop: what there is for it now.
+    pub(super) fn loop_ready(
+        &self,
+        version: &Version,
+        defined: u32,
+        object: Arc<CodeObject>,
+    ) -> Result<LoopCode, CompileError> {
         let id = self.info.funcs.get((self.info.imported_funcs + defined) as usize);
         let stubs = id.and_then(|id| self.stubs()?.get(id));
         let trampoline = stubs.ok_or(CompileError::Internal("a function without stubs"))?;

@@ -174,13 +174,15 @@ pub(crate) fn instance_made(
     id: InstanceId,
     module: &Module,
 ) -> Result<()> {
-    let compiled = store.engine.tier().is_some_and(|tier| !tier.tiers());
-    if compiled && !store.tier.active {
+    // There is code for it from the start, or there was before it ran.
+    let ready = store.engine.tier().is_some_and(|tier| !tier.tiers())
+        || module.native().is_some_and(|native| native.stored());
+    if ready && !store.tier.active {
         activate(store);
     } else if store.tier.active {
         prepare(store, id, module).or_else(|error| refuse(store, error))?;
     }
-    if compiled && store.tier.active && may_run_native(store) {
+    if ready && store.tier.active && may_run_native(store) {
         take_over(store, id, module);
     }
     Ok(())

@@ -9,10 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::code::{CallSite, FuncRange, INLINED, Inlined, StackMap, Tables};
+use crate::sys::large::prefer_large_pages;
 use crate::sys::region::{Region, page_size};
 
 /// How much address space a registry asks for, and how little it is content with.
@@ -128,37 +130,36 @@ impl CodeRegistry {
     ///
     /// There is no room, or the system gives no executable memory.
     pub fn publish(self: &Arc<Self>, code: &[u8], tables: Tables) -> io::Result<Arc<CodeObject>> {
-        let page = page_size();
-        let pages = code.len().max(1).div_ceil(page);
-        let full = || io::Error::from(io::ErrorKind::OutOfMemory);
-        let first_page = self.take(pages).ok_or_else(full)?;
-        let (from, to) = (first_page * page, (first_page + pages) * page);
-        if let Err(error) = self.fill(code, from, to) {
-            // Closed or lost: pages that cannot be closed are not used again.
-            if self.space.close(from, to).is_ok() {
-                self.put(first_page, pages);
-            }
-            return Err(error);
-        }
-        let start = self.space.base().wrapping_add(from).cast_const();
-        let registry = Arc::clone(self);
-        let len = code.len();
-        let object = Arc::new(CodeObject { start, len, tables, first_page, pages, registry });
-        for entry in &self.entries()[first_page..first_page + pages] {
-            entry.store(Arc::as_ptr(&object).cast_mut(), Ordering::Release);
-        }
-        Ok(object)
+        let mut draft = self.draft(code.len())?;
+        draft.bytes().copy_from_slice(code);
+        draft.publish(tables)
     }
 
-    fn fill(&self, code: &[u8], from: usize, to: usize) -> io::Result<()> {
+    /// Pages for so many bytes of code, to be written and not executable yet.
+    ///
+    /// # Errors
+    ///
+    /// There is no room.
+    pub fn draft(self: &Arc<Self>, len: usize) -> io::Result<Draft> {
+        let pages = len.max(1).div_ceil(page_size());
+        let full = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let first_page = self.take(pages).ok_or_else(full)?;
+        // From here on they go back when the draft goes.
+        let draft = Draft { registry: Arc::clone(self), first_page, pages, len };
+        let (from, to) = draft.span();
         self.space.open(from, to)?;
-        // SAFETY: the pages were just opened for writing, belong to nobody else, and have room for the code.
-        unsafe {
-            let at = self.space.base().add(from);
-            std::ptr::copy_nonoverlapping(code.as_ptr(), at, code.len());
-            std::ptr::write_bytes(at.add(code.len()), FILLER, to - from - code.len());
+        let at = self.space.base().wrapping_add(from).cast::<MaybeUninit<u8>>();
+        // SAFETY: the pages are open, and the draft's alone.
+        prefer_large_pages(unsafe { std::slice::from_raw_parts_mut(at, to - from) });
+        Ok(draft)
+    }
+
+    /// Closes pages and takes them back. Pages that cannot be closed are not used again.
+    fn give_back(&self, first_page: usize, pages: usize) {
+        let page = page_size();
+        if self.space.close(first_page * page, (first_page + pages) * page).is_ok() {
+            self.put(first_page, pages);
         }
-        self.space.make_executable(from, to)
     }
 
     /// The batch that `pc` lies in. Takes no lock and allocates nothing.
@@ -193,10 +194,66 @@ impl Drop for CodeObject {
         for entry in &registry.entries()[self.first_page..self.first_page + self.pages] {
             entry.store(std::ptr::null_mut(), Ordering::Release);
         }
+        registry.give_back(self.first_page, self.pages);
+    }
+}
+
+/// Pages that code is written to, before anybody knows them or could run what is there.
+#[derive(Debug)]
+pub struct Draft {
+    registry: Arc<CodeRegistry>,
+    first_page: usize,
+    /// None any more once they are a [`CodeObject`]'s.
+    pages: usize,
+    len: usize,
+}
+
+impl Draft {
+    /// Its pages, as offsets in the registry's space.
+    fn span(&self) -> (usize, usize) {
         let page = page_size();
-        let (from, to) = (self.first_page * page, (self.first_page + self.pages) * page);
-        if registry.space.close(from, to).is_ok() {
-            registry.put(self.first_page, self.pages);
+        (self.first_page * page, (self.first_page + self.pages) * page)
+    }
+
+    /// Where the code goes. At first it is zero.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        let (from, _) = self.span();
+        // SAFETY: the pages were opened for writing when this was made, are zero at first, belong to nobody else, and have
+        // room for so many bytes.
+        unsafe { std::slice::from_raw_parts_mut(self.registry.space.base().add(from), self.len) }
+    }
+
+    /// Makes the pages executable, and the code known.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no executable memory.
+    pub fn publish(mut self, tables: Tables) -> io::Result<Arc<CodeObject>> {
+        let (from, to) = self.span();
+        let registry = Arc::clone(&self.registry);
+        // SAFETY: as in `bytes`; from the end of the code to that of its last page.
+        unsafe {
+            let at = registry.space.base().add(from);
+            std::ptr::write_bytes(at.add(self.len), FILLER, to - from - self.len);
+        }
+        registry.space.make_executable(from, to)?;
+        let (first_page, len) = (self.first_page, self.len);
+        // The pages are the object's now.
+        let pages = std::mem::take(&mut self.pages);
+        let start = registry.space.base().wrapping_add(from).cast_const();
+        let object = Arc::new(CodeObject { start, len, tables, first_page, pages, registry });
+        let registry = &object.registry;
+        for entry in &registry.entries()[first_page..first_page + pages] {
+            entry.store(Arc::as_ptr(&object).cast_mut(), Ordering::Release);
+        }
+        Ok(object)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.pages > 0 {
+            self.registry.give_back(self.first_page, self.pages);
         }
     }
 }
@@ -205,6 +262,13 @@ impl CodeObject {
     /// The first byte of the code.
     pub fn start(&self) -> *const u8 {
         self.start
+    }
+
+    /// The code itself.
+    pub fn code(&self) -> &[u8] {
+        // SAFETY: the bytes were written before this existed, nobody writes to them as long as it does, and executable
+        // pages are readable.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
     /// How many bytes of code there are.

@@ -11,5 +11,6 @@ pub mod fault;
 #[cfg(not(any(test, feature = "faults")))]
 pub(crate) mod fault;
 pub mod host_stack;
+pub mod large;
 pub(crate) mod region;
 pub(crate) mod signals;

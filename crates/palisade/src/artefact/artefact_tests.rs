@@ -1,0 +1,373 @@
+//! Artefacts that are what they say, and those that are not.
+
+use std::sync::atomic::AtomicU32;
+
+use super::*;
+use crate::{Config, Instance, Module, Store, Strategy, Tuning};
+
+const PROGRAM: &str = r#"(module
+    (memory 1)
+    (table 2 funcref)
+    (elem (i32.const 0) $double $never)
+    (tag $e (param i32))
+    (func $double (export "double") (param i32) (result i32)
+        (i32.add (local.get 0) (local.get 0)))
+    (func $never (param i32) (result i32) unreachable)
+    (func (export "sum") (param i32) (result i32) (local $s i32)
+        (loop $l
+            (local.set $s (i32.add (local.get $s)
+                (call_indirect (param i32) (result i32) (local.get 0) (i32.const 0))))
+            (i32.store (i32.const 8) (local.get $s))
+            (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (i32.load (i32.const 8)))
+    (func (export "trap") (param i32) (result i32)
+        (call_indirect (param i32) (result i32) (local.get 0) (i32.const 1)))
+    (func (export "catch") (param i32) (result i32)
+        (block $h (result i32)
+            (try_table (result i32) (catch $e $h)
+                (throw $e (i32.add (local.get 0) (i32.const 1)))))))"#;
+
+fn engine(change: impl FnOnce(&mut Config)) -> Engine {
+    let mut config = Config::new();
+    config.strategy(Strategy::Compiled).paranoid(false);
+    change(&mut config);
+    Engine::new(&config).expect("an engine")
+}
+
+fn key() -> Key {
+    Key::from_bytes([7; 32])
+}
+
+fn seal() -> Seal {
+    Seal::Key(key())
+}
+
+fn trust() -> Trust {
+    Trust::new().key(key())
+}
+
+fn artefact(engine: &Engine) -> Vec<u8> {
+    Module::new(engine, PROGRAM).unwrap().serialize(&seal()).unwrap()
+}
+
+fn call(store: &mut Store<()>, instance: Instance, name: &str, arg: i32) -> Result<i32> {
+    instance.get_typed_func::<i32, i32>(&mut *store, name)?.call(store, arg)
+}
+
+/// Runs all of the program.
+fn run(module: &Module) -> Store<()> {
+    let mut store = Store::new(module.engine(), ());
+    let instance = Instance::new(&mut store, module, &[]).unwrap();
+    for _ in 0..2 {
+        assert_eq!(call(&mut store, instance, "double", 21).unwrap(), 42);
+        assert_eq!(call(&mut store, instance, "sum", 100).unwrap(), 10_100);
+        assert_eq!(call(&mut store, instance, "catch", 4).unwrap(), 5);
+        let error = call(&mut store, instance, "trap", 1).unwrap_err();
+        let trace = error.backtrace().expect("a backtrace");
+        let frames: Vec<_> = trace.frames().iter().map(|frame| frame.func_index()).collect();
+        assert_eq!(frames, [1, 3]);
+    }
+    store
+}
+
+fn refusal(result: Result<Module>) -> ArtefactError {
+    let error = result.expect_err("it is refused");
+    match error.kind() {
+        ErrorKind::Artefact(refusal) => refusal.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_compiled_runs_elsewhere_and_nothing_is_compiled() {
+    let bytes = artefact(&engine(|_| ()));
+    for strategy in [Strategy::Compiled, Strategy::Auto, Strategy::Interpreter] {
+        let engine = engine(|config| {
+            config.strategy(strategy);
+        });
+        let module = Module::deserialize(&engine, &bytes, &trust()).unwrap();
+        run(&module);
+        assert_eq!(engine.compile_stats(), Default::default(), "{strategy:?}");
+        assert_eq!(module.translated().0 > 0, strategy == Strategy::Interpreter, "{strategy:?}");
+    }
+    let again = engine(|_| ());
+    let again = Module::deserialize(&again, &bytes, &trust()).unwrap().serialize(&seal());
+    assert_eq!(again.unwrap(), bytes, "what was loaded is written as it was");
+}
+
+#[test]
+fn what_tiering_made_is_kept_loops_as_well() {
+    let tuning = Tuning { threshold: 2, wait: true, ..Tuning::default() };
+    let hot = || {
+        engine(|config| {
+            config.strategy(Strategy::Auto).tuning(tuning.clone());
+        })
+    };
+    let first = hot();
+    let module = Module::new(&first, PROGRAM).unwrap();
+    assert_eq!(module.code_batches(), 0);
+    run(&module);
+    let batches = module.code_batches();
+    let compiled = first.compile_stats().compiled;
+    assert!(compiled > 3, "{compiled}");
+    let bytes = module.serialize_code(&seal()).unwrap();
+    let wasm = module.info().bytes.to_vec();
+    assert!(bytes.windows(wasm.len()).all(|window| window != wasm), "the module is not in it");
+
+    let second = hot();
+    let cancel = AtomicU32::new(0);
+    let with =
+        |wasm: Vec<u8>| Module::with_code(&second, wasm.into(), &bytes[..], &trust(), &cancel);
+    let module = with(wasm.clone()).unwrap();
+    assert_eq!(module.code_batches(), batches);
+    run(&module);
+    let more = second.compile_stats().compiled;
+    assert!(more < compiled, "{more} of {compiled} were compiled again");
+
+    let mut other = wasm;
+    *other.last_mut().unwrap() ^= 1;
+    assert_eq!(refusal(with(other)), ArtefactError::OtherModule);
+    let alone = Module::deserialize(&second, &bytes, &trust());
+    assert_eq!(refusal(alone), ArtefactError::OtherModule);
+}
+
+#[test]
+fn a1_every_flipped_byte_is_refused() {
+    let engine = engine(|_| ());
+    let bytes = artefact(&engine);
+    for at in 0..bytes.len() {
+        for bit in [0x01, 0x80] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= bit;
+            refusal(Module::deserialize(&engine, &bytes, &trust()));
+        }
+    }
+}
+
+#[test]
+fn a1_every_truncated_or_longer_artefact_is_refused() {
+    let engine = engine(|_| ());
+    let mut bytes = artefact(&engine);
+    for len in 0..bytes.len() {
+        refusal(Module::deserialize(&engine, &bytes[..len], &trust()));
+    }
+    bytes.push(0);
+    refusal(Module::deserialize(&engine, &bytes, &trust()));
+}
+
+#[test]
+fn a1_a4_artefacts_of_other_builds_processors_and_options_are_refused() {
+    let bytes = artefact(&engine(|_| ()));
+    let option = |change: fn(&mut Config)| {
+        let engine = engine(change);
+        refusal(Module::deserialize(&engine, &bytes, &trust()))
+    };
+    for change in [
+        (|c| {
+            c.consume_fuel(true);
+        }) as fn(&mut Config),
+        |c| {
+            c.call_depth(Some(10));
+        },
+        |c| {
+            c.memory_guard_size(1 << 16);
+        },
+        |c| {
+            c.canonical_nans(true);
+        },
+        |c| {
+            c.deterministic(true);
+        },
+        |c| {
+            c.index_masking(false);
+        },
+        |c| {
+            c.paranoid(true);
+        },
+        |c| {
+            c.inlining(false);
+        },
+        |c| {
+            c.without_polls_for_benchmarks();
+        },
+    ] {
+        let refusal = option(change);
+        assert!(matches!(refusal, ArtefactError::Option { .. }), "{refusal:?}");
+    }
+    option(|c| {
+        c.baseline_cpu(true);
+    });
+    // A header, or a statement, in front of what belongs to another.
+    let others = [
+        artefact(&engine(|c| {
+            c.consume_fuel(true);
+        })),
+        {
+            let module = Module::new(&engine(|_| ()), "(module (func (export \"f\")))").unwrap();
+            module.serialize(&seal()).unwrap()
+        },
+    ];
+    let own = engine(|_| ());
+    let statement = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    for other in others {
+        for cut in [HEADER, HEADER + PROOF, HEADER + PROOF + statement] {
+            for (a, b) in [(&bytes, &other), (&other, &bytes)] {
+                let spliced = [&a[..cut.min(a.len())], &b[cut.min(b.len())..]].concat();
+                if spliced == *a || spliced == *b {
+                    // The headers of both are the same.
+                    assert_eq!(cut, HEADER);
+                    continue;
+                }
+                refusal(Module::deserialize(&own, &spliced, &trust()));
+            }
+        }
+    }
+}
+
+/// The same artefact with a statement that was changed, vouched for anew.
+fn restated(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let len = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    let from = HEADER + PROOF;
+    let mut statement = bytes[from..from + len].to_vec();
+    change(&mut statement);
+    let mut message = header(Kind::Mac, statement.len() as u64).to_vec();
+    message.extend_from_slice(&statement);
+    let proof = seal().prove(&message);
+    [&message[..HEADER], &proof, &statement, &bytes[from + len..]].concat()
+}
+
+#[test]
+fn a1_another_build_or_processor_is_named() {
+    let engine = engine(|_| ());
+    let bytes = artefact(&engine);
+    let replaced = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let bytes = restated(&bytes, |statement| {
+            let found = statement.windows(from.len()).position(|w| w == from.as_bytes());
+            let at = found.expect("it is there");
+            statement[at..at + to.len()].copy_from_slice(to.as_bytes());
+        });
+        refusal(Module::deserialize(&engine, &bytes, &trust()))
+    };
+    let other = stamp::BUILD.replace('+', "-");
+    assert!(matches!(replaced(stamp::BUILD, &other), ArtefactError::Build { .. }));
+    assert_eq!(replaced("x86_64", "x86_65"), ArtefactError::Processor);
+    // Nothing changed: this does test what it should.
+    let same = restated(&bytes, |_| ());
+    assert_eq!(same, bytes);
+}
+
+#[test]
+fn a2_without_a_key_that_is_trusted_nothing_runs() {
+    let engine = engine(|_| ());
+    let bytes = artefact(&engine);
+    let untrusted = |bytes: &[u8], trust: &Trust, is_signed| {
+        let found = refusal(Module::deserialize(&engine, bytes, trust));
+        assert_eq!(found, ArtefactError::Untrusted { signed: is_signed });
+    };
+    untrusted(&bytes, &Trust::new(), false);
+    untrusted(&bytes, &Trust::new().key(Key::from_bytes([8; 32])), false);
+    untrusted(&bytes, &Trust::new().key(key().derive(b"x")), false);
+    let pair = SecretKey::from_bytes(&[7; 32]);
+    untrusted(&bytes, &Trust::new().signer(pair.public()), false);
+
+    let module = Module::new(&engine, PROGRAM).unwrap();
+    let signed = module.serialize(&Seal::Signature(pair.clone())).unwrap();
+    untrusted(&signed, &trust(), true);
+    untrusted(&signed, &trust().signer(SecretKey::from_bytes(&[9; 32]).public()), true);
+    let trust = Trust::new().signer(pair.public());
+    run(&Module::deserialize(&engine, &signed, &trust).unwrap());
+    let mut forged = signed;
+    forged[HEADER + 3] ^= 1;
+    untrusted(&forged, &trust, true);
+}
+
+#[test]
+fn tables_that_a_broken_build_wrote_lead_nowhere() {
+    let engine = engine(|_| ());
+    let module = Module::new(&engine, PROGRAM).unwrap();
+    let stored = module.native().unwrap().store();
+    let (mut refused, mut taken) = (0, 0);
+    for batch in &stored.batches {
+        let (part, code, tables) = batch.parts();
+        let mut w = Writer::default();
+        tables::write(&mut w, tables);
+        let info = (part != Part::Stubs).then_some(&**module.info());
+        let bounds = tables::Bounds { code: code.len() as u32, info };
+        let mut r = Reader(&w.0);
+        let same = tables::read(&mut r, &bounds).unwrap();
+        r.end().unwrap();
+        let mut again = Writer::default();
+        tables::write(&mut again, &same);
+        assert_eq!(again.0, w.0);
+        for at in 0..w.0.len() {
+            for bit in 0..8 {
+                let mut bytes = w.0.clone();
+                bytes[at] ^= 1 << bit;
+                match tables::read(&mut Reader(&bytes), &bounds) {
+                    Ok(tables) => {
+                        taken += 1;
+                        let within = |at: u32| at <= bounds.code;
+                        assert!(tables.funcs.iter().all(|f| within(f.range.end)));
+                        assert!(tables.traps.is_sorted_by_key(|&(at, _)| at));
+                        assert!(tables.srclocs.is_sorted_by_key(|&(at, _)| at));
+                        assert!(tables.calls.is_sorted_by_key(|call| call.ret));
+                        assert!(tables.maps.is_sorted_by_key(|map| map.ret));
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+    }
+    assert!(refused > 100 && taken > 100, "{refused} {taken}");
+}
+
+#[test]
+fn bodies_are_validated_again_where_limits_or_proposals_differ() {
+    let bytes = artefact(&engine(|_| ()));
+    let strict = engine(|config| {
+        config.limits(palisade_core::Limits::strict());
+    });
+    run(&Module::deserialize(&strict, &bytes, &trust()).unwrap());
+    let without = engine(|config| {
+        config.wasm_exceptions(false);
+    });
+    let error = Module::deserialize(&without, &bytes, &trust()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Module(_)), "{error:?}");
+}
+
+#[test]
+fn an_engine_without_machine_code_writes_none() {
+    let engine = engine(|config| {
+        config.strategy(Strategy::Interpreter);
+    });
+    let error = Module::new(&engine, PROGRAM).unwrap().serialize(&seal()).unwrap_err();
+    assert!(error.to_string().contains("no machine code"), "{error}");
+}
+
+/// A file whose bytes are overwritten as soon as they have been read.
+struct Vanishing(std::fs::File);
+
+impl io::Read for Vanishing {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        use std::os::unix::fs::FileExt as _;
+        let at = io::Seek::stream_position(&mut self.0)?;
+        let read = self.0.read(into)?;
+        self.0.write_all_at(&vec![0xF4; read], at)?;
+        Ok(read)
+    }
+}
+
+#[test]
+fn a3_a_file_that_changes_once_it_was_read_changes_nothing() {
+    let engine = engine(|_| ());
+    let bytes = artefact(&engine);
+    let path = std::env::temp_dir().join(format!("palisade-a3-{}", std::process::id()));
+    std::fs::write(&path, &bytes).unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let module = Module::deserialize_from(&engine, Vanishing(file), &trust());
+    let left = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(left.iter().all(|&byte| byte == 0xF4) && left.len() == bytes.len());
+    run(&module.unwrap());
+}
