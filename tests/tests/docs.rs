@@ -272,7 +272,8 @@ fn dependencies(folder: &Path) -> Vec<String> {
 /// The crates of the product from the lowest up, and which of the lower ones each may know.
 const LAYERS: &[(&str, &[&str])] = &[
     ("core", &[]),
-    ("module", &["core"]),
+    ("debug", &[]),
+    ("module", &["core", "debug"]),
     ("vm", &["core", "module"]),
     ("interp", &["core", "module", "vm"]),
     ("jit", &["core", "module", "vm"]),

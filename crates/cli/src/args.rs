@@ -104,6 +104,9 @@ pub(crate) struct Run {
     pub(crate) stats: bool,
 
     #[command(flatten)]
+    pub(crate) inside: Inside,
+
+    #[command(flatten)]
     pub(crate) grants: Grants,
 
     #[command(flatten)]
@@ -120,6 +123,24 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) decoding: Decoding,
+}
+
+/// What is shown of the inside of a guest.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Inside {
+    /// Tell files and lines in backtraces, from FILE's own DWARF; on unless --sandbox
+    #[arg(long, overrides_with = "no_debug_info", help_heading = "Looking inside")]
+    pub(crate) debug_info: bool,
+
+    /// Read no DWARF of FILE, whatever it holds
+    #[arg(long, help_heading = "Looking inside")]
+    pub(crate) no_debug_info: bool,
+
+    /// Take the DWARF of FILE from this file, which was split off when FILE was stripped
+    ///
+    /// Where both have a build-id, or both hold code, these have to be the same.
+    #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
+    pub(crate) debug_file: Option<PathBuf>,
 }
 
 /// The lock around the process.

@@ -15,6 +15,7 @@ pub mod names;
 pub mod types;
 
 mod convert;
+pub mod debug;
 mod decode;
 mod describe;
 mod text;

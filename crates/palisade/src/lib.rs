@@ -108,7 +108,7 @@ pub use structref::{StructRef, StructRefPre};
 pub use table::Table;
 pub use tag::Tag;
 pub use tier::{CompileStats, Strategy, Tuning, is_compiling};
-pub use trap::{FrameInfo, Trap, WasmBacktrace};
+pub use trap::{FrameInfo, FrameSymbol, Trap, WasmBacktrace};
 pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{
     ExternType, GlobalType, HeapType, MemoryType, Mutability, RefType, TableType, TagType, ValType,

@@ -160,6 +160,9 @@ impl Module {
 
     fn load(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<Self> {
         let info = Arc::new(Self::decode(engine, bytes, cancel)?);
+        if !engine.config().debug_info {
+            info.ignore_debug_info();
+        }
         let offsets = VmOffsets::new(&info).ok_or_else(|| {
             Error::new(ErrorKind::Limit("the module has too many parts for one instance".into()))
         })?;
@@ -231,6 +234,22 @@ impl Module {
         info.custom_sections
             .iter()
             .map(|(name, range)| (&**name, info.bytes.get(range.clone()).unwrap_or_default()))
+    }
+
+    /// Gives it the file with the debug information that was split off when it was stripped, for backtraces. Where both
+    /// have a build-id, or both hold code, these have to be the same.
+    ///
+    /// # Errors
+    ///
+    /// The file has no debug information, or is of another build.
+    pub fn set_debug_file(&self, bytes: Vec<u8>) -> Result<()> {
+        self.inner.info.set_debug_file(bytes).map_err(Error::msg)
+    }
+
+    /// Where it says that its debug information is to be found (its custom section `external_debug_info`); not
+    /// escaped. Nothing opens that: a guest does not choose what its host reads.
+    pub fn debug_file_hint(&self) -> Option<&str> {
+        self.inner.info.debug_file_hint()
     }
 
     /// How many functions it defines.

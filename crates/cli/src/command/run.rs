@@ -42,6 +42,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     // Everything that is opened by its name is opened here; then the process locks itself in, and after that come
     // threads and the first byte that nobody has read.
     let file = load::open(&args.file)?;
+    let debug_file = args.inside.debug_file.as_deref().map(load::open).transpose()?;
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
     let locked = match &lock {
@@ -55,6 +56,9 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     };
     let engine = engine(&settings, args.stats)?;
     let module = load::module(&engine, &settings.limits, file)?;
+    if let Some(file) = debug_file {
+        load::debug_file(&module, &settings.limits, file)?;
+    }
     let linked = links
         .into_iter()
         .zip(link_files)
@@ -66,6 +70,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let entry = Entry::of(args, &module)?;
     let mut session = Session {
         file: &args.file,
+        module: &module,
         store: store(&engine, &settings, args.stats, wasi)
             .map_err(|error| outcome::failure(&args.file, &error))?,
         signals,
@@ -130,6 +135,7 @@ fn engine(settings: &Settings, stats: bool) -> Result<Engine, Failure> {
         .strategy(settings.engine.strategy())
         .paranoid(settings.paranoid)
         .baseline_cpu(settings.baseline_cpu)
+        .debug_info(settings.debug_info)
         .max_wasm_stack(usize::try_from(settings.stack).unwrap_or(usize::MAX));
     settings.conduct.configure(&mut config);
     outcome::engine(&config)
@@ -238,6 +244,7 @@ fn callable(module: &Module) -> String {
 /// A guest about to run, and what it takes to say how it ended.
 struct Session<'a> {
     file: &'a Path,
+    module: &'a Module,
     store: Store<Wasi>,
     signals: Signals,
     /// What the kernel gave, if the process is locked.
@@ -353,6 +360,12 @@ impl Session<'_> {
             return Err(ended_by(signal, file));
         }
         let mut failure = outcome::failure(file, error);
+        if let Some(place) = self.module.debug_file_hint().filter(|_| error.backtrace().is_some()) {
+            failure = failure.hint(format!(
+                "the module says that its debug information is in {}: --debug-file FILE reads it",
+                escape::name(place)
+            ));
+        }
         // What the guest was refused before, and may have ended because of.
         if failure.status == Status::Trap
             && error.refusal().is_none()
