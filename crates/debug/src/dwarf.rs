@@ -5,6 +5,7 @@
 //! that has none left gets what was found.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gimli::{DebugInfoOffset, UnitHeader};
 
@@ -20,6 +21,8 @@ const MOST_RANGES: usize = 1 << 20;
 const MOST_TEXT: usize = 1024;
 /// What a question may cost at least, and how often each byte may be looked at.
 const STEPS: (u64, u64) = (1 << 20, 4);
+/// The same for all questions about a module together.
+const ALL_STEPS: (u64, u64) = (1 << 26, 64);
 
 /// A place in the source.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -53,16 +56,19 @@ struct Spans {
 }
 
 /// The debug information of a module: where it stands, and what was read of it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DebugInfo {
     parts: Parts,
     units: Vec<Spans>,
+    /// What all questions together have left.
+    left: AtomicU64,
 }
 
 impl DebugInfo {
     /// Reads which units there are. `None` if there is no DWARF.
     pub fn read(bytes: &[u8], parts: Parts) -> Option<Self> {
-        let mut this = Self { parts, units: Vec::new() };
+        let mut this = Self { parts, units: Vec::new(), left: AtomicU64::new(0) };
+        *this.left.get_mut() = this.steps(ALL_STEPS);
         if this.parts.dwarf(bytes, ".debug_info").is_empty() {
             return None;
         }
@@ -86,13 +92,28 @@ impl DebugInfo {
                 units.push(Spans { unit: unit.0, ranges });
             }
         }
+        this.give_back(&budget);
         this.units = units;
         Some(this)
     }
 
-    fn budget(&self) -> Budget {
+    fn steps(&self, (least, for_each_byte): (u64, u64)) -> u64 {
         let bytes: usize = self.parts.dwarf.iter().map(|(_, range)| range.len()).sum();
-        Budget((bytes as u64).saturating_mul(STEPS.1).saturating_add(STEPS.0))
+        (bytes as u64).saturating_mul(for_each_byte).saturating_add(least)
+    }
+
+    /// What the next question may cost, taken from what all have.
+    fn budget(&self) -> Budget {
+        let most = self.steps(STEPS);
+        let before = self.left.load(Ordering::Relaxed);
+        let granted = before.min(most);
+        self.left.store(before - granted, Ordering::Relaxed);
+        Budget(granted)
+    }
+
+    /// Gives back what a question did not need.
+    fn give_back(&self, budget: &Budget) {
+        self.left.fetch_add(budget.0, Ordering::Relaxed);
     }
 
     fn dwarf<'a>(&self, bytes: &'a [u8]) -> Dwarf<'a> {
@@ -111,9 +132,11 @@ impl DebugInfo {
             let Some(unit) = unit else { continue };
             let places = places_in(&dwarf, &unit, address, &mut budget);
             if !places.is_empty() {
+                self.give_back(&budget);
                 return places;
             }
         }
+        self.give_back(&budget);
         Vec::new()
     }
 }

@@ -1,8 +1,8 @@
 //! The table of lines of a unit: which row an address belongs to, and what files are called.
 
-use gimli::{Section as _,
+use gimli::{
     AttributeValue, ColumnType, IncompleteLineProgram, LineInstruction, LineProgramHeader, LineRow,
-    constants as c,
+    Section as _, constants as c,
 };
 
 use crate::abbrev::{Dwarf, Slice};

@@ -118,7 +118,8 @@ impl Parts {
         if other.dwarf.is_empty() {
             return Err(Mismatch::NoDwarf);
         }
-        let same = |ours: &Option<Range<usize>>, theirs: &Option<Range<usize>>| match (ours, theirs) {
+        let same = |ours: &Option<Range<usize>>, theirs: &Option<Range<usize>>| match (ours, theirs)
+        {
             (Some(ours), Some(theirs)) => {
                 bytes.get(ours.clone()) == other_bytes.get(theirs.clone())
             }
