@@ -277,7 +277,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("vm", &["core", "module"]),
     ("interp", &["core", "module", "vm"]),
     ("jit", &["core", "module", "vm"]),
-    ("palisade", &["core", "module", "vm", "interp", "jit"]),
+    ("palisade", &["core", "debug", "module", "vm", "interp", "jit"]),
     ("wasi", &["palisade"]),
     ("wast", &["palisade"]),
     ("lockdown", &[]),

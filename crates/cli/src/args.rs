@@ -141,6 +141,13 @@ pub(crate) struct Inside {
     /// Where both have a build-id, or both hold code, these have to be the same.
     #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
     pub(crate) debug_file: Option<PathBuf>,
+
+    /// If the guest traps, write a core dump of WebAssembly to FILE: memories, globals, calls
+    ///
+    /// The form is that of the tool conventions, which `wasm-tools` and others read. FILE is made anew before the
+    /// guest starts, and stays empty if it does not trap. At most 1 GiB is written.
+    #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
+    pub(crate) coredump: Option<PathBuf>,
 }
 
 /// The lock around the process.

@@ -11,6 +11,7 @@ mod args;
 mod audit;
 mod command;
 mod conduct;
+mod coredump;
 mod dirs;
 mod escape;
 mod failure;

@@ -97,3 +97,107 @@ fn d7_names_in_debug_information_are_escaped() {
     let module = replaced(DWARF, b"divide", b"\x1b]0;a\x07");
     run(&module, b"", &[]).code(134).says(&["inlined \\u{1b}]0;a\\u{7} at"]);
 }
+
+/// What a core dump says, as another reader understands it.
+#[derive(Debug, Default)]
+struct Dump {
+    name: String,
+    modules: usize,
+    instances: Vec<(u32, Vec<u32>, Vec<u32>)>,
+    /// Instance, function, offset in the function, locals.
+    frames: Vec<(u32, u32, u32, usize)>,
+    /// Memory, offset, bytes.
+    data: Vec<(u32, i64, Vec<u8>)>,
+    memories: Vec<u64>,
+}
+
+fn read_dump(bytes: &[u8]) -> Dump {
+    use wasmparser::{DataKind, KnownCustom, Operator, Parser, Payload, Validator, WasmFeatures};
+    Validator::new_with_features(WasmFeatures::all()).validate_all(bytes).expect("a valid module");
+    let mut dump = Dump::default();
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.expect("a part") {
+            Payload::CustomSection(section) => match section.as_known() {
+                KnownCustom::CoreDump(core) => dump.name = core.name.to_owned(),
+                KnownCustom::CoreDumpModules(modules) => dump.modules = modules.modules.len(),
+                KnownCustom::CoreDumpInstances(instances) => {
+                    let all = instances.instances.into_iter();
+                    dump.instances = all.map(|i| (i.module_index, i.memories, i.globals)).collect();
+                }
+                KnownCustom::CoreDumpStack(stack) => {
+                    let all = stack.frames.into_iter();
+                    dump.frames = all
+                        .map(|f| (f.instanceidx, f.funcidx, f.codeoffset, f.locals.len()))
+                        .collect();
+                }
+                _ => panic!("another section: {}", section.name()),
+            },
+            Payload::MemorySection(section) => {
+                dump.memories = section.into_iter().map(|m| m.unwrap().initial).collect();
+            }
+            Payload::DataSection(section) => {
+                for segment in section {
+                    let segment = segment.unwrap();
+                    let DataKind::Active { memory_index, offset_expr } = segment.kind else {
+                        panic!("a passive segment")
+                    };
+                    let at = match offset_expr.get_operators_reader().read().unwrap() {
+                        Operator::I32Const { value } => i64::from(value.cast_unsigned()),
+                        Operator::I64Const { value } => value,
+                        other => panic!("{other:?}"),
+                    };
+                    dump.data.push((memory_index, at, segment.data.to_vec()));
+                }
+            }
+            _ => {}
+        }
+    }
+    dump
+}
+
+const HOLDER: &str = r#"(module
+    (memory 2) (memory i64 1)
+    (global (mut i32) (i32.const -5)) (global f64 (f64.const nan:0x4000000000001)) (global externref (ref.null extern))
+    (func (export "_start")
+        (i32.store8 (i32.const 131071) (i32.const 7))
+        (i64.store 1 (i64.const 0) (i64.const -1))
+        (call $inner (i32.const 1)))
+    (func $inner (param i32) (local i64 f32) unreachable))"#;
+
+#[test]
+fn core_dumps_are_read_by_others_whatever_the_engine() {
+    for options in [&["--engine", "interp"][..], &["--engine", "jit"], &["--sandbox"]] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.wat"), HOLDER).unwrap();
+        let mut command = command(dir.path());
+        command.args(["run", "--coredump", "core", "a.wat"]).args(options);
+        Ended::from(command.output().unwrap()).code(134);
+        let dump = read_dump(&std::fs::read(dir.path().join("core")).unwrap());
+        assert_eq!((&*dump.name, dump.modules), ("a.wat", 1), "{options:?}");
+        assert_eq!(dump.instances, [(0, vec![0, 1], vec![0, 1, 2])]);
+        let frames: Vec<_> = dump.frames.iter().map(|f| (f.0, f.1, f.3)).collect();
+        assert_eq!(frames, [(0, 1, 3), (0, 0, 0)]);
+        // Behind two groups of locals: a count, and two bytes for each.
+        assert_eq!(dump.frames[0].2, 5);
+        assert_eq!(dump.memories, [2, 1]);
+        assert_eq!(dump.data.len(), 2);
+        let (memory, at, bytes) = &dump.data[0];
+        assert_eq!((*memory, *at, bytes.len(), bytes[65535]), (0, 65536, 65536, 7));
+        assert_eq!(dump.data[1].2[..9], [255, 255, 255, 255, 255, 255, 255, 255, 0]);
+    }
+}
+
+#[test]
+fn a_core_dump_is_written_on_traps_alone_and_its_file_is_made_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let hello = include_bytes!("../../../tests/programs/hello.wasm");
+    std::fs::write(dir.path().join("a.wasm"), hello).unwrap();
+    let run = |file: &str| -> Ended {
+        let mut command = command(dir.path());
+        command.args(["run", "--coredump", file, "a.wasm"]).output().unwrap().into()
+    };
+    run("core").code(0);
+    assert_eq!(std::fs::read(dir.path().join("core")).unwrap(), b"");
+    let ended = run("none/core").code(2).says(&["--coredump none/core", "does not exist"]);
+    assert_eq!(ended.stdout, "");
+}

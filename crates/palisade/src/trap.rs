@@ -65,6 +65,10 @@ impl FrameInfo {
         Self { module, func, offset }
     }
 
+    pub(crate) fn module_info(&self) -> &Arc<ModuleInfo> {
+        &self.module
+    }
+
     /// The index of the function in its module, imported functions counted.
     pub fn func_index(&self) -> u32 {
         self.func.0

@@ -16,6 +16,7 @@ use palisade_wasi::Wasi;
 use crate::amounts;
 use crate::args::Run;
 use crate::audit::Audit;
+use crate::coredump;
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 use crate::grants;
@@ -43,6 +44,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     // threads and the first byte that nobody has read.
     let file = load::open(&args.file)?;
     let debug_file = args.inside.debug_file.as_deref().map(load::open).transpose()?;
+    let coredump = args.inside.coredump.as_deref().map(coredump::Target::create).transpose()?;
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
     let locked = match &lock {
@@ -71,6 +73,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let mut session = Session {
         file: &args.file,
         module: &module,
+        coredump,
         store: store(&engine, &settings, args.stats, wasi)
             .map_err(|error| outcome::failure(&args.file, &error))?,
         signals,
@@ -245,6 +248,7 @@ fn callable(module: &Module) -> String {
 struct Session<'a> {
     file: &'a Path,
     module: &'a Module,
+    coredump: Option<coredump::Target>,
     store: Store<Wasi>,
     signals: Signals,
     /// What the kernel gave, if the process is locked.
@@ -351,13 +355,16 @@ impl Session<'_> {
     }
 
     /// What the end of a guest that did not simply return means.
-    fn finish(&self, file: &Path, error: &Error) -> Result<Status, Failure> {
+    fn finish(&mut self, file: &Path, error: &Error) -> Result<Status, Failure> {
         if let Some(status) = outcome::exit_status(error) {
             return Ok(Status::Guest(status));
         }
         let interrupted = error.trap_code() == Some(palisade::TrapCode::Interrupted);
         if let Some(signal) = self.signals.received().filter(|_| interrupted) {
             return Err(ended_by(signal, file));
+        }
+        if let Some(coredump) = self.coredump.take() {
+            coredump.write(&mut self.store, file, error);
         }
         let mut failure = outcome::failure(file, error);
         if let Some(place) = self.module.debug_file_hint().filter(|_| error.backtrace().is_some()) {
