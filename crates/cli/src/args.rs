@@ -385,6 +385,29 @@ pub(crate) struct Inspect {
     pub(crate) looking: Looking,
 }
 
+/// Show a function as WebAssembly, as the compiler's intermediate form and as machine code
+///
+/// Without FUNC, lists the functions. Runs no code of the module. What is shown side by side on a wide terminal stands one
+/// after the other elsewhere.
+#[derive(Parser, Debug)]
+#[command(name = "explore")]
+pub(crate) struct Explore {
+    /// The module, binary or text
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The function: its index, or its name as a backtrace tells it
+    #[arg(value_name = "FUNC")]
+    pub(crate) func: Option<String>,
+
+    /// Lay out for this many columns, in place of the terminal's
+    #[arg(long, value_name = "N", value_parser = quantity::count32)]
+    pub(crate) width: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) looking: Looking,
+}
+
 /// Show what this build and this machine can do
 #[derive(Parser, Debug)]
 #[command(name = "features")]
@@ -425,8 +448,8 @@ pub(crate) struct Wast {
 }
 
 /// The subcommands by name. `run` comes first.
-pub(crate) const SUBCOMMANDS: [&str; 6] =
-    ["run", "validate", "inspect", "features", "wasi", "wast"];
+pub(crate) const SUBCOMMANDS: [&str; 7] =
+    ["run", "validate", "inspect", "explore", "features", "wasi", "wast"];
 
 /// The parser of a subcommand, as it is used and as its help shows it.
 pub(crate) fn subcommand(name: &str) -> Option<Command> {
@@ -435,6 +458,7 @@ pub(crate) fn subcommand(name: &str) -> Option<Command> {
         "run" => Run::command().after_long_help(format!("{EXIT_STATUS}\n\n{EXAMPLES}")),
         "validate" => Validate::command(),
         "inspect" => Inspect::command(),
+        "explore" => Explore::command(),
         "features" => Features::command(),
         "wasi" => Wasi::command(),
         "wast" => Wast::command(),
@@ -445,6 +469,7 @@ pub(crate) fn subcommand(name: &str) -> Option<Command> {
         "run" => "palisade [run] [OPTIONS] FILE [--] [ARGS]...",
         "validate" => "palisade validate [OPTIONS] FILE...",
         "inspect" => "palisade inspect [OPTIONS] FILE",
+        "explore" => "palisade explore [OPTIONS] FILE [FUNC]",
         "features" => "palisade features [OPTIONS]",
         "wasi" => "palisade wasi [--json]",
         _ => "palisade wast [OPTIONS] FILE...",

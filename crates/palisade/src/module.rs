@@ -30,6 +30,19 @@ struct Inner {
     native: Option<Arc<NativeModule>>,
 }
 
+/// What the compiler makes of a function: see [`Module::explain`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The intermediate form, as text: that of Cranelift, before it is optimised.
+    pub ir: String,
+    /// The machine code, for this processor, with constants behind it.
+    pub code: Vec<u8>,
+    /// From which offset in the code on it comes from which offset in the module. Offsets from 2^31 on are none: what
+    /// stands there is the body of another function.
+    pub sources: Vec<(u32, u32)>,
+}
+
 /// An import of a module.
 #[derive(Clone, Debug)]
 pub struct ImportType<'module> {
@@ -250,6 +263,28 @@ impl Module {
     /// escaped. Nothing opens that: a guest does not choose what its host reads.
     pub fn debug_file_hint(&self) -> Option<&str> {
         self.inner.info.debug_file_hint()
+    }
+
+    /// What the compiler makes of a function, by its index in the module, imported ones counted: for people to look at.
+    ///
+    /// # Errors
+    ///
+    /// The module defines no such function; the engine has no compiler; the function cannot be compiled.
+    pub fn explain(&self, func: u32) -> Result<Explanation> {
+        let info = &self.inner.info;
+        let body = func.checked_sub(info.imported_funcs);
+        let Some(defined) = body.filter(|&defined| (defined as usize) < info.bodies.len()) else {
+            return Err(Error::not_found(format!("the module defines no function {func}")));
+        };
+        let Some(native) = self.native() else {
+            return Err(Error::msg("this engine makes no machine code"));
+        };
+        let explained = native.explain(defined).map_err(Error::msg)?;
+        Ok(Explanation {
+            ir: explained.ir,
+            code: explained.func.code,
+            sources: explained.func.srclocs,
+        })
     }
 
     /// How many functions it defines.

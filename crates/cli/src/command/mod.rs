@@ -1,5 +1,6 @@
 //! The subcommands, and finding out which one is meant.
 
+mod explore;
 mod features;
 mod inspect;
 mod run;
@@ -40,6 +41,10 @@ pub(crate) fn dispatch(words: &[OsString]) -> Result<Status, Failure> {
         },
         "inspect" => match request.parse() {
             Ok(inspect) => inspect::run(&inspect),
+            Err(error) => request.answer(&error),
+        },
+        "explore" => match request.parse() {
+            Ok(explore) => explore::run(&explore),
             Err(error) => request.answer(&error),
         },
         "features" => match request.parse() {

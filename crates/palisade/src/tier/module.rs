@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use palisade_core::TypeId;
 use palisade_jit::{
-    Bounds, CompileError, CompileModule, CompiledFunc, Compiler, StubAddresses, StubKey, link,
-    link_loop,
+    Bounds, CompileError, CompileModule, CompiledFunc, Compiler, Explained, StubAddresses, StubKey,
+    link, link_loop,
 };
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
@@ -171,6 +171,17 @@ impl std::fmt::Debug for NativeModule {
 }
 
 impl NativeModule {
+    /// A function for people to look at, in the version for memories with their full reservation.
+    pub(crate) fn explain(&self, defined: u32) -> Result<Explained, CompileError> {
+        let module = CompileModule {
+            info: &self.info,
+            offsets: &self.offsets,
+            types: &self.types,
+            stop: None,
+        };
+        self.tier.compiler.explain(&module, defined)
+    }
+
     /// Nothing is compiled yet.
     pub(crate) fn new(
         tier: Arc<Tier>,
