@@ -125,6 +125,13 @@ pub(crate) struct Run {
     pub(crate) decoding: Decoding,
 }
 
+/// What a profiler is given.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Profile {
+    /// Where the machine code of which function stands, for `perf report`
+    Perfmap,
+}
+
 /// What is shown of the inside of a guest.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Inside {
@@ -148,6 +155,10 @@ pub(crate) struct Inside {
     /// guest starts, and stays empty if it does not trap. At most 1 GiB is written.
     #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
     pub(crate) coredump: Option<PathBuf>,
+
+    /// Let a profiler see the guest's functions: `perfmap` writes /tmp/perf-PID.map for `perf` at the end
+    #[arg(long, value_name = "KIND", value_enum, help_heading = "Looking inside")]
+    pub(crate) profile: Option<Profile>,
 }
 
 /// The lock around the process.

@@ -22,6 +22,7 @@ mod load;
 mod lock;
 mod numbers;
 mod outcome;
+mod profile;
 mod quantity;
 mod settings;
 mod signals;

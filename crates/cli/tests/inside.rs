@@ -201,3 +201,121 @@ fn a_core_dump_is_written_on_traps_alone_and_its_file_is_made_first() {
     let ended = run("none/core").code(2).says(&["--coredump none/core", "does not exist"]);
     assert_eq!(ended.stdout, "");
 }
+
+fn explore(args: &[&str]) -> Ended {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.wasm"), DWARF).unwrap();
+    command(dir.path()).args(["explore", "a.wasm"]).args(args).output().unwrap().into()
+}
+
+#[test]
+fn a_function_is_shown_in_all_its_forms() {
+    for name in ["0", "middle"] {
+        let ended = explore(&[name]).code(0);
+        for part in [
+            "WebAssembly\n    (func $middle (;0;)",
+            "\n      i32.div_s\n",
+            "intermediate form (Cranelift)\n    function u0:0(i64, i32) -> i32 tail {",
+            "machine code (x86-64)\n",
+            " push rbp\n",
+            " idiv ",
+            "\n    ; @0x5c\n",
+        ] {
+            assert!(ended.stdout.contains(part), "no {part:?} in {}", ended.stdout);
+        }
+        // Nothing of another function.
+        assert!(!ended.stdout.contains("$run"), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn forms_stand_side_by_side_where_there_is_room() {
+    let ended = explore(&["run", "--width", "160"]).code(0);
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(lines[0].split('│').count(), 3, "{}", ended.stdout);
+    assert!(lines[1].starts_with("(func $run (;1;)") && lines[1].contains("function u0:1"));
+    assert!(lines.iter().all(|line| line.chars().count() <= 160), "{}", ended.stdout);
+    assert!(explore(&["run", "--width", "149"]).code(0).stdout.starts_with("WebAssembly\n"));
+}
+
+#[test]
+fn functions_are_listed_and_found_or_not() {
+    let ended = explore(&[]).code(0);
+    assert_eq!(ended.stdout.lines().count(), 3, "{}", ended.stdout);
+    assert!(ended.stdout.lines().next().is_some_and(|line| line.ends_with(" 33 middle")));
+    explore(&["_start"]).code(0);
+    for wrong in ["3", "nothing", "4294967296", "-1", "\u{1b}[31m"] {
+        explore(&["--", wrong]).code(2).says(&["there is no function", "lists the functions"]);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.wat"), "(module (import \"a\" \"b\" (func)))").unwrap();
+    let mut command = command(dir.path());
+    let ended: Ended = command.args(["explore", "a.wat", "b"]).output().unwrap().into();
+    ended.code(2).says(&["function b is imported"]);
+}
+
+#[test]
+fn d7_names_are_escaped_where_functions_are_shown() {
+    let module = replaced(DWARF, b"middle", b"\x1b[31m\n");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.wasm"), module).unwrap();
+    for args in [&["0"][..], &[]] {
+        let mut command = command(dir.path());
+        let ended: Ended = command.args(["explore", "a.wasm"]).args(args).output().unwrap().into();
+        let clean = |c: char| c == '\n' || !c.is_control();
+        assert!(ended.code(0).stdout.chars().all(clean));
+    }
+}
+
+const HOT: &str = r#"(module $hot (func $twice (export "f") (param i32) (result i32)
+    (local $sum i32)
+    (loop $again
+        (local.set $sum (i32.add (local.get $sum) (call $cold (local.get 0))))
+        (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+    (local.get $sum))
+    (func $cold (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))
+    (func $never))"#;
+
+#[test]
+fn a_map_for_perf_names_the_functions_that_have_machine_code() {
+    for options in [&["--engine", "jit"][..], &["--engine", "jit", "--sandbox"]] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.wat"), HOT).unwrap();
+        let mut command = command(dir.path());
+        command.args(options).args(["--profile", "perfmap", "a.wat", "--invoke", "f", "10"]);
+        let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let path = format!("/tmp/perf-{}.map", child.id());
+        let ended: Ended = child.wait_with_output().unwrap().into();
+        ended.code(0).prints("385\n");
+        let map = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut lines: Vec<_> = map.lines().map(|line| line.splitn(3, ' ')).collect();
+        let names: Vec<_> = lines.iter().map(|line| line.clone().nth(2).unwrap()).collect();
+        assert_eq!(names, ["hot!twice", "hot!cold", "hot!never"]);
+        let number = |text: Option<&str>| u64::from_str_radix(text.unwrap(), 16).unwrap();
+        let places: Vec<_> =
+            lines.iter_mut().map(|line| (number(line.next()), number(line.next()))).collect();
+        for pair in places.windows(2) {
+            assert!(pair[0].1 > 0 && pair[0].0 + pair[0].1 <= pair[1].0, "{map}");
+        }
+    }
+}
+
+#[test]
+fn stats_tell_what_each_engine_ran_and_what_compiling_took() {
+    let stats = |engine: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.wat"), HOT).unwrap();
+        let mut command = command(dir.path());
+        command.args(["--stats", "--engine", engine, "a.wat", "--invoke", "f", "10"]);
+        Ended::from(command.output().unwrap()).code(0).stderr
+    };
+    let interp = stats("interp");
+    assert!(interp.contains("interpreted  2 of 3 functions, "), "{interp}");
+    assert!(interp.contains("machine code 0 functions, 0 bytes; "), "{interp}");
+    assert!(interp.contains("; 0.000000 s of compiling\n"), "{interp}");
+    let jit = stats("jit");
+    assert!(jit.contains("interpreted  0 of 3 functions, "), "{jit}");
+    assert!(jit.contains("machine code 3 functions, "), "{jit}");
+    assert!(!jit.contains("; 0.000000 s of compiling\n"), "{jit}");
+}

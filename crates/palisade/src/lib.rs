@@ -95,7 +95,7 @@ pub use instance::{Instance, InstancePre};
 pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder, VmError};
 pub use linker::Linker;
 pub use memory::Memory;
-pub use module::{Explanation, ExportType, ImportType, Module};
+pub use module::{Explanation, ExportType, ImportType, Module, NativeCode};
 pub use palisade_core::limits::LimitTooHigh;
 pub use palisade_core::{LimitKind, Limits, TrapCode};
 pub use palisade_interp::Dispatch;

@@ -43,6 +43,20 @@ pub struct Explanation {
     pub sources: Vec<(u32, u32)>,
 }
 
+/// Machine code of a function: see [`Module::native_code`].
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct NativeCode {
+    /// The function, by its index in the module, imported ones counted.
+    pub func: u32,
+    /// Whether it is the code that goes on at a loop of a function that the interpreter began.
+    pub at_loop: bool,
+    /// The address of its first byte. Valid as long as the module is.
+    pub address: usize,
+    /// How many bytes there are.
+    pub bytes: u32,
+}
+
 /// An import of a module.
 #[derive(Clone, Debug)]
 pub struct ImportType<'module> {
@@ -285,6 +299,19 @@ impl Module {
             code: explained.func.code,
             sources: explained.func.srclocs,
         })
+    }
+
+    /// Where its machine code stands that there is by now, for tools that look at this process from outside.
+    pub fn native_code(&self) -> Vec<NativeCode> {
+        let imported = self.inner.info.imported_funcs;
+        let code = self.native().map(|native| native.code()).unwrap_or_default();
+        let one = |(defined, at_loop, address, bytes)| NativeCode {
+            func: imported + defined,
+            at_loop,
+            address,
+            bytes,
+        };
+        code.into_iter().map(one).collect()
     }
 
     /// How many functions it defines.

@@ -24,6 +24,7 @@ use crate::invoke;
 use crate::load;
 use crate::lock::{self, Lock};
 use crate::outcome;
+use crate::profile::PerfMap;
 use crate::quantity::show_bytes;
 use crate::settings::Settings;
 use crate::signals::{self, Signals};
@@ -45,6 +46,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let file = load::open(&args.file)?;
     let debug_file = args.inside.debug_file.as_deref().map(load::open).transpose()?;
     let coredump = args.inside.coredump.as_deref().map(coredump::Target::create).transpose()?;
+    let perf_map = PerfMap::create(args.inside.profile)?;
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
     let locked = match &lock {
@@ -83,11 +85,14 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let loading = began.elapsed();
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);
+    if let Some(perf_map) = perf_map {
+        perf_map.write(linked.iter().map(|linked| &linked.module).chain([&module]));
+    }
     let status = audit.finish(args, session.store.data().ctx(), status);
     // The process ends with the run: nobody is to wait for what is being compiled in the background.
     std::mem::forget(engine);
     if args.stats {
-        session.print_stats(loading, began.elapsed());
+        session.print_stats(&linked, loading, began.elapsed());
     }
     status
 }
@@ -383,21 +388,33 @@ impl Session<'_> {
         Err(failure)
     }
 
-    fn print_stats(&self, loading: Duration, running: Duration) {
+    fn print_stats(&self, linked: &[Linked], loading: Duration, running: Duration) {
         let mut text = "palisade: stats:\n".to_owned();
         let mut line = |name: &str, value: String| text.push_str(&format!("  {name:12} {value}\n"));
         if let Some(fuel) = self.store.fuel_consumed() {
             line("fuel", fuel.to_string());
         }
+        let modules = linked.iter().map(|linked| &linked.module).chain([self.module]);
+        let (mut functions, mut translated, mut bytes) = (0, 0, 0);
+        for module in modules {
+            let (count, size) = module.translated();
+            functions += module.function_count();
+            (translated, bytes) = (translated + count, bytes + size);
+        }
+        line(
+            "interpreted",
+            format!("{translated} of {functions} functions, {} of bytecode", show_bytes(bytes)),
+        );
         let compiled = self.store.engine().compile_stats();
         line(
             "machine code",
             format!(
-                "{} functions, {}; refused {}, failed {}",
+                "{} functions, {}; refused {}, failed {}; {:.6} s of compiling",
                 compiled.compiled,
                 show_bytes(compiled.code_bytes),
                 compiled.refused,
-                compiled.failed
+                compiled.failed,
+                compiled.time.as_secs_f64()
             ),
         );
         line("lockdown", lock::stats(self.locked.as_ref()));

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use palisade_core::TypeId;
 use palisade_jit::{
@@ -15,6 +16,7 @@ use palisade_jit::{
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
 use palisade_vm::native::CodeObject;
+use palisade_vm::native::code::FuncKind;
 
 use super::Tier;
 
@@ -182,6 +184,26 @@ impl NativeModule {
         self.tier.compiler.explain(&module, defined)
     }
 
+    /// Where the code is that there is by now: function, whether it is entered at a loop, address, bytes.
+    pub(crate) fn code(&self) -> Vec<(u32, bool, usize, u32)> {
+        let mut all = Vec::new();
+        for version in [&self.guarded, &self.explicit] {
+            let objects = version.objects.lock().unwrap_or_else(PoisonError::into_inner);
+            for object in objects.iter() {
+                for func in &object.tables().funcs {
+                    let (defined, at_loop) = match func.kind {
+                        FuncKind::Defined(defined) => (defined, false),
+                        FuncKind::Osr(defined) => (defined, true),
+                        FuncKind::Stub => continue,
+                    };
+                    let address = object.at(func.range.start).addr();
+                    all.push((defined, at_loop, address, func.range.len() as u32));
+                }
+            }
+        }
+        all
+    }
+
     /// Nothing is compiled yet.
     pub(crate) fn new(
         tier: Arc<Tier>,
@@ -270,7 +292,9 @@ impl NativeModule {
         }
         let compiler = self.tier.compiler(version.bounds)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let began = Instant::now();
         let done = compiler.compile_all(&self.module(stop), threads);
+        self.tier.queue.took(began);
         if stop() {
             return Err(CompileError::Stopped);
         }
