@@ -7,6 +7,7 @@
 //! Fuel ends what would not end by itself; where it did, the configurations without fuel are not run.
 //! (Machine code is compared in `engines.rs`; other engines judge such modules in `fuzz/`.)
 
+#[path = "../hostile/hostile_support/mod.rs"]
 mod hostile_support;
 #[path = "engines_support/observe.rs"]
 mod observe;

@@ -230,7 +230,7 @@ fn anchors(page: &str) -> BTreeSet<String> {
 #[test]
 fn files_that_the_pages_name_exist() {
     let mut wrong = Vec::new();
-    for page in ["architecture", "calls", "security", "embedding", "tests", "wasi"] {
+    for page in ["architecture", "calls", "security", "embedding", "lockdown", "tests", "wasi"] {
         let page = format!("docs/{page}.md");
         for span in code_spans(&read(&page)) {
             let path = span.split("::").next().unwrap_or(span);

@@ -7,22 +7,23 @@
 //! loop changes engine as early as it can. `c10_…` break machine code deliberately and see whether the
 //! tests of this file notice.
 
-#[path = "hostile_support/ast.rs"]
+#[path = "../hostile/hostile_support/ast.rs"]
 mod ast;
 mod engines_support;
 #[path = "exceptions_support/programs.rs"]
 mod exceptions_programs;
-#[path = "hostile_support/programs.rs"]
+#[path = "../hostile/hostile_support/programs.rs"]
 mod fusion_programs;
 mod gc_support;
-#[path = "hostile_support/generate.rs"]
+#[path = "../hostile/hostile_support/generate.rs"]
 mod generate;
-#[path = "hostile_support/generate_steps.rs"]
+#[path = "../hostile/hostile_support/generate_steps.rs"]
 mod generate_steps;
+#[path = "../hostile/hostile_support/mod.rs"]
 mod hostile_support;
-#[path = "hostile_support/judge.rs"]
+#[path = "../hostile/hostile_support/judge.rs"]
 mod judge;
-#[path = "hostile_support/steps.rs"]
+#[path = "../hostile/hostile_support/steps.rs"]
 mod steps;
 
 use engines_support::machines::{self, Machine};

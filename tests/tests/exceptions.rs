@@ -1,6 +1,7 @@
 //! Throwing and catching: `throw`, `throw_ref`, `try_table` with its four kinds of clauses, within and
 //! across instances and calls of every kind.
 
+#[path = "../hostile/hostile_support/mod.rs"]
 mod hostile_support;
 
 use std::fmt::Write;

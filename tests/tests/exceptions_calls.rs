@@ -1,6 +1,7 @@
 //! Exceptions on their way through calls of every kind: other instances, tail calls, host functions, several
 //! levels of both; and guests that do nothing but throw, which must be as easy to stop as any.
 
+#[path = "../hostile/hostile_support/mod.rs"]
 mod hostile_support;
 
 use std::time::Duration;

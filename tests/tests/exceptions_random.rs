@@ -4,6 +4,7 @@
 //! The evaluator knows nothing of stacks, slots and frames; where both disagree, a value was lost or
 //! mixed up on the way.
 
+#[path = "../hostile/hostile_support/mod.rs"]
 mod hostile_support;
 #[path = "exceptions_support/programs.rs"]
 mod programs;

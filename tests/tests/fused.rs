@@ -3,6 +3,7 @@
 //!
 //! Random programs (`hostile_fusion`) meet these, too; here each form stands by itself.
 
+#[path = "../hostile/hostile_support/mod.rs"]
 mod hostile_support;
 
 use hostile_support::{engines, invoke, store};

@@ -3,6 +3,7 @@
 //!
 //! Each runs in every engine, and again with a collection at every allocation.
 
+#[path = "../hostile/hostile_support/mod.rs"]
 mod hostile_support;
 
 use hostile_support::{Outcome, engine_with, invoke, store};

@@ -1,6 +1,7 @@
 //! What structures and arrays cost, and what ends a guest that makes too many of them or takes too long: fuel, the
 //! ledger, the stack, the deadline.
 
+#[path = "../hostile/hostile_support/mod.rs"]
 mod hostile_support;
 
 use hostile_support::{Outcome, engine_with, invoke, store};

@@ -4,6 +4,7 @@
 //! a collection at every allocation.
 
 mod gc_support;
+#[path = "../hostile/hostile_support/mod.rs"]
 mod hostile_support;
 
 use gc_support::programs;

@@ -101,7 +101,7 @@ pub struct CompiledFunc {
     pub code: Vec<u8>,
     /// What the address of the code must be a multiple of.
     pub alignment: u32,
-    /// Where the innermost loop begins, if there are loops.
+    /// Where the innermost loop begins, if there are loops without calls.
     pub hot: Option<u32>,
     /// The offset of the body in the module.
     pub body: u32,
@@ -503,9 +503,11 @@ pub(crate) fn return_area(signature: &Signature) -> bool {
     integers > RESULT_REGISTERS || signature.returns.len() - integers > RESULT_REGISTERS
 }
 
-/// Where the loop begins that most other loops are around; of several, the smallest. `edges` leads from the begin of
-/// each block to that of another.
-fn innermost_loop(edges: &[(u32, u32)]) -> Option<u32> {
+/// Where the loop begins that most other loops are around, of those in which nothing is called; of several, the
+/// smallest. Where functions call, it matters more how they begin themselves. `starts` are those of the blocks, in order;
+/// `edges` lead from the start of one to that of another; `calls` are the addresses that calls return to.
+fn innermost_loop(starts: &[u32], edges: &[(u32, u32)], calls: &[u32]) -> Option<u32> {
+    let end = |last: u32| *starts.iter().find(|&&start| start > last).unwrap_or(&u32::MAX);
     let mut loops: Vec<(u32, u32)> =
         edges.iter().filter(|(from, to)| to <= from).map(|&(from, to)| (to, from)).collect();
     loops.sort_unstable();
@@ -521,7 +523,11 @@ fn innermost_loop(edges: &[(u32, u32)]) -> Option<u32> {
     let depth = |&(start, end): &(u32, u32)| {
         loops.iter().filter(|around| around.0 < start && end <= around.1).count()
     };
-    let best = loops.iter().max_by_key(|one| (depth(one), std::cmp::Reverse(one.1 - one.0)));
+    let quiet = loops.iter().filter(|&&(start, last)| {
+        let end = end(last);
+        !calls.iter().any(|&ret| ret > start && ret <= end)
+    });
+    let best = quiet.max_by_key(|one| (depth(one), std::cmp::Reverse(one.1 - one.0)));
     best.map(|&(start, _)| start)
 }
 
@@ -530,11 +536,12 @@ fn harvest(func: &Function, code: &CompiledCode, body: u32) -> Result<CompiledFu
     let buffer = &code.buffer;
     limits::check("bytes of machine code", limits::CODE_BYTES, buffer.data().len() as u64)?;
     let (calls, handlers) = calls(buffer)?;
+    let returns: Vec<u32> = buffer.call_sites().map(|site| site.ret_addr).collect();
     let (maps, slots) = maps(buffer)?;
     Ok(CompiledFunc {
         code: buffer.data().to_vec(),
         alignment: buffer.alignment.max(1),
-        hot: innermost_loop(&code.bb_edges),
+        hot: innermost_loop(&code.bb_starts, &code.bb_edges, &returns),
         body,
         relocations: relocations(func, buffer)?,
         traps: traps(buffer)?,

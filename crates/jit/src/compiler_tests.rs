@@ -5,7 +5,7 @@ use palisade_module::default_features;
 use palisade_vm::native::code::{FuncKind, Tables};
 
 use super::*;
-use crate::link::{Linked, link};
+use crate::link::{Linked, link, link_loop};
 
 struct Module {
     info: Arc<ModuleInfo>,
@@ -363,11 +363,25 @@ fn the_innermost_loop_begins_with_a_line() {
         let from_line = (start + func.hot.unwrap_or(64 - start % 64)) % 64;
         assert!(from_line < func.alignment, "{defined}: {from_line}");
     }
+    // Whoever enters a loop's own code does so where it begins.
+    let part = module.part();
+    let offset = module.info.bodies[0].range.start as u32 + 1;
+    let at_loop = compiler().compile_loop(&part, 0, offset).unwrap();
+    let linked =
+        link_loop(Arc::clone(&module.info), Arc::clone(&module.offsets), 0, &at_loop).unwrap();
+    let start = linked.entries[0].1;
+    assert!(start > 0 && (start + at_loop.hot.unwrap()) % 64 < at_loop.alignment);
+    assert!(linked.code[..start as usize].iter().all(|&byte| byte == 0x90));
+    assert_eq!(linked.tables.funcs[0].range.start, start);
     // From the beginning of a block to that of another: two loops in one, the second with a loop of its own.
+    let starts = [0, 10, 20, 30, 40, 44, 45, 50, 60, 70, 80];
     let edges = [(0, 10), (10, 20), (20, 20), (30, 40), (50, 40), (45, 44), (60, 10), (70, 80)];
-    assert_eq!(innermost_loop(&edges), Some(44));
-    assert_eq!(innermost_loop(&edges[..3]), Some(20));
-    assert_eq!(innermost_loop(&[(0, 10), (10, 20)]), None);
+    assert_eq!(innermost_loop(&starts, &edges, &[]), Some(44));
+    assert_eq!(innermost_loop(&starts, &edges[..3], &[]), Some(20));
+    assert_eq!(innermost_loop(&starts, &[(0, 10), (10, 20)], &[]), None);
+    // What is called in a loop is called in those around it.
+    assert_eq!(innermost_loop(&starts, &edges, &[48]), Some(20));
+    assert_eq!(innermost_loop(&starts, &edges, &[48, 27, 75]), None);
     let many: Vec<_> = (0..=MOST_LOOPS as u32).map(|at| (at, at)).collect();
-    assert_eq!(innermost_loop(&many), None);
+    assert_eq!(innermost_loop(&[], &many, &[]), None);
 }

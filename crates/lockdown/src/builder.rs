@@ -129,7 +129,7 @@ impl<'fd> Builder<'fd> {
         }
         Ok(Report {
             landlock_abi: abi,
-            files,
+            files: abi >= 1,
             refer: abi >= 2,
             truncate: abi >= 3,
             tcp: abi >= 4,

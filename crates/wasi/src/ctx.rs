@@ -245,7 +245,7 @@ impl WasiCtx {
             Some(_) => EPOCH,
             None => self.coarse(timestamp(seconds, nanos)),
         };
-        let file_type = FileType::from(rustix::fs::FileType::from_raw_mode(stat.st_mode));
+        let file_type = FileType::from(crate::sys::fs::FileType::from_raw_mode(stat.st_mode));
         // The size of a directory, and its links, are how a file system works inside.
         let inner = self.deterministic.is_some() && file_type == FileType::Directory;
         Filestat {

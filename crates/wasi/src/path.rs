@@ -207,7 +207,9 @@ pub(crate) fn ancestors(
 fn parent(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat2(dir, "..", flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
-        Err(rustix::io::Errno::NOSYS) => Ok(rustix::fs::openat(dir, "..", flags, Mode::empty())?),
+        Err(rustix::io::Errno::NOSYS) => {
+            Ok(crate::sys::fs::openat(dir, "..", flags, Mode::empty())?)
+        }
         other => Ok(other?),
     }
 }

@@ -117,7 +117,7 @@ impl Tests {
     pub fn scan() -> Self {
         let mut tests = Self::default();
         for (package, folder) in packages() {
-            for part in ["src", "tests"] {
+            for part in ["src", "tests", "hostile"] {
                 let folder = folder.join(part);
                 let folder = folder.strip_prefix(root()).expect("in the workspace");
                 for path in files(&folder.to_string_lossy(), &["rs"]) {

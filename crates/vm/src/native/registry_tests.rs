@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::native::code::FuncKind;
-use crate::sys::region::fail_after;
+use crate::sys::fault::{fail_after, fail_once_after};
 
 /// `mov eax, n; ret`
 fn constant(n: u32) -> [u8; 6] {
@@ -84,7 +84,7 @@ fn space_is_used_again_and_runs_out_as_an_error() {
 fn x11_each_failing_system_call_leaves_the_registry_as_it_was() {
     let registry = small();
     for successes in 0.. {
-        fail_after(Some(successes));
+        fail_once_after(successes);
         let made = registry.publish(&constant(3), Tables::default());
         fail_after(None);
         match made {

@@ -4,7 +4,7 @@
 //! the guest's bytes is filtered only when all before it has been taken; what a terminal does not take at once stays
 //! with the stream and comes first the next time.
 
-use rustix::event::PollFlags;
+use crate::sys::event::PollFlags;
 
 use super::Call;
 use super::io::{Buffer, clip, total};

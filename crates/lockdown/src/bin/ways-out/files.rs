@@ -71,6 +71,11 @@ pub(crate) const WAYS: &[Way] = &[
         open(&path, O_RDONLY)
     }),
     way("openat2_of_a_descriptor_again", OPENING, Refused, |_| open(c"/proc/self/fd/0", O_RDONLY)),
+    way("openat2_of_a_handle_again", OPENING, Refused, |p| {
+        let handle = openat2(HERE, &secret(p), O_PATH)?;
+        let path = std::ffi::CString::new(format!("/proc/self/fd/{handle}")).unwrap_or_default();
+        open(&path, O_RDONLY)
+    }),
     way("openat2_of_a_device", OPENING, Refused, |_| open(c"/dev/zero", O_RDONLY)),
     way("openat2_of_a_setting_of_the_kernel", OPENING, Refused, |_| open(c"/proc/sys/kernel/ostype", O_RDONLY)),
     way("open_by_handle_at", OPENING, Ends, |p| sys(libc::SYS_open_by_handle_at, &[p.inside_fd, 0, 0])),
@@ -135,6 +140,9 @@ pub(crate) const WAYS: &[Way] = &[
         let room = [0u8; 256];
         sys(libc::SYS_name_to_handle_at, &[HERE, text(&secret(p)), at(&room), at(&room) + 128, 0])
     }),
+    way("cachestat", LOOKING, Refused, |_| sys(451, &[99, 0, 0, 0])),
+    way("statmount", LOOKING, Refused, |_| sys(457, &[0, 0, 0, 0])),
+    way("listmount", LOOKING, Refused, |_| sys(458, &[0, 0, 0, 0])),
     way("getcwd", LOOKING, Refused, |_| {
         let room = [0u8; 4096];
         sys(libc::SYS_getcwd, &[at(&room), 4096])
@@ -156,6 +164,8 @@ pub(crate) const WAYS: &[Way] = &[
     way("lsetxattr", CHANGING, Refused, |p| sys(libc::SYS_lsetxattr, &[text(&p.path("outside/victim")), text(c"user.a"), text(c"b"), 1, 0])),
     way("fsetxattr", CHANGING, Refused, |p| sys(libc::SYS_fsetxattr, &[p.inside_fd, text(c"user.a"), text(c"b"), 1, 0])),
     way("removexattr", CHANGING, Refused, |p| sys(libc::SYS_removexattr, &[text(&p.path("outside/victim")), text(c"user.a")])),
+    way("setxattrat", CHANGING, Refused, |p| sys(463, &[HERE, text(&p.path("outside/victim")), 0, text(c"user.a"), 0, 0])),
+    way("file_setattr", CHANGING, Refused, |p| sys(469, &[HERE, text(&p.path("outside/victim")), 0, 0, 0])),
     way("truncate", CHANGING, Refused, |p| sys(libc::SYS_truncate, &[text(&p.path("outside/victim")), 0])),
     way("truncate_inside", CHANGING, Refused, |p| sys(libc::SYS_truncate, &[text(&p.path("inside/file")), 0])),
 
