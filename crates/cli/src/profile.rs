@@ -38,9 +38,9 @@ impl PerfMap {
     }
 
     /// Writes where the code of these modules is. What goes wrong is said and changes nothing.
-    pub(crate) fn write<'a>(&self, modules: impl Iterator<Item = &'a Module>) {
+    pub(crate) fn write<'a>(&self, mut modules: impl Iterator<Item = &'a Module>) {
         let mut out = BufWriter::new(&self.file);
-        let written = modules.map(|module| lines(module, &mut out)).collect::<io::Result<()>>();
+        let written = modules.try_for_each(|module| lines(module, &mut out));
         if let Err(error) = written.and_then(|()| out.flush()) {
             let shown = escape::path(&self.path);
             failure::warn(&format!("--profile: {shown} cannot be written: {error}"));

@@ -14,6 +14,9 @@ const MOST_SEGMENTS: usize = 100_000;
 /// Readers of modules take no more bytes; there are other sections, too.
 const MOST_BYTES: u64 = (1 << 30) - (16 << 20);
 
+/// Copies bytes of a memory from an offset.
+pub type Read<'a> = Box<dyn Fn(u64, &mut [u8]) + 'a>;
+
 /// A memory.
 pub struct Memory<'a> {
     /// Whether it is addressed by 64-bit numbers.
@@ -23,7 +26,7 @@ pub struct Memory<'a> {
     /// Its bytes.
     pub size: u64,
     /// Copies bytes from an offset. What cannot be read stays as it is.
-    pub read: Box<dyn Fn(u64, &mut [u8]) + 'a>,
+    pub read: Read<'a>,
 }
 
 impl std::fmt::Debug for Memory<'_> {

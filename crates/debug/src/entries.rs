@@ -125,7 +125,7 @@ fn each_range(
         return each_listed(dwarf, unit, list, budget, stop);
     }
     if let (Some(low), Some(high)) = (low, high) {
-        let end = match dwarf.attr_address(unit, high.clone()).ok()? {
+        let end = match dwarf.attr_address(unit, high).ok()? {
             Some(end) => end,
             None => low.checked_add(high.udata_value()?)?,
         };
