@@ -272,11 +272,12 @@ fn dependencies(folder: &Path) -> Vec<String> {
 /// The crates of the product from the lowest up, and which of the lower ones each may know.
 const LAYERS: &[(&str, &[&str])] = &[
     ("core", &[]),
-    ("module", &["core"]),
+    ("debug", &[]),
+    ("module", &["core", "debug"]),
     ("vm", &["core", "module"]),
     ("interp", &["core", "module", "vm"]),
     ("jit", &["core", "module", "vm"]),
-    ("palisade", &["core", "module", "vm", "interp", "jit"]),
+    ("palisade", &["core", "debug", "module", "vm", "interp", "jit"]),
     ("wasi", &["palisade"]),
     ("wast", &["palisade"]),
     ("lockdown", &[]),

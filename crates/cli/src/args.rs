@@ -108,6 +108,9 @@ pub(crate) struct Run {
     pub(crate) code: Code,
 
     #[command(flatten)]
+    pub(crate) inside: Inside,
+
+    #[command(flatten)]
     pub(crate) grants: Grants,
 
     #[command(flatten)]
@@ -146,6 +149,42 @@ pub(crate) struct Code {
     /// Machine code can do anything that this process can. Without it, artefacts run that this user made alone.
     #[arg(long, value_name = "KEY", help_heading = "What to run")]
     pub(crate) trust: Vec<OsString>,
+}
+
+/// What a profiler is given.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Profile {
+    /// Where the machine code of which function stands, for `perf report`
+    Perfmap,
+}
+
+/// What is shown of the inside of a guest.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Inside {
+    /// Tell files and lines in backtraces, from FILE's own DWARF; on unless --sandbox
+    #[arg(long, overrides_with = "no_debug_info", help_heading = "Looking inside")]
+    pub(crate) debug_info: bool,
+
+    /// Read no DWARF of FILE, whatever it holds
+    #[arg(long, help_heading = "Looking inside")]
+    pub(crate) no_debug_info: bool,
+
+    /// Take the DWARF of FILE from this file, which was split off when FILE was stripped
+    ///
+    /// Where both have a build-id, or both hold code, these have to be the same.
+    #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
+    pub(crate) debug_file: Option<PathBuf>,
+
+    /// If the guest traps, write a core dump of WebAssembly to FILE: memories, globals, calls
+    ///
+    /// The form is that of the tool conventions, which `wasm-tools` and others read. FILE is made anew before the
+    /// guest starts, and stays empty if it does not trap. At most 1 GiB is written.
+    #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
+    pub(crate) coredump: Option<PathBuf>,
+
+    /// Let a profiler see the guest's functions: `perfmap` writes /tmp/perf-PID.map for `perf` at the end
+    #[arg(long, value_name = "KIND", value_enum, help_heading = "Looking inside")]
+    pub(crate) profile: Option<Profile>,
 }
 
 /// The lock around the process.
@@ -383,6 +422,29 @@ pub(crate) struct Inspect {
     pub(crate) looking: Looking,
 }
 
+/// Show a function as WebAssembly, as the compiler's intermediate form and as machine code
+///
+/// Without FUNC, lists the functions. Runs no code of the module. What is shown side by side on a wide terminal stands one
+/// after the other elsewhere.
+#[derive(Parser, Debug)]
+#[command(name = "explore")]
+pub(crate) struct Explore {
+    /// The module, binary or text
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The function: its index, or its name as a backtrace tells it
+    #[arg(value_name = "FUNC")]
+    pub(crate) func: Option<String>,
+
+    /// Lay out for this many columns, in place of the terminal's
+    #[arg(long, value_name = "N", value_parser = quantity::count32)]
+    pub(crate) width: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) looking: Looking,
+}
+
 /// Show what this build and this machine can do
 #[derive(Parser, Debug)]
 #[command(name = "features")]
@@ -513,8 +575,9 @@ pub(crate) struct Cache {
 }
 
 /// The subcommands by name. `run` comes first.
-pub(crate) const SUBCOMMANDS: [&str; 9] =
-    ["run", "compile", "cache", "key", "validate", "inspect", "features", "wasi", "wast"];
+pub(crate) const SUBCOMMANDS: [&str; 10] = [
+    "run", "compile", "cache", "key", "validate", "inspect", "explore", "features", "wasi", "wast",
+];
 
 /// The parser of a subcommand, as it is used and as its help shows it.
 pub(crate) fn subcommand(name: &str) -> Option<Command> {
@@ -526,6 +589,7 @@ pub(crate) fn subcommand(name: &str) -> Option<Command> {
         "key" => Key::command(),
         "validate" => Validate::command(),
         "inspect" => Inspect::command(),
+        "explore" => Explore::command(),
         "features" => Features::command(),
         "wasi" => Wasi::command(),
         "wast" => Wast::command(),
@@ -539,6 +603,7 @@ pub(crate) fn subcommand(name: &str) -> Option<Command> {
         "key" => "palisade key new FILE",
         "validate" => "palisade validate [OPTIONS] FILE...",
         "inspect" => "palisade inspect [OPTIONS] FILE",
+        "explore" => "palisade explore [OPTIONS] FILE [FUNC]",
         "features" => "palisade features [OPTIONS]",
         "wasi" => "palisade wasi [--json]",
         _ => "palisade wast [OPTIONS] FILE...",

@@ -80,6 +80,17 @@ pub(crate) fn module(engine: &Engine, limits: &Limits, opened: Opened) -> Result
     Module::new(engine, bytes).map_err(|error| outcome::failure(&path, &error))
 }
 
+/// Reads the debug file of a module, and gives it to the module.
+pub(crate) fn debug_file(module: &Module, limits: &Limits, opened: Opened) -> Result<(), Failure> {
+    let path = opened.path.clone();
+    let bytes = read(opened, limits)?;
+    module.set_debug_file(bytes).map_err(|error| {
+        let what = format!("--debug-file {}: {error:#}", escape::path(&path));
+        Failure::new(Status::Module, what)
+            .hint("without --debug-file the module runs, and backtraces tell less")
+    })
+}
+
 /// Waits until there is something to read, or nobody left to write it.
 fn wait_for(file: &File) -> io::Result<()> {
     let mut waiting = [PollFd::new(file, PollFlags::IN)];

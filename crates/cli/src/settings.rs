@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) paranoid: bool,
     /// Whether machine code is for the oldest supported processors.
     pub(crate) baseline_cpu: bool,
+    /// Whether the guest's own DWARF is read for backtraces.
+    pub(crate) debug_info: bool,
     /// Units of fuel; `None` does not meter.
     pub(crate) fuel: Option<u64>,
     /// From the start of the guest, and the same again for loading.
@@ -57,6 +59,7 @@ impl Settings {
             engine: args::Engine::Auto,
             paranoid: false,
             baseline_cpu: false,
+            debug_info: true,
             fuel: None,
             timeout: None,
             ledger: ResourceLimits::new(),
@@ -76,6 +79,7 @@ impl Settings {
             engine: args::Engine::Auto,
             paranoid: true,
             baseline_cpu: false,
+            debug_info: false,
             fuel: Some(Resource::Fuel.sandbox()),
             timeout: Some(Duration::from_nanos(Resource::Time.sandbox())),
             ledger: ResourceLimits::sandbox(),
@@ -96,6 +100,8 @@ impl Settings {
         settings.engine = run.engine;
         settings.paranoid |= run.paranoid;
         settings.baseline_cpu = run.baseline_cpu;
+        settings.debug_info =
+            (settings.debug_info || run.inside.debug_info) && !run.inside.no_debug_info;
         settings.conduct = Conduct::of(&run.behaviour)?;
         if settings.conduct.seed.is_some() && run.bounds.max_stack.is_none() {
             settings.stack = DETERMINISTIC_STACK;

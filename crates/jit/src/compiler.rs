@@ -402,6 +402,24 @@ impl Compiler {
         at_loop: Option<u32>,
         in_batch: &dyn Fn(u32) -> bool,
     ) -> Result<CompiledFunc, CompileError> {
+        let (body, inlined) = self.translated(workspace, module, defined, at_loop, in_batch)?;
+        proceed(module)?;
+        let mut compiled = self.generate(&mut workspace.context, body)?;
+        compiled.inlined = used(&mut compiled.srclocs, &inlined)?;
+        proceed(module)?;
+        Ok(compiled)
+    }
+
+    /// Translates a function to the intermediate form, which the workspace holds then. Where the body begins, and what
+    /// else stands in it.
+    pub(crate) fn translated(
+        &self,
+        workspace: &mut Workspace,
+        module: &CompileModule<'_>,
+        defined: u32,
+        at_loop: Option<u32>,
+        in_batch: &dyn Fn(u32) -> bool,
+    ) -> Result<(u32, Vec<Inlined>), CompileError> {
         proceed(module)?;
         let range =
             module.info.bodies.get(defined as usize).map_or(0..0, |body| body.range.clone());
@@ -426,11 +444,7 @@ impl Compiler {
         let inlined =
             translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
         limits::translated(func)?;
-        proceed(module)?;
-        let mut compiled = self.generate(&mut workspace.context, body)?;
-        compiled.inlined = used(&mut compiled.srclocs, &inlined)?;
-        proceed(module)?;
-        Ok(compiled)
+        Ok((body, inlined))
     }
 
     /// From the intermediate form that the context holds to code, where no other body stands in it.

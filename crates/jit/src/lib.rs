@@ -15,6 +15,7 @@ pub mod limits;
 mod compiler;
 mod cpu;
 mod error;
+mod explain;
 mod link;
 mod mutation;
 mod options;
@@ -26,6 +27,7 @@ mod corpus_tests;
 
 pub use compiler::{CompileModule, CompiledFunc, Compiler, Relocation, is_compiling};
 pub use error::CompileError;
+pub use explain::Explained;
 pub use link::{Linked, link, link_loop};
 #[doc(hidden)]
 pub use mutation::Mutation;

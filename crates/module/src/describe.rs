@@ -327,6 +327,7 @@ impl Parts {
             custom_sections: self.custom_sections,
             names: self.names,
             branch_hints: self.branch_hints,
+            source: Default::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use palisade_core::{GlobalType, MemoryType, RefType, TableType, TypeId};
 
 use crate::const_expr::ConstExpr;
+use crate::debug::Source;
 use crate::hints::BranchHints;
 use crate::names::Names;
 use crate::types::RegisteredTypes;
@@ -131,6 +132,8 @@ pub struct ModuleInfo {
     pub names: Names,
     /// Branch hints, decoded on first use.
     pub branch_hints: BranchHints,
+    /// Debug information, read on first use.
+    pub source: Source,
 }
 
 /// An import.

@@ -16,6 +16,7 @@ pub mod names;
 pub mod types;
 
 mod convert;
+pub mod debug;
 mod decode;
 mod describe;
 mod text;

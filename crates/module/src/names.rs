@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use wasmparser::{BinaryReader, Name, NameMap, NameSectionReader};
 
-use crate::info::{ExportIdx, FuncIdx, ModuleInfo, TagIdx};
+use crate::info::{ExportIdx, ExternType, FuncIdx, ModuleInfo, TagIdx};
 
 /// Where the name section stands, and what was found in it.
 #[derive(Debug, Default)]
@@ -82,15 +82,28 @@ impl ModuleInfo {
     }
 
     /// The name of a function: from the name section, or else the first name that it is exported
-    /// by.
+    /// by, or else the one that it is imported by.
     pub fn func_name(&self, func: FuncIdx) -> Option<&str> {
         if let Some(name) = self.given_name(&self.names.decoded(self).funcs, func.0) {
             return Some(name);
         }
         let exported = self.names.exported.get_or_init(|| self.exported_funcs());
-        let at = exported.binary_search_by_key(&func.0, |(index, _)| *index).ok()?;
-        let (_, export) = exported.get(at)?;
-        self.exports.get(*export as usize).map(|e| &*e.name)
+        match exported.binary_search_by_key(&func.0, |(index, _)| *index) {
+            Ok(at) => {
+                let (_, export) = exported.get(at)?;
+                self.exports.get(*export as usize).map(|e| &*e.name)
+            }
+            Err(_) => self.imported_name(func),
+        }
+    }
+
+    /// The name that a function is imported by, the second of the two.
+    fn imported_name(&self, func: FuncIdx) -> Option<&str> {
+        if func.0 >= self.imported_funcs {
+            return None;
+        }
+        let mut funcs = self.imports.iter().filter(|i| matches!(i.ty, ExternType::Func(_)));
+        funcs.nth(func.index()).map(|import| &*import.name)
     }
 
     /// The name of a tag: from the name section, or else the first name that it is exported by. Looks

@@ -45,6 +45,7 @@ pub struct Config {
     pub(crate) baseline: bool,
     pub(crate) canonical_nans: bool,
     pub(crate) deterministic: bool,
+    pub(crate) debug_info: bool,
     pub(crate) polls: bool,
     pub(crate) spectre: bool,
     #[cfg(feature = "mutations")]
@@ -145,6 +146,7 @@ impl Config {
             baseline: false,
             canonical_nans: false,
             deterministic: false,
+            debug_info: true,
             polls: true,
             spectre: true,
             #[cfg(feature = "mutations")]
@@ -338,6 +340,15 @@ impl Config {
     /// limit is exhausted.
     pub fn deterministic(&mut self, enable: bool) -> &mut Self {
         self.deterministic = enable;
+        self
+    }
+
+    /// Whether backtraces are told with places in the source, from the DWARF that modules hold. On by default. It is
+    /// read when a backtrace is shown, by code that runs outside of every sandbox but bounds what it does; whoever wants
+    /// to read nothing more of a guest than it takes to run it switches it off. A debug file that was given to
+    /// [`Module::set_debug_file`](crate::Module::set_debug_file) is read all the same.
+    pub fn debug_info(&mut self, enable: bool) -> &mut Self {
+        self.debug_info = enable;
         self
     }
 

@@ -31,6 +31,33 @@ struct Inner {
     native: Option<Arc<NativeModule>>,
 }
 
+/// What the compiler makes of a function: see [`Module::explain`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The intermediate form, as text: that of Cranelift, before it is optimised.
+    pub ir: String,
+    /// The machine code, for this processor, with constants behind it.
+    pub code: Vec<u8>,
+    /// From which offset in the code on it comes from which offset in the module. Offsets from 2^31 on are none: what
+    /// stands there is the body of another function.
+    pub sources: Vec<(u32, u32)>,
+}
+
+/// Machine code of a function: see [`Module::native_code`].
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct NativeCode {
+    /// The function, by its index in the module, imported ones counted.
+    pub func: u32,
+    /// Whether it is the code that goes on at a loop of a function that the interpreter began.
+    pub at_loop: bool,
+    /// The address of its first byte. Valid as long as the module is.
+    pub address: usize,
+    /// How many bytes there are.
+    pub bytes: u32,
+}
+
 /// An import of a module.
 #[derive(Clone, Debug)]
 pub struct ImportType<'module> {
@@ -172,6 +199,9 @@ impl Module {
     /// A module of which nothing is compiled yet.
     fn interpreted(engine: &Engine, info: ModuleInfo) -> Result<(Self, Option<Arc<NativeModule>>)> {
         let info = Arc::new(info);
+        if !engine.config().debug_info {
+            info.ignore_debug_info();
+        }
         let offsets = VmOffsets::new(&info).ok_or_else(|| {
             Error::new(ErrorKind::Limit("the module has too many parts for one instance".into()))
         })?;
@@ -364,6 +394,57 @@ impl Module {
         info.custom_sections
             .iter()
             .map(|(name, range)| (&**name, info.bytes.get(range.clone()).unwrap_or_default()))
+    }
+
+    /// Gives it the file with the debug information that was split off when it was stripped, for backtraces. Where both
+    /// have a build-id, or both hold code, these have to be the same.
+    ///
+    /// # Errors
+    ///
+    /// The file has no debug information, or is of another build.
+    pub fn set_debug_file(&self, bytes: Vec<u8>) -> Result<()> {
+        self.inner.info.set_debug_file(bytes).map_err(Error::msg)
+    }
+
+    /// Where it says that its debug information is to be found (its custom section `external_debug_info`); not
+    /// escaped. Nothing opens that: a guest does not choose what its host reads.
+    pub fn debug_file_hint(&self) -> Option<&str> {
+        self.inner.info.debug_file_hint()
+    }
+
+    /// What the compiler makes of a function, by its index in the module, imported ones counted: for people to look at.
+    ///
+    /// # Errors
+    ///
+    /// The module defines no such function; the engine has no compiler; the function cannot be compiled.
+    pub fn explain(&self, func: u32) -> Result<Explanation> {
+        let info = &self.inner.info;
+        let body = func.checked_sub(info.imported_funcs);
+        let Some(defined) = body.filter(|&defined| (defined as usize) < info.bodies.len()) else {
+            return Err(Error::not_found(format!("the module defines no function {func}")));
+        };
+        let Some(native) = self.native() else {
+            return Err(Error::msg("this engine makes no machine code"));
+        };
+        let explained = native.explain(defined).map_err(Error::msg)?;
+        Ok(Explanation {
+            ir: explained.ir,
+            code: explained.func.code,
+            sources: explained.func.srclocs,
+        })
+    }
+
+    /// Where its machine code stands that there is by now, for tools that look at this process from outside.
+    pub fn native_code(&self) -> Vec<NativeCode> {
+        let imported = self.inner.info.imported_funcs;
+        let code = self.native().map(|native| native.code()).unwrap_or_default();
+        let one = |(defined, at_loop, address, bytes)| NativeCode {
+            func: imported + defined,
+            at_loop,
+            address,
+            bytes,
+        };
+        code.into_iter().map(one).collect()
     }
 
     /// How many functions it defines.

@@ -155,7 +155,7 @@ impl<T: 'static> Store<T> {
         self.raw
     }
 
-    fn opaque(&self) -> &StoreOpaque {
+    pub(crate) fn opaque(&self) -> &StoreOpaque {
         // SAFETY: the store is alive and borrowed.
         unsafe { &(*self.raw.as_ptr()).opaque }
     }

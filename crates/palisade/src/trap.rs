@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use palisade_core::TrapCode;
+use palisade_module::debug::Place;
 use palisade_module::error::escape_name;
 use palisade_module::{FuncIdx, ModuleInfo};
 
@@ -64,6 +65,10 @@ impl FrameInfo {
         Self { module, func, offset }
     }
 
+    pub(crate) fn module_info(&self) -> &Arc<ModuleInfo> {
+        &self.module
+    }
+
     /// The index of the function in its module, imported functions counted.
     pub fn func_index(&self) -> u32 {
         self.func.0
@@ -85,14 +90,93 @@ impl FrameInfo {
     }
 }
 
+/// A place in the source that a frame stands at. Several of one frame are functions that were inlined there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FrameSymbol(Place);
+
+impl FrameSymbol {
+    /// The function whose source it is: not escaped.
+    pub fn name(&self) -> Option<&str> {
+        self.0.function.as_deref()
+    }
+
+    /// The file, with its directory where that is known: not escaped.
+    pub fn file(&self) -> Option<&str> {
+        self.0.file.as_deref()
+    }
+
+    /// The line, from 1.
+    pub fn line(&self) -> Option<u32> {
+        self.0.line
+    }
+
+    /// The column, from 1.
+    pub fn column(&self) -> Option<u32> {
+        self.0.column
+    }
+}
+
+/// The file, the line and the column, as far as they are known.
+impl fmt::Display for FrameSymbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.file() {
+            Some(file) => f.write_str(&escape_name(file))?,
+            None => f.write_str("<unknown file>")?,
+        }
+        if let Some(line) = self.line() {
+            write!(f, ":{line}")?;
+            if let Some(column) = self.column() {
+                write!(f, ":{column}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FrameInfo {
+    /// The places in the source that the frame stands at, from the module's DWARF or that of its debug file: the
+    /// innermost function inlined there first, the function itself last. Empty if nothing is known, or
+    /// [`Config::debug_info`](crate::Config::debug_info) is off. Reads the DWARF when it is called first.
+    pub fn symbols(&self) -> Vec<FrameSymbol> {
+        self.module.places(self.offset as usize).into_iter().map(FrameSymbol).collect()
+    }
+
+    /// The lines that a backtrace shows beneath a frame.
+    fn show_symbols(&self, f: &mut fmt::Formatter<'_>, symbols: &[FrameSymbol]) -> fmt::Result {
+        for (i, symbol) in symbols.iter().enumerate() {
+            if symbol.file().is_none() && symbol.line().is_none() && i + 1 == symbols.len() {
+                continue;
+            }
+            f.write_str("\n              ")?;
+            if i + 1 < symbols.len() {
+                match symbol.name() {
+                    Some(name) => write!(f, "inlined {} ", escape_name(name))?,
+                    None => f.write_str("inlined ")?,
+                }
+            }
+            write!(f, "at {symbol}")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for FrameInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let symbols = self.symbols();
+        self.show(f, symbols.last().and_then(FrameSymbol::name))?;
+        self.show_symbols(f, &symbols)
+    }
+}
+
+impl FrameInfo {
+    /// One line. Only a function that the module has no name for is called what the source calls it.
+    fn show(&self, f: &mut fmt::Formatter<'_>, source_name: Option<&str>) -> fmt::Result {
         write!(f, "{:#6x} - ", self.offset)?;
         match self.module_name() {
             Some(name) => write!(f, "{}!", escape_name(name))?,
             None => f.write_str("<unnamed module>!")?,
         }
-        match self.func_name() {
+        match self.func_name().or(source_name) {
             Some(name) => write!(f, "{}", escape_name(name)),
             None => write!(f, "<wasm function {}>", self.func.0),
         }
@@ -101,7 +185,9 @@ impl fmt::Display for FrameInfo {
 
 impl fmt::Debug for FrameInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FrameInfo({self})")
+        f.write_str("FrameInfo(")?;
+        self.show(f, None)?;
+        f.write_str(")")
     }
 }
 

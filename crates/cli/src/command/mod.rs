@@ -2,6 +2,7 @@
 
 mod cache;
 mod compile;
+mod explore;
 mod features;
 mod inspect;
 mod key;
@@ -55,6 +56,10 @@ pub(crate) fn dispatch(words: &[OsString]) -> Result<Status, Failure> {
         },
         "inspect" => match request.parse() {
             Ok(inspect) => inspect::run(&inspect),
+            Err(error) => request.answer(&error),
+        },
+        "explore" => match request.parse() {
+            Ok(explore) => explore::run(&explore),
             Err(error) => request.answer(&error),
         },
         "features" => match request.parse() {

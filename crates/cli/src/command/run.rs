@@ -19,6 +19,7 @@ use crate::amounts;
 use crate::args::Run;
 use crate::audit::Audit;
 use crate::cache::{self, Cache};
+use crate::coredump;
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 use crate::grants;
@@ -27,6 +28,7 @@ use crate::keys;
 use crate::load;
 use crate::lock::{self, Lock};
 use crate::outcome;
+use crate::profile::PerfMap;
 use crate::quantity::show_bytes;
 use crate::settings::Settings;
 use crate::signals::{self, Signals};
@@ -47,6 +49,9 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     // Everything that is opened by its name is opened here; then the process locks itself in, and after that come
     // threads and the first byte that nobody has read.
     let file = load::open(&args.file)?;
+    let debug_file = args.inside.debug_file.as_deref().map(load::open).transpose()?;
+    let coredump = args.inside.coredump.as_deref().map(coredump::Target::create).transpose()?;
+    let perf_map = PerfMap::create(args.inside.profile)?;
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
     let artefact = file.is_artefact();
@@ -72,6 +77,9 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
         None => load::module(&engine, &settings.limits, file)?,
     };
     drop(trust);
+    if let Some(file) = debug_file {
+        load::debug_file(&module, &settings.limits, file)?;
+    }
     let linked = links
         .into_iter()
         .zip(link_files)
@@ -83,6 +91,8 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let entry = Entry::of(args, &module)?;
     let mut session = Session {
         file: &args.file,
+        module: &module,
+        coredump,
         store: store(&engine, &settings, metered, wasi)
             .map_err(|error| outcome::failure(&args.file, &error))?,
         signals,
@@ -92,6 +102,9 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let loading = began.elapsed();
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);
+    if let Some(perf_map) = perf_map {
+        perf_map.write(linked.iter().map(|linked| &linked.module).chain([&module]));
+    }
     let status = audit.finish(args, session.store.data().ctx(), status);
     let running = began.elapsed();
     if let Some(entry) = &mut cached {
@@ -100,7 +113,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     // The process ends with the run: nobody is to wait for what is being compiled in the background.
     std::mem::forget(engine);
     if args.stats {
-        session.print_stats(loading, running, cached.as_ref());
+        session.print_stats(&linked, loading, running, cached.as_ref());
     }
     status
 }
@@ -151,6 +164,7 @@ fn engine(settings: &Settings, metered: bool) -> Result<Engine, Failure> {
         .strategy(settings.engine.strategy())
         .paranoid(settings.paranoid)
         .baseline_cpu(settings.baseline_cpu)
+        .debug_info(settings.debug_info)
         .max_wasm_stack(usize::try_from(settings.stack).unwrap_or(usize::MAX));
     settings.conduct.configure(&mut config);
     outcome::engine(&config)
@@ -259,6 +273,8 @@ fn callable(module: &Module) -> String {
 /// A guest about to run, and what it takes to say how it ended.
 struct Session<'a> {
     file: &'a Path,
+    module: &'a Module,
+    coredump: Option<coredump::Target>,
     store: Store<Wasi>,
     signals: Signals,
     /// What the kernel gave, if the process is locked.
@@ -365,7 +381,7 @@ impl Session<'_> {
     }
 
     /// What the end of a guest that did not simply return means.
-    fn finish(&self, file: &Path, error: &Error) -> Result<Status, Failure> {
+    fn finish(&mut self, file: &Path, error: &Error) -> Result<Status, Failure> {
         if let Some(status) = outcome::exit_status(error) {
             return Ok(Status::Guest(status));
         }
@@ -373,7 +389,16 @@ impl Session<'_> {
         if let Some(signal) = self.signals.received().filter(|_| interrupted) {
             return Err(ended_by(signal, file));
         }
+        if let Some(coredump) = self.coredump.take() {
+            coredump.write(&mut self.store, file, error);
+        }
         let mut failure = outcome::failure(file, error);
+        if let Some(place) = self.module.debug_file_hint().filter(|_| error.backtrace().is_some()) {
+            failure = failure.hint(format!(
+                "the module says that its debug information is in {}: --debug-file FILE reads it",
+                escape::name(place)
+            ));
+        }
         // What the guest was refused before, and may have ended because of.
         if failure.status == Status::Trap
             && error.refusal().is_none()
@@ -384,21 +409,39 @@ impl Session<'_> {
         Err(failure)
     }
 
-    fn print_stats(&self, loading: Duration, running: Duration, cached: Option<&cache::Entry>) {
+    fn print_stats(
+        &self,
+        linked: &[Linked],
+        loading: Duration,
+        running: Duration,
+        cached: Option<&cache::Entry>,
+    ) {
         let mut text = "palisade: stats:\n".to_owned();
         let mut line = |name: &str, value: String| text.push_str(&format!("  {name:12} {value}\n"));
         if let Some(fuel) = self.store.fuel_consumed() {
             line("fuel", fuel.to_string());
         }
+        let modules = linked.iter().map(|linked| &linked.module).chain([self.module]);
+        let (mut functions, mut translated, mut bytes) = (0, 0, 0);
+        for module in modules {
+            let (count, size) = module.translated();
+            functions += module.function_count();
+            (translated, bytes) = (translated + count, bytes + size);
+        }
+        line(
+            "interpreted",
+            format!("{translated} of {functions} functions, {} of bytecode", show_bytes(bytes)),
+        );
         let compiled = self.store.engine().compile_stats();
         line(
             "machine code",
             format!(
-                "{} functions, {}; refused {}, failed {}",
+                "{} functions, {}; refused {}, failed {}; {:.6} s of compiling",
                 compiled.compiled,
                 show_bytes(compiled.code_bytes),
                 compiled.refused,
-                compiled.failed
+                compiled.failed,
+                compiled.time.as_secs_f64()
             ),
         );
         if let Some(cached) = cached {

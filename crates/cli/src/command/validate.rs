@@ -37,12 +37,17 @@ pub(super) struct Look {
 
 impl Look {
     pub(super) fn start(looking: &Looking) -> Result<Self, Failure> {
+        Self::with(looking, palisade::Strategy::Interpreter)
+    }
+
+    /// The same with an engine of the given kind.
+    pub(super) fn with(looking: &Looking, strategy: palisade::Strategy) -> Result<Self, Failure> {
         let limits = settings::limits_for_looking(looking.sandbox, &looking.limit)?;
         let mut signals = Signals::install()?;
         signals.watch()?;
         signals.limit_loading(looking.timeout.and_then(|bound| bound.limit()))?;
         let mut config = Config::new();
-        config.strategy(palisade::Strategy::Interpreter);
+        config.strategy(strategy);
         config.limits(limits.clone());
         Switches::of(&looking.proposals)?.apply(&mut config)?;
         Ok(Self { engine: outcome::engine(&config)?, limits, _signals: signals })

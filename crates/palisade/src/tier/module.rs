@@ -6,15 +6,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use palisade_core::TypeId;
 use palisade_jit::{
-    Bounds, CompileError, CompileModule, CompiledFunc, Compiler, StubAddresses, StubKey, link,
-    link_loop,
+    Bounds, CompileError, CompileModule, CompiledFunc, Compiler, Explained, StubAddresses, StubKey,
+    link, link_loop,
 };
 use palisade_module::{ModuleInfo, TypeRegistry};
 use palisade_vm::VmOffsets;
 use palisade_vm::native::CodeObject;
+use palisade_vm::native::code::FuncKind;
 
 use super::Tier;
 
@@ -173,6 +175,37 @@ impl std::fmt::Debug for NativeModule {
 }
 
 impl NativeModule {
+    /// A function for people to look at, in the version for memories with their full reservation.
+    pub(crate) fn explain(&self, defined: u32) -> Result<Explained, CompileError> {
+        let module = CompileModule {
+            info: &self.info,
+            offsets: &self.offsets,
+            types: &self.types,
+            stop: None,
+        };
+        self.tier.compiler.explain(&module, defined)
+    }
+
+    /// Where the code is that there is by now: function, whether it is entered at a loop, address, bytes.
+    pub(crate) fn code(&self) -> Vec<(u32, bool, usize, u32)> {
+        let mut all = Vec::new();
+        for version in [&self.guarded, &self.explicit] {
+            let objects = version.objects.lock().unwrap_or_else(PoisonError::into_inner);
+            for object in objects.iter() {
+                for func in &object.tables().funcs {
+                    let (defined, at_loop) = match func.kind {
+                        FuncKind::Defined(defined) => (defined, false),
+                        FuncKind::Osr(defined) => (defined, true),
+                        FuncKind::Stub => continue,
+                    };
+                    let address = object.at(func.range.start).addr();
+                    all.push((defined, at_loop, address, func.range.len() as u32));
+                }
+            }
+        }
+        all
+    }
+
     /// Nothing is compiled yet.
     pub(crate) fn new(
         tier: Arc<Tier>,
@@ -268,9 +301,11 @@ impl NativeModule {
         }
         let compiler = self.tier.compiler(version.bounds)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let began = Instant::now();
         let done = compiler.compile_all_telling(&self.module(stop), threads, &|result| {
             self.tier.queue.count(result);
         });
+        self.tier.queue.took(began);
         if stop() {
             return Err(CompileError::Stopped);
         }

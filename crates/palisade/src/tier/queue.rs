@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use palisade_jit::{Bounds, CompileError, CompiledFunc};
 
@@ -27,6 +28,9 @@ pub struct CompileStats {
     pub refused: u64,
     /// Functions at which the code generator failed or panicked, which is a bug: they are interpreted.
     pub failed: u64,
+    /// How long threads were busy compiling batches of functions, all together; where all functions of a module
+    /// are compiled at once, how long that took.
+    pub time: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +39,7 @@ struct Counts {
     code_bytes: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
+    nanos: AtomicU64,
 }
 
 /// What one request wants.
@@ -112,6 +117,11 @@ impl Queue {
         self.shared.counts.add(result);
     }
 
+    /// Counts the time since then.
+    pub(super) fn took(&self, since: Instant) {
+        self.shared.counts.took(since);
+    }
+
     pub(super) fn stats(&self) -> CompileStats {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counts = &self.shared.counts;
@@ -120,11 +130,17 @@ impl Queue {
             code_bytes: read(&counts.code_bytes),
             refused: read(&counts.refused),
             failed: read(&counts.failed),
+            time: Duration::from_nanos(read(&counts.nanos)),
         }
     }
 }
 
 impl Counts {
+    fn took(&self, since: Instant) {
+        let nanos = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
     fn add(&self, result: &Result<CompiledFunc, CompileError>) {
         let one = |count: &AtomicU64| count.fetch_add(1, Ordering::Relaxed);
         match result {
@@ -226,6 +242,7 @@ fn run(jobs: &[Job], counts: &Counts) {
             wanted.push(defined);
         }
     }
+    let began = Instant::now();
     functions(&module, version, &wanted, counts);
     for job in jobs {
         if let What::Loop(defined, offset) = job.what {
@@ -233,6 +250,7 @@ fn run(jobs: &[Job], counts: &Counts) {
             version.set_loop(defined, offset, code.unwrap_or(LoopCode::Refused));
         }
     }
+    counts.took(began);
 }
 
 /// Nothing of the module is compiled.

@@ -1,0 +1,91 @@
+//! Places in the source, for backtraces: nothing is read before somebody asks.
+//!
+//! Debug information is as foreign as the rest of a module, and only ever makes messages: whatever is wrong with it,
+//! fewer places are known. What was found for an offset is kept, up to a number, since a backtrace of a recursion asks
+//! the same again and again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use palisade_debug::{DebugInfo, Mismatch, Parts};
+
+pub use palisade_debug::{Mismatch as DebugMismatch, Place};
+
+use crate::info::{ModuleBytes, ModuleInfo};
+
+/// How many offsets are remembered.
+const MOST_KNOWN: usize = 1024;
+
+/// The debug information of a module, as far as it was read.
+#[derive(Debug, Default)]
+pub struct Source {
+    off: OnceLock<()>,
+    /// A file that holds what the module itself does not.
+    file: OnceLock<(ModuleBytes, Parts)>,
+    read: OnceLock<Option<DebugInfo>>,
+    known: Mutex<HashMap<usize, Vec<Place>>>,
+}
+
+impl ModuleInfo {
+    /// Leaves debug information alone from now on: nobody has asked for what its sections say.
+    pub fn ignore_debug_info(&self) {
+        let _ = self.source.off.set(());
+    }
+
+    /// Takes debug information from another file, that which was split off when the module was stripped.
+    ///
+    /// # Errors
+    ///
+    /// It has none, or is of another build. A module has one such file at most: a second is ignored.
+    pub fn set_debug_file(&self, bytes: Vec<u8>) -> Result<(), Mismatch> {
+        let parts = Parts::find(&bytes).ok_or(Mismatch::NotWasm)?;
+        let ours = Parts::find(&self.bytes).unwrap_or_default();
+        ours.check(&self.bytes, &parts, &bytes)?;
+        let _ = self.source.file.set((bytes.into(), parts));
+        Ok(())
+    }
+
+    /// Where the module says that its debug information is, if it does not hold it itself: the content of its section
+    /// `external_debug_info`. Not escaped, and nothing that anybody should open without being told to.
+    pub fn debug_file_hint(&self) -> Option<&str> {
+        if self.source.file.get().is_some() {
+            return None;
+        }
+        let parts = Parts::find(&self.bytes)?;
+        std::str::from_utf8(self.bytes.get(parts.external?)?).ok()
+    }
+
+    /// The places in the source that an offset in the module comes from: the innermost function inlined there first,
+    /// the function itself last. Empty if nothing is known.
+    pub fn places(&self, offset: usize) -> Vec<Place> {
+        if self.source.off.get().is_some() && self.source.file.get().is_none() {
+            return Vec::new();
+        }
+        if let Some(known) = self.known().get(&offset) {
+            return known.clone();
+        }
+        let places = self.find_places(offset).unwrap_or_default();
+        let mut known = self.known();
+        if known.len() < MOST_KNOWN {
+            known.insert(offset, places.clone());
+        }
+        places
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Vec<Place>>> {
+        self.source.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find_places(&self, offset: usize) -> Option<Vec<Place>> {
+        let file = self.source.file.get();
+        let bytes = file.map_or(&*self.bytes, |(bytes, _)| bytes);
+        let info = self.source.read.get_or_init(|| {
+            let parts = file.map_or_else(|| Parts::find(bytes), |(_, parts)| Some(parts.clone()));
+            DebugInfo::read(bytes, parts?)
+        });
+        // Both count from where the code begins; the file may hold code elsewhere, or none.
+        let ours = Parts::find(&self.bytes)?.code?;
+        let address = offset.checked_sub(ours.start).filter(|_| ours.contains(&offset))?;
+        Some(info.as_ref()?.places(bytes, address))
+    }
+}
