@@ -1,6 +1,8 @@
 //! Artefacts: modules with their machine code, in files.
 //!
-//!     magic, version, kind of proof │ length of the statement │ proof │ statement │ module │ batch of code │ …
+//! ```text
+//! magic, version, kind of proof │ length of the statement │ proof │ statement │ module │ batch of code │ …
+//! ```
 //!
 //! The statement says what the code depends on ([`stamp`]), which module it is of, what that was validated against, and
 //! for each batch its lengths and a hash. The proof (a MAC or a signature, [`trust`]) covers everything before it and the
