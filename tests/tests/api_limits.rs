@@ -105,6 +105,33 @@ fn deadlines_and_interruptions_end_guests() {
 }
 
 #[test]
+fn fuel_that_a_host_function_takes_too_much_of_is_not_a_fortune() {
+    for kind in ENGINES {
+        let engine = metered_engine(kind);
+        let mut linker = Linker::<()>::new(&engine);
+        linker
+            .func_wrap("h", "take", |mut caller: Caller<'_, ()>, units: i64| {
+                caller.charge_fuel(units as u64)
+            })
+            .unwrap();
+        for units in [1_000, i64::MAX, i64::MIN, -1] {
+            let mut store = Store::new(&engine, ());
+            let text = r#"(module (import "h" "take" (func $t (param i64)))
+                (func (export "run") (param i64) (call $t (local.get 0)))
+                (func (export "more") (param i64) (local.set 0 (i64.add (local.get 0) (i64.const 1)))))"#;
+            let instance = link(&linker, &mut store, text);
+            store.set_fuel(500).unwrap();
+            for name in ["run", "more", "run", "more"] {
+                let func = instance.get_typed_func::<i64, ()>(&store, name).unwrap();
+                let error = func.call(&mut store, units).unwrap_err();
+                assert_eq!(error.trap_code(), Some(TrapCode::OutOfFuel), "{kind:?}: {units}");
+                assert_eq!(store.get_fuel().unwrap(), 0, "{kind:?}: {units}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_interrupted_loop_is_said_to_be_where_it_is() {
     // Some bodies note no place of their own; one stands behind an operator that does.
     for body in [

@@ -9,7 +9,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -155,19 +155,7 @@ fn create(path: &Path, args: &Run, grants: &[Grant], settings: &Settings) -> Res
         Failure::usage(format!("--audit={}: {why}", escape::path(path)))
             .hint("name a file that can be written, or write --audit alone for standard error")
     };
-    let options = File::options().write(true).create(true).truncate(false).open(path);
-    let file = options.map_err(|error| wrong(error.to_string()))?;
-    let same = |meta: &Metadata, other: &Path| {
-        let other = std::fs::metadata(other);
-        other.is_ok_and(|other| (other.dev(), other.ino()) == (meta.dev(), meta.ino()))
-    };
-    let meta = file.metadata().map_err(|error| wrong(error.to_string()))?;
-    if same(&meta, &args.file) || linked(args).any(|link| same(&meta, link)) {
-        return Err(wrong("this is a module of the run itself".to_owned()));
-    }
-    if meta.is_file() {
-        file.set_len(0).map_err(|error| wrong(error.to_string()))?;
-    }
+    let file = emptied(path, args).map_err(wrong)?;
     let changes = settings.capabilities.intersects(Caps::WRITE | Caps::PATH);
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let inside = |grant: &&Grant| match (real(path), real(&grant.host)) {
@@ -180,6 +168,29 @@ fn create(path: &Path, args: &Run, grants: &[Grant], settings: &Settings) -> Res
             escape::path(path),
             escape::name(&grant.guest)
         ));
+    }
+    Ok(file)
+}
+
+/// A file that the run writes, made or emptied; it is none that the run reads.
+pub(crate) fn emptied(path: &Path, args: &Run) -> Result<File, String> {
+    let options = File::options().write(true).create(true).truncate(false).open(path);
+    let file = options.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => "its directory does not exist".to_owned(),
+        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    })?;
+    let same = |meta: &Metadata, other: &Path| {
+        let other = std::fs::metadata(other);
+        other.is_ok_and(|other| (other.dev(), other.ino()) == (meta.dev(), meta.ino()))
+    };
+    let meta = file.metadata().map_err(|error| error.to_string())?;
+    let mut read = linked(args).chain([&*args.file]).chain(args.inside.debug_file.as_deref());
+    if read.any(|read| same(&meta, read)) {
+        return Err("this is a module of the run itself".to_owned());
+    }
+    if meta.is_file() {
+        file.set_len(0).map_err(|error| error.to_string())?;
     }
     Ok(file)
 }

@@ -87,10 +87,18 @@ fn files(directory: &Path, ending: &str) -> io::Result<Vec<Listed>> {
 
 /// Whether a file's name is one that this module gives: nothing else in the directory is touched.
 fn is_ours(name: &str, ending: &str) -> bool {
-    name.len() > 64 + ENDING.len() - 1
-        && name.as_bytes()[..64].iter().all(u8::is_ascii_hexdigit)
-        && name[64..].starts_with(ENDING)
-        && name.ends_with(ending)
+    let bytes = name.as_bytes();
+    let Some((digits, rest)) = bytes.split_at_checked(64) else { return false };
+    let Some(rest) = rest.strip_prefix(ENDING.as_bytes()) else { return false };
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.';
+    digits.iter().all(u8::is_ascii_hexdigit)
+        && rest.iter().all(plain)
+        && if ending == ENDING { rest.is_empty() } else { name.ends_with(ending) }
+}
+
+/// The bytes of all entries.
+pub(crate) fn total(entries: &[Listed]) -> u64 {
+    entries.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.bytes))
 }
 
 /// Removes all entries, and what was to become one. How many entries, and their bytes.
@@ -102,7 +110,7 @@ pub(crate) fn clear(directory: &Path) -> io::Result<(usize, u64)> {
             _ => {}
         }
     }
-    Ok((entries.len(), entries.iter().map(|entry| entry.bytes).sum()))
+    Ok((entries.len(), total(&entries)))
 }
 
 impl Cache {
@@ -130,13 +138,13 @@ impl Cache {
     /// Removes what was used least recently until the rest is no larger than that, and what nobody finished.
     fn shrink(&self, most: u64) {
         let Ok(entries) = list(&self.directory) else { return };
-        let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
+        let mut total = total(&entries);
         for entry in entries {
             if total <= most {
                 break;
             }
             if fs::remove_file(self.directory.join(&entry.name)).is_ok() {
-                total -= entry.bytes;
+                total = total.saturating_sub(entry.bytes);
             }
         }
         for file in files(&self.directory, TEMPORARY).unwrap_or_default() {
@@ -309,7 +317,9 @@ mod tests {
         for (i, age) in [(1, 500), (2, 100), (3, 900), (4, 10)] {
             write(&name(i), age);
         }
-        let others = ["precious", "a.code", "x.tmp", &format!("{}{ENDING}", "z".repeat(64))];
+        let forged = format!("{}\u{1b}[2J{ENDING}", name(7));
+        let others =
+            ["precious", "a.code", "x.tmp", &format!("{}{ENDING}", "z".repeat(64)), &*forged];
         others.iter().for_each(|other| write(other, 100_000));
         write(&format!("{}.00.tmp", name(5)), 100_000);
         write(&format!("{}.01.tmp", name(5)), 5);

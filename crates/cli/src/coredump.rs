@@ -1,11 +1,13 @@
 //! `--coredump`: the file is made before the guest starts, and written when it has trapped.
 
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use palisade::{Error, MOST_CORE_DUMP_BYTES, Store, WasmCoreDump};
 
+use crate::args::Run;
+use crate::audit;
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 use crate::quantity::show_bytes;
@@ -18,13 +20,8 @@ pub(crate) struct Target {
 
 impl Target {
     /// Makes the file, empty.
-    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
-        let file = File::create(path).map_err(|error| {
-            let why = match error.kind() {
-                ErrorKind::NotFound => "its directory does not exist".to_owned(),
-                ErrorKind::PermissionDenied => "permission denied".to_owned(),
-                _ => error.to_string(),
-            };
+    pub(crate) fn create(path: &Path, args: &Run) -> Result<Self, Failure> {
+        let file = audit::emptied(path, args).map_err(|why| {
             let shown = escape::path(path);
             Failure::new(Status::Usage, format!("--coredump {shown}: cannot be made: {why}"))
         })?;

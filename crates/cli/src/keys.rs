@@ -165,12 +165,14 @@ fn load(path: &Path) -> io::Result<Key> {
         Err(error) => return Err(error),
         Ok(_) => {}
     }
-    let mut bytes = Vec::new();
-    open_own(path, 0o077, false)?.take(33).read_to_end(&mut bytes)?;
-    let key = <[u8; 32]>::try_from(bytes.as_slice()).map(Key::from_bytes);
+    // No buffer of anybody else's sees it.
+    let mut file = open_own(path, 0o077, false)?;
+    let (mut bytes, mut more) = ([0; 32], [0; 1]);
+    let whole = file.read_exact(&mut bytes).is_ok() && matches!(file.read(&mut more), Ok(0));
+    let key = whole.then(|| Key::from_bytes(bytes));
     bytes.fill(0);
     std::hint::black_box(&mut bytes);
-    key.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not what was written"))
+    key.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not what was written"))
 }
 
 /// Whom a run trusts: this user, and those whose keys are given.

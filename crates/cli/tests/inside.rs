@@ -200,6 +200,11 @@ fn a_core_dump_is_written_on_traps_alone_and_its_file_is_made_first() {
     assert_eq!(std::fs::read(dir.path().join("core")).unwrap(), b"");
     let ended = run("none/core").code(2).says(&["--coredump none/core", "does not exist"]);
     assert_eq!(ended.stdout, "");
+    std::os::unix::fs::symlink("a.wasm", dir.path().join("link")).unwrap();
+    for module in ["a.wasm", "./a.wasm", "link"] {
+        run(module).code(2).says(&["--coredump", "a module of the run itself"]);
+        assert_eq!(std::fs::read(dir.path().join("a.wasm")).unwrap(), hello);
+    }
 }
 
 fn explore(args: &[&str]) -> Ended {

@@ -41,10 +41,12 @@ pub struct Place {
 pub(crate) struct Budget(u64);
 
 impl Budget {
-    /// Pays for so many steps; `None` if they are more than what is left.
+    /// Pays for so many steps; `None` if they are more than what is left, and then nothing is: who goes on all the
+    /// same does no more work.
     pub(crate) fn pay(&mut self, steps: usize) -> Option<()> {
-        self.0 = self.0.checked_sub(steps as u64)?;
-        Some(())
+        let left = self.0.checked_sub(steps as u64);
+        self.0 = left.unwrap_or(0);
+        left.map(|_| ())
     }
 }
 
@@ -105,10 +107,9 @@ impl DebugInfo {
     /// What the next question may cost, taken from what all have.
     fn budget(&self) -> Budget {
         let most = self.steps(STEPS);
-        let before = self.left.load(Ordering::Relaxed);
-        let granted = before.min(most);
-        self.left.store(before - granted, Ordering::Relaxed);
-        Budget(granted)
+        let take = |left: u64| Some(left.saturating_sub(most));
+        let before = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        Budget(before.unwrap_or_else(|left| left).min(most))
     }
 
     /// Gives back what a question did not need.

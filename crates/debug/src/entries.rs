@@ -65,8 +65,12 @@ pub(crate) fn unit<'a>(
     for attr in root.attrs() {
         let value = attr.value();
         match attr.name() {
-            c::DW_AT_name => unit.name = dwarf.attr_string(&unit, value).ok(),
-            c::DW_AT_comp_dir => unit.comp_dir = dwarf.attr_string(&unit, value).ok(),
+            c::DW_AT_name if unit.name.is_none() => {
+                unit.name = string(dwarf, &unit, value, budget);
+            }
+            c::DW_AT_comp_dir if unit.comp_dir.is_none() => {
+                unit.comp_dir = string(dwarf, &unit, value, budget);
+            }
             c::DW_AT_low_pc => {
                 unit.low_pc = dwarf.attr_address(&unit, value).ok().flatten().unwrap_or(0);
             }
@@ -79,10 +83,36 @@ pub(crate) fn unit<'a>(
 /// The first entry of a unit.
 pub(crate) fn root<'a>(unit: &Unit<'a>, budget: &mut Budget) -> Option<Entry<'a>> {
     let mut entry = Entry::null();
-    let mut entries = unit.header.entries_raw(&unit.abbreviations, None).ok()?;
-    entries.read_entry(&mut entry).ok()?;
-    budget.pay(1 + entry.attrs().len())?;
+    read(unit, None, &mut entry, budget)?;
     Some(entry)
+}
+
+/// Reads the entry at an offset, or the first one; its bytes are paid for, since what it holds may be long.
+fn read<'a>(
+    unit: &Unit<'a>,
+    offset: Option<UnitOffset>,
+    entry: &mut Entry<'a>,
+    budget: &mut Budget,
+) -> Option<()> {
+    let mut entries = unit.header.entries_raw(&unit.abbreviations, offset).ok()?;
+    let from = entries.next_offset().0;
+    let known = entries.read_entry(entry);
+    budget.pay(1 + entry.attrs().len() + entries.next_offset().0.saturating_sub(from))?;
+    known.ok()?.then_some(())
+}
+
+/// The string that a value stands for. Finding its end is work, and so is not finding it.
+pub(crate) fn string<'a>(
+    dwarf: &Dwarf<'a>,
+    unit: &Unit<'a>,
+    value: AttributeValue<Slice<'a>>,
+    budget: &mut Budget,
+) -> Option<Slice<'a>> {
+    budget.pay(1)?;
+    let found = dwarf.attr_string(unit, value).ok();
+    let all = [dwarf.debug_str.reader().slice().len(), dwarf.debug_line_str.reader().slice().len()];
+    budget.pay(found.map_or(all[0].max(all[1]), |found| found.slice().len()))?;
+    found
 }
 
 /// What a unit says that it spans.
@@ -258,11 +288,11 @@ fn name<'a>(
         let unit_here = other.as_ref().unwrap_or(unit);
         budget.pay(next.attrs().len())?;
         if let Some(value) = next.attr_value(c::DW_AT_name) {
-            return text(dwarf.attr_string(unit_here, value).ok()?, budget);
+            return text(string(dwarf, unit_here, value, budget)?, budget);
         }
         linkage = linkage.or_else(|| {
             let value = next.attr_value(c::DW_AT_linkage_name)?;
-            text(dwarf.attr_string(unit_here, value).ok()?, budget)
+            text(string(dwarf, unit_here, value, budget)?, budget)
         });
         let target = next
             .attr_value(c::DW_AT_abstract_origin)
@@ -272,7 +302,9 @@ fn name<'a>(
         };
         other = moved.or(other);
         let unit_there = other.as_ref().unwrap_or(unit);
-        next = unit_there.header.entry(&unit_there.abbreviations, offset).ok()?;
+        let mut entry = Entry::null();
+        read(unit_there, Some(offset), &mut entry, budget)?;
+        next = entry;
     }
     linkage
 }

@@ -7,6 +7,7 @@ use gimli::{
 
 use crate::abbrev::{Dwarf, Slice};
 use crate::dwarf::{Budget, Unit, text};
+use crate::entries::string;
 use crate::entries::{self, Spot};
 
 /// The largest list of directories and files that is taken apart, in bytes: each takes many times as much then.
@@ -93,7 +94,7 @@ pub(crate) fn file(
 ) -> Option<String> {
     let header = program.header();
     let file = header.file(index)?;
-    let mut part = |value| text(dwarf.attr_string(unit, value).ok()?, budget);
+    let mut part = |value| text(string(dwarf, unit, value, budget)?, budget);
     let name = part(file.path_name())?;
     if name.starts_with('/') {
         return Some(name);

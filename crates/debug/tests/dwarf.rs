@@ -146,6 +146,7 @@ struct Unit {
     abbrev: Vec<u8>,
     entries: Vec<u8>,
     ranges: Vec<u8>,
+    strings: Vec<u8>,
 }
 
 impl Unit {
@@ -155,7 +156,7 @@ impl Unit {
         let mut entries = vec![1];
         entries.extend(1u32.to_le_bytes());
         entries.extend(0xffffu32.to_le_bytes());
-        Self { abbrev: abbrev.to_vec(), entries, ranges: Vec::new() }
+        Self { abbrev: abbrev.to_vec(), entries, ranges: Vec::new(), strings: Vec::new() }
     }
 
     fn module(mut self) -> Vec<u8> {
@@ -168,6 +169,7 @@ impl Unit {
         section(&mut out, 0, ".debug_info", &info);
         section(&mut out, 0, ".debug_abbrev", &self.abbrev);
         section(&mut out, 0, ".debug_ranges", &self.ranges);
+        section(&mut out, 0, ".debug_str", &self.strings);
         out
     }
 
@@ -209,6 +211,31 @@ fn attributes_that_take_no_bytes_are_work_too() {
     unit.abbrev.extend([0, 0]);
     unit.entries.extend(std::iter::repeat_n(3, 400_000));
     assert_eq!(unit.asked(), []);
+}
+
+/// 100,000 names of a unit, and of functions, that are looked for in 32 MiB without an end: 3,000,000,000,000 bytes.
+#[test]
+fn looking_for_the_end_of_a_string_is_work() {
+    let mut unit = Unit::new();
+    unit.strings = vec![b'a'; 32 << 20];
+    unit.abbrev = vec![1, 0x11, 1];
+    unit.entries = vec![1];
+    for _ in 0..100_000 {
+        unit.abbrev.extend([0x03, 0x0e]);
+        unit.entries.extend([0; 4]);
+    }
+    unit.abbrev.extend([0x11, 0x01, 0x12, 0x06, 0, 0]);
+    unit.entries.extend([1, 0, 0, 0, 0xff, 0xff, 0, 0]);
+    assert_eq!(unit.asked(), []);
+
+    let mut unit = Unit::new();
+    unit.strings = vec![b'a'; 32 << 20];
+    unit.abbrev.extend([3, 0x2e, 0, 0x55, 0x17, 0x03, 0x0e, 0, 0]);
+    for _ in 0..100_000 {
+        unit.entries.extend([3, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    unit.ranges.extend([0x2f, 0, 0, 0, 0x31, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(unit.asked().iter().all(|place| place.function.is_none()));
 }
 
 /// A name that refers to itself.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use palisade_core::{TrapCode, TypeId};
+use palisade_vm::builtins::LEAST_FUEL;
 use palisade_vm::gc::HeapTypeInfo;
 use palisade_vm::layout::{Cell, VmCtx, VmRef, VmStoreCtx};
 use palisade_vm::native::{EngineHooks, NativeConfig};
@@ -454,9 +455,10 @@ impl StoreOpaque {
                 true
             }
             None => {
-                // Below zero by what was missing, as engines leave it.
-                let missing = i64::try_from(units - left).unwrap_or(i64::MAX);
-                self.ctx().fuel = -missing;
+                // Below zero by what was missing, as engines leave it; but not so far that what they take from it
+                // before they look could wrap.
+                let missing = (units - left).min(LEAST_FUEL.unsigned_abs());
+                self.ctx().fuel = -(missing as i64);
                 false
             }
         }

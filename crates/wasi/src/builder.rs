@@ -492,7 +492,13 @@ fn table(
     let [stdin, stdout, stderr] = stdio;
     let input = input(stdin)?;
     let output = |to, n| output(to, n, raw_terminal);
-    let outputs = [output(stdout, 1)?, output(stderr, 2)?];
+    let mut outputs = [output(stdout, 1)?, output(stderr, 2)?];
+    if let [Some(Output::Terminal(first)), Some(Output::Terminal(second))] = &mut outputs {
+        let device = |output: &TerminalOutput| fstat(&output.terminal.fd).map(|s| s.st_rdev).ok();
+        if device(first) == device(second) {
+            second.share(first);
+        }
+    }
     let input = input.map(|i| (i.rights(), Object::Input(i)));
     let outputs = outputs.map(|o| o.map(|o| (o.rights(), Object::Output(o))));
     for stream in std::iter::once(input).chain(outputs) {

@@ -6,7 +6,7 @@
 //! more where the host allows it, since only its own flags can keep it from blocking.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::sys::fs::{
     CWD, FileType as HostType, Mode, OFlags, fcntl_getfl, fstat, major, minor, openat,
@@ -168,11 +168,32 @@ pub(crate) struct TerminalOutput {
     /// What is still to be shown, from `sent` on.
     pending: Vec<u8>,
     sent: usize,
+    /// The rest of a character of which the terminal has taken the beginning, shared by all streams that lead to the
+    /// terminal: it comes before anything else, so that two streams cannot make a character of their halves.
+    unfinished: Unfinished,
 }
+
+/// See [`TerminalOutput`].
+pub(crate) type Unfinished = Arc<Mutex<Vec<u8>>>;
 
 impl TerminalOutput {
     pub(crate) fn new(terminal: HostFd) -> TerminalOutput {
-        TerminalOutput { terminal, filter: Filter::default(), pending: Vec::new(), sent: 0 }
+        let (filter, pending) = (Filter::default(), Vec::new());
+        TerminalOutput { terminal, filter, pending, sent: 0, unfinished: Unfinished::default() }
+    }
+
+    /// Where two streams may lead to one terminal, they share what is unfinished there.
+    pub(crate) fn share(&mut self, other: &TerminalOutput) {
+        self.unfinished = other.unfinished.clone();
+    }
+
+    /// Whether the terminal has been given everything.
+    pub(crate) fn is_done(&self) -> bool {
+        self.pending().is_empty() && self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds what the guest wrote.
@@ -187,10 +208,29 @@ impl TerminalOutput {
 
     /// Shows `most` bytes of it, at the most. What cannot be shown is forgotten, unless it only has to wait.
     pub(crate) fn write_some(&mut self, most: usize) -> Result<(), rustix::io::Errno> {
+        let unfinished = self.unfinished.clone();
+        let mut unfinished = unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unfinished.is_empty() {
+            match crate::sys::io::write(&self.terminal.fd, &unfinished) {
+                Ok(n) => drop(unfinished.drain(..n)),
+                Err(e @ (rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)) => return Err(e),
+                Err(e) => {
+                    unfinished.clear();
+                    return Err(e);
+                }
+            }
+            return Ok(());
+        }
         let pending = self.pending();
         let part = pending.get(..pending.len().min(most)).unwrap_or_default();
         match crate::sys::io::write(&self.terminal.fd, part) {
-            Ok(n) => self.sent += n,
+            Ok(n) => {
+                self.sent += n;
+                // What is shown is made of whole characters: what goes on with another byte has begun.
+                let rest = self.pending().iter().take_while(|&&byte| byte & 0xC0 == 0x80).count();
+                unfinished.extend(self.pending().iter().take(rest));
+                self.sent += rest;
+            }
             Err(e @ (rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)) => return Err(e),
             Err(e) => {
                 self.sent = self.pending.len();
@@ -263,5 +303,33 @@ impl Output {
             }
             _ => write,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_characters_of_two_streams_are_not_put_together() {
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        let host = |fd: &OwnedFd| HostFd::new(fd.try_clone().expect("a copy")).expect("a stream");
+        let (mut first, mut second) =
+            (TerminalOutput::new(host(&writer)), TerminalOutput::new(host(&writer)));
+        second.share(&first);
+        // One takes the first byte of a character and no more; the other begins with a byte that would go on with it.
+        first.push("©".as_bytes());
+        first.write_some(1).expect("room");
+        assert!(first.pending().is_empty() && !first.is_done() && !second.is_done());
+        second.push("Û2J".as_bytes());
+        second.write_some(1).expect("room");
+        while !second.is_done() {
+            second.write_some(usize::MAX).expect("room");
+        }
+        assert!(first.is_done());
+        drop((first, second, writer));
+        let mut found = [0; 64];
+        let count = rustix::io::read(&reader, &mut found).expect("bytes");
+        assert_eq!(std::str::from_utf8(&found[..count]), Ok("©Û2J"));
     }
 }

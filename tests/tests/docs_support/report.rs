@@ -102,7 +102,7 @@ fn cargo_place(rest: &str) -> Option<(Option<String>, Option<String>)> {
         let (name, _) = binary.rsplit_once('-')?;
         return Some((Some(folder_of(name)), None));
     }
-    let file = what.strip_prefix("tests/")?;
+    let file = what.strip_prefix("tests/").or_else(|| what.strip_prefix("hostile/"))?;
     let file = file.strip_suffix("/main.rs").or_else(|| file.strip_suffix(".rs"))?;
     Some((None, Some(file.to_owned())))
 }

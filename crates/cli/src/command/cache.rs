@@ -24,8 +24,7 @@ pub(super) fn run(args: &Cache) -> Result<Status, Failure> {
                 let age = entry.used.elapsed().unwrap_or_default().as_secs();
                 text.push_str(&format!("{name}  {bytes}  used {age} s ago\n"));
             }
-            let total = entries.iter().map(|entry| entry.bytes).sum();
-            text.push_str(&summary(entries.len(), total));
+            text.push_str(&summary(entries.len(), cache::total(&entries)));
             text
         }
         CacheAction::Clear => {

@@ -1,11 +1,13 @@
 //! `palisade compile`: a module to machine code, all of it, into a file.
 
+use std::fs::Metadata;
 use std::io::IsTerminal as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use palisade::{Config, Engine, Strategy};
+use palisade::{Config, Engine, Resource, Strategy};
 
 use crate::args::Compile;
 use crate::cache;
@@ -33,6 +35,7 @@ pub(super) fn run(args: &Compile) -> Result<Status, Failure> {
     config
         .consume_fuel(args.sandbox || args.fuel)
         .limits(limits.clone())
+        .compile_memory(args.sandbox.then(|| Resource::HostBytes.sandbox()))
         // Which limit it is makes no difference to the code.
         .call_depth((args.sandbox || args.call_depth).then_some(u64::MAX))
         .strategy(Strategy::Auto)
@@ -85,9 +88,15 @@ fn output(args: &Compile) -> Result<PathBuf, Failure> {
             escape::path(&output)
         )));
     }
-    if output == args.file {
-        return Err(Failure::usage("the artefact would take the place of the module")
-            .hint("write --output FILE"));
+    let wrong = |why: &str| Err(Failure::usage(why.to_owned()).hint("write --output FILE"));
+    let there = std::fs::metadata(&output).ok();
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        return wrong("--output is there, and is no file that can be replaced");
+    }
+    let same = |a: &Metadata, b: Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    let module = std::fs::metadata(&args.file);
+    if there.zip(module.ok()).is_some_and(|(there, module)| same(&there, module)) {
+        return wrong("the artefact would take the place of the module");
     }
     Ok(output)
 }

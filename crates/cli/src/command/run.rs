@@ -50,7 +50,8 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     // threads and the first byte that nobody has read.
     let file = load::open(&args.file)?;
     let debug_file = args.inside.debug_file.as_deref().map(load::open).transpose()?;
-    let coredump = args.inside.coredump.as_deref().map(coredump::Target::create).transpose()?;
+    let coredump = args.inside.coredump.as_deref();
+    let coredump = coredump.map(|path| coredump::Target::create(path, args)).transpose()?;
     let perf_map = PerfMap::create(args.inside.profile)?;
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;

@@ -73,9 +73,9 @@ impl Stamp {
     }
 }
 
-/// What a module was checked against: where it differs, function bodies are validated again.
+/// What a module was checked against, and by which build: where it differs, function bodies are validated again.
 pub(super) fn checked(config: &Config) -> String {
-    format!("{:?} {:?}", config.wasm_features(), config.limits)
+    format!("{BUILD} {:?} {:?}", config.wasm_features(), config.limits)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use zeroize::Zeroize as _;
 
 /// What separates the uses of keys from each other, and from those of other programs.
 const MAC_CONTEXT: &str = "palisade 2026 artefact authentication";
@@ -32,7 +33,9 @@ impl Key {
     pub fn derive(&self, purpose: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(DERIVE_CONTEXT);
         hasher.update(&self.0).update(purpose);
-        Self(*hasher.finalize().as_bytes())
+        let derived = Self(*hasher.finalize().as_bytes());
+        hasher.zeroize();
+        derived
     }
 
     fn mac(&self, message: &[u8]) -> blake3::Hash {

@@ -132,7 +132,7 @@ impl Version {
     pub(super) fn ask_loop(&self, defined: u32, offset: u32) -> bool {
         let mut loops = self.loops();
         let known = loops.entry(defined).or_default();
-        if known.contains_key(&offset) || known.len() == MOST_LOOPS {
+        if known.contains_key(&offset) || known.len() >= MOST_LOOPS {
             return false;
         }
         known.insert(offset, LoopCode::Asked);

@@ -231,7 +231,7 @@ fn take_over(store: &mut StoreOpaque, id: InstanceId, module: &Module) {
         let Some(code) = version.entry(defined) else { continue };
         // Who cannot pay for code is interpreted.
         let paid = store.tier.taken[at] < store.tier.paid[at];
-        if !paid && store.vm_mut().ledger().charge(Resource::HostBytes, u64::from(bytes)).is_err() {
+        if !paid && !pay(store, bytes) {
             return;
         }
         store.tier.taken[at] += 1;
@@ -324,8 +324,15 @@ fn pay_for_loop(store: &mut StoreOpaque, id: InstanceId, offset: u32, bytes: u32
     if store.tier.loops.contains(&(id, offset)) {
         return true;
     }
-    let paid = store.vm_mut().ledger().charge(Resource::HostBytes, u64::from(bytes)).is_ok();
-    paid && store.tier.loops.insert((id, offset))
+    pay(store, bytes) && store.tier.loops.insert((id, offset))
+}
+
+/// Whether a store can pay for machine code, and does. If not, nothing was refused that the guest asked for: it goes on
+/// without.
+fn pay(store: &mut StoreOpaque, bytes: u32) -> bool {
+    let ledger = store.vm_mut().ledger();
+    let bytes = u64::from(bytes);
+    ledger.has_room(Resource::HostBytes, bytes) && ledger.charge(Resource::HostBytes, bytes).is_ok()
 }
 
 /// Whether the store can pay for what compiling a function takes at its peak. It has it back when that is done: what

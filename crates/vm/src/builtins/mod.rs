@@ -71,6 +71,10 @@ impl StoreInner {
     }
 }
 
+/// How far below zero fuel goes: engines take the cost of a block before they look, and this has room for it without
+/// wrapping to a fortune.
+pub const LEAST_FUEL: i64 = i64::MIN / 2;
+
 /// Takes `units` from the fuel at `fuel`.
 ///
 /// # Safety
@@ -80,7 +84,7 @@ unsafe fn take_fuel(fuel: *mut i64, units: u64) -> Result<(), TrapCode> {
     let units = i64::try_from(units).unwrap_or(i64::MAX);
     // SAFETY: the caller's word.
     let left = unsafe {
-        *fuel = (*fuel).saturating_sub(units);
+        *fuel = (*fuel).saturating_sub(units).max(LEAST_FUEL);
         *fuel
     };
     if left < 0 { Err(TrapCode::OutOfFuel) } else { Ok(()) }

@@ -120,7 +120,22 @@ impl Space {
             self.opened = capacity;
         }
         self.capacity = capacity;
+        self.discard_beyond();
         Ok(())
+    }
+
+    /// Gives back the pages beyond the capacity: they are no longer paid for.
+    fn discard_beyond(&mut self) {
+        for (half, clean_from) in [0, SPACE_BYTES].into_iter().zip(&mut self.clean_from) {
+            let end = half + self.capacity;
+            if *clean_from > end {
+                let at = |offset: u64| (BEFORE + offset) as usize;
+                // SAFETY: objects lie below the capacity.
+                unsafe { self.region.discard(at(end), at(*clean_from)) };
+                *clean_from = end;
+            }
+        }
+        self.window = self.window.min(self.end());
     }
 
     /// Moves the window on, so that it holds an object of `bytes` bytes at `next`, where the last object ends, or all
@@ -198,6 +213,40 @@ mod tests {
         }
         let (mib, half) = (1 << 20, SPACE_BYTES as usize);
         assert_eq!(open, [(0, mib), (half, half + mib)]);
+    }
+
+    #[test]
+    fn x8_what_lies_beyond_a_smaller_capacity_is_given_back() {
+        let mut space = Space::reserve().expect("address space");
+        for _ in 0..2 {
+            space.set_capacity(10 * STEP).expect("room");
+            let start = space.start();
+            let end = space.window(start, u64::MAX);
+            assert_eq!(end, space.end());
+            // SAFETY: the window is open and zero, and nobody else has the space.
+            unsafe {
+                let at = space.base().add(start as usize);
+                let bytes = std::slice::from_raw_parts_mut(at, (end - start) as usize);
+                assert!(bytes.iter().all(|&byte| byte == 0), "stale bytes");
+                bytes.fill(0xAA);
+            }
+            space.set_capacity(2 * STEP).expect("less");
+            let half = start - u64::from(ALIGN);
+            assert_eq!(space.clean_from[(half / SPACE_BYTES) as usize], half + 2 * STEP);
+            // The bytes below stay what they are: objects lie there.
+            space.set_capacity(10 * STEP).expect("room");
+            let from = half + 2 * STEP;
+            let to = space.window(from, 8 * STEP);
+            // SAFETY: as above.
+            let (kept, fresh) = unsafe {
+                let at = space.base();
+                let fresh = std::slice::from_raw_parts(at.add(from as usize), (to - from) as usize);
+                (*at.add(from as usize - 1), fresh)
+            };
+            assert_eq!(kept, 0xAA);
+            assert!(to == space.end() && fresh.iter().all(|&byte| byte == 0), "stale bytes");
+            space.flip(space.other().0);
+        }
     }
 
     #[test]

@@ -53,11 +53,12 @@ impl Call<'_> {
         let here = identity(&crate::sys::fs::fstat(&dir.fd)?);
         let reader = dir.reader.get_or_insert_default();
         let entry = if sorted {
-            let entry = reader.sorted_entry(dir.fd.as_fd(), cookie, fresh)?.cloned();
+            let entry = reader.sorted_entry(dir.fd.as_fd(), cookie, fresh).map(|e| e.cloned());
+            // What was read is paid for, whatever came of it.
             let unpaid = std::mem::take(&mut reader.unpaid);
             self.host.charge_fuel(unpaid)?;
             self.host.ledger().charge(Resource::EntriesRead, unpaid)?;
-            entry
+            entry?
         } else {
             reader.entry(dir.fd.as_fd(), cookie, fresh)?.cloned()
         };

@@ -60,7 +60,7 @@ impl Call<'_> {
 
     /// Gives the terminal what is left for it. False if it takes no more now and the descriptor does not wait.
     fn flush_terminal(&mut self, fd: u32) -> Result<bool, Fail> {
-        while !self.terminal(fd)?.pending().is_empty() {
+        while !self.terminal(fd)?.is_done() {
             check_stop(self.host)?;
             let d = self.ctx.table.get(fd)?;
             let nonblocking = self.ctx.nonblocking(d);

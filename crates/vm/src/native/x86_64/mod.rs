@@ -135,7 +135,7 @@ unsafe extern "sysv64" fn fill_bytes(to: *mut u8, byte: u8, len: usize) {
 }
 
 /// The wrappers, one entry for each built-in, [`STRIDE`] bytes apart. Machine code calls an entry with a context and
-/// up to five numbers; the last two are called with a store's context. The very last calls the code of a host function
+/// up to five numbers; `CallInterp` and `CallHost` are called with a store's context. The very last calls the code of a host function
 /// with nothing in between: host calls are many, and most do little.
 ///
 /// # Safety
