@@ -95,7 +95,8 @@ fn output(args: &Compile) -> Result<PathBuf, Failure> {
     }
     let same = |a: &Metadata, b: Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
     let module = std::fs::metadata(&args.file);
-    if there.zip(module.ok()).is_some_and(|(there, module)| same(&there, module)) {
+    let taken = there.zip(module.ok()).is_some_and(|(there, module)| same(&there, module));
+    if taken || output == args.file {
         return wrong("the artefact would take the place of the module");
     }
     Ok(output)
@@ -151,5 +152,11 @@ mod tests {
         assert!(output("b.palisade").is_err());
         assert!(output("b.wasm -o b.wasm").is_err());
         assert!(output("b.wasm -o /").is_err());
+        let dir = tempfile::tempdir().unwrap();
+        let (module, link) = (dir.path().join("m.wasm"), dir.path().join("link"));
+        std::fs::write(&module, "").unwrap();
+        std::os::unix::fs::symlink(&module, &link).unwrap();
+        assert!(output(&format!("{} -o {}", module.display(), link.display())).is_err());
+        assert!(output(&format!("{} -o /dev/null", module.display())).is_err());
     }
 }

@@ -148,6 +148,6 @@ mod tests {
             assert_eq!(take_fuel(&mut fuel, u64::MAX), Err(TrapCode::OutOfFuel));
             assert_eq!(take_fuel(&mut fuel, u64::MAX), Err(TrapCode::OutOfFuel));
         }
-        assert_eq!(fuel, i64::MIN);
+        assert_eq!(fuel, LEAST_FUEL);
     }
 }
