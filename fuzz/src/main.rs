@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cargo run --release -- [--seconds N] [--count N] [--seed S] [--engines own,compiled,wasmtime,v8] [--node PROGRAM]
-//!                        [--only modules|decoder|text|api|paths] [--file MODULE]
+//!                        [--only modules|decoder|text|api|paths|artefacts] [--file MODULE]
 //! ```
 //!
 //! Each seed gives one module, the imports and arguments for it, and some broken copies of it. Compared are
@@ -73,15 +73,17 @@ enum Part {
     Text,
     Api,
     Paths,
+    Artefacts,
 }
 
 impl Part {
-    const ALL: [(&str, Self); 5] = [
+    const ALL: [(&str, Self); 6] = [
         ("modules", Self::Modules),
         ("decoder", Self::Decoder),
         ("text", Self::Text),
         ("api", Self::Api),
         ("paths", Self::Paths),
+        ("artefacts", Self::Artefacts),
     ];
 }
 
@@ -157,6 +159,7 @@ struct Fuzzer {
     narrow: Engine,
     rival: Option<wasmtime::Engine>,
     node: Option<v8::Node>,
+    sealed: rounds::artefact::Sealed,
     counts: BTreeMap<String, u64>,
 }
 
@@ -186,6 +189,7 @@ impl Fuzzer {
             narrow: ours::narrow(),
             rival,
             node,
+            sealed: rounds::artefact::Sealed::new().map_err(|error| format!("{error:#}"))?,
             counts: BTreeMap::new(),
         })
     }
@@ -389,6 +393,13 @@ impl Fuzzer {
             let counts = catch(|| tree::run(seed, CALLS))?;
             self.count("paths: calls", counts.calls as usize);
             self.count("paths: successes", counts.successes as usize);
+        }
+        if options.wants(Part::Artefacts) {
+            for number in 0..TEXTS {
+                let seed = seed.wrapping_mul(TEXTS).wrapping_add(number);
+                let loaded = catch(|| self.sealed.round(seed))??;
+                self.count(if loaded { "artefacts: whole" } else { "artefacts: refused" }, 1);
+            }
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! A few rounds of what the fuzzer does without end: broken text, and random work of an embedder.
+//! A few rounds of what the fuzzer does without end: broken text, damaged artefacts, and random work of an embedder.
 
 mod rounds_support;
 
 use palisade::Engine;
-use rounds_support::{api, text};
+use rounds_support::{api, artefact, text};
 
 /// The seeds to try: `PALISADE_SEEDS=FROM..TO`, or so many.
 fn seeds(count: u64) -> std::ops::Range<u64> {
@@ -25,6 +25,17 @@ fn d4_broken_text_is_an_error_that_can_be_shown() {
     }
     println!("{modules} of {seeds:?} were modules");
     assert!(modules * 100 > seeds.end - seeds.start, "nearly every text was broken");
+}
+
+#[test]
+fn a1_damaged_artefacts_are_refused_and_whole_ones_are_not() {
+    let sealed = artefact::Sealed::new().expect("artefacts");
+    let (mut loaded, seeds) = (0, seeds(3_000));
+    for seed in seeds.clone() {
+        loaded += u64::from(sealed.round(seed).unwrap_or_else(|what| panic!("{what}")));
+    }
+    println!("{loaded} of {seeds:?} were whole");
+    assert!(loaded * 10 > seeds.end - seeds.start, "nothing was whole");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Rounds of random work that `cargo test` runs a few of, and the fuzzer without end.
 
 pub mod api;
+pub mod artefact;
 pub mod text;
 
 /// A small generator of numbers (xorshift*), the same for the same seed.
