@@ -8,7 +8,7 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -204,15 +204,23 @@ fn end(mut child: Child, wanted: i32) {
     assert_eq!(status.code(), Some(wanted), "{status:?}");
 }
 
-/// The lines of `/proc/PID/task/*/status` that begin with `key`, without it.
+/// The lines of `/proc/PID/task/*/status` that begin with `key`, without it. A thread that ends
+/// between the listing and the reading (one that compiled, say) has none.
 fn of_all_threads(child: &Child, key: &str) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).expect("tasks");
     let status = |task: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(task.path().join("status")).expect("a status");
+        let text = match std::fs::read_to_string(task.path().join("status")) {
+            Ok(text) => text,
+            Err(err) if err.kind() == ErrorKind::NotFound => return None,
+            Err(err) if err.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+                return None;
+            }
+            Err(err) => panic!("{}: {err}", task.path().display()),
+        };
         let line = text.lines().find_map(|line| line.strip_prefix(key).map(str::trim));
-        line.unwrap_or("missing").to_owned()
+        Some(line.unwrap_or("missing").to_owned())
     };
-    tasks.map(|task| status(task.expect("a task"))).collect()
+    tasks.filter_map(|task| status(task.expect("a task"))).collect()
 }
 
 #[test]
