@@ -9,14 +9,18 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use palisade::Refusal;
 use palisade_wasi::{AuditEvent, Caps, Denial, WasiCtx};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::amounts;
@@ -33,6 +37,13 @@ const ALLOWED_BYTES: u64 = 12 << 20;
 
 /// The most bytes of all lines, but for those that say that this was reached and how the run ended.
 const ALL_BYTES: u64 = 16 << 20;
+
+/// How long, all together, whoever reads the log may keep a run waiting: a pipe that nobody empties is given up, so
+/// that it cannot hold a run past its deadline. What is left out then is counted.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a pipe takes without waiting once it says that it is ready (POSIX, `PIPE_BUF`).
+const PIECE: usize = 4096;
 
 /// The audit of one run. Clones are the same audit.
 #[derive(Clone)]
@@ -55,6 +66,8 @@ struct Log {
     /// Said once each: that no more allowed decisions, and that no more at all are written.
     said: [bool; 2],
     failed: Option<std::io::Error>,
+    /// What is left of [`PATIENCE`].
+    patience: Duration,
     lacking: Lacking,
     refusals: Vec<Refusal>,
 }
@@ -89,6 +102,7 @@ impl Audit {
             left_out: 0,
             said: [false; 2],
             failed: None,
+            patience: PATIENCE,
             lacking,
             refusals: Vec::new(),
         };
@@ -240,7 +254,7 @@ impl Log {
             self.denied += 1;
             self.lacking.denied(event);
         }
-        if self.out.is_some() {
+        if self.out.is_some() || self.failed.is_some() {
             let line = self.describe(event);
             self.line(&line, event.denied.is_none());
         }
@@ -295,7 +309,7 @@ impl Log {
             Some(known) => *known = *refusal,
             None => self.refusals.push(*refusal),
         }
-        if self.out.is_some() {
+        if self.out.is_some() || self.failed.is_some() {
             let line = json!({
                 "event": "refusal",
                 "resource": refusal.what.name(),
@@ -328,12 +342,17 @@ impl Log {
     }
 
     fn write(&mut self, line: &str) {
-        let done = match &mut self.out {
-            None => Ok(()),
-            Some(Out::Stderr) => std::io::stderr().lock().write_all(line.as_bytes()),
-            Some(Out::File(file)) => file.write_all(line.as_bytes()),
+        let patience = &mut self.patience;
+        let done = match &self.out {
+            None => {
+                self.left_out += u64::from(self.failed.is_some());
+                Ok(())
+            }
+            Some(Out::Stderr) => put(std::io::stderr().lock().as_fd(), line.as_bytes(), patience),
+            Some(Out::File(file)) => put(file.as_fd(), line.as_bytes(), patience),
         };
         if let Err(error) = done {
+            self.left_out += 1;
             self.out = None;
             self.failed = Some(error);
         }
@@ -362,7 +381,10 @@ impl Log {
             self.allowed, self.denied, self.refused
         );
         if self.left_out > 0 {
-            text.push_str(&format!("  {} lines are not in the log: it was full\n", self.left_out));
+            text.push_str(&format!(
+                "  {} lines are not in the log: it was full, or could not be written\n",
+                self.left_out
+            ));
         }
         let flags = self.lacking.flags();
         if !flags.is_empty() {
@@ -427,6 +449,36 @@ impl Log {
     }
 }
 
+/// Writes all of a line, and waits for whoever reads it for no longer than there is patience: descriptors that do not
+/// wait by themselves, and those that do, are treated alike.
+fn put(fd: BorrowedFd<'_>, mut bytes: &[u8], patience: &mut Duration) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let began = Instant::now();
+        let most = Timespec::try_from(*patience).ok();
+        let ready = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], most.as_ref());
+        *patience = patience.saturating_sub(began.elapsed());
+        match ready {
+            Ok(0) => {
+                let why = format!("nobody has read it for {} s", PATIENCE.as_secs());
+                return Err(std::io::Error::new(ErrorKind::TimedOut, why));
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if ready.is_err() {
+            continue;
+        }
+        match rustix::io::write(fd, bytes.get(..PIECE).unwrap_or(bytes)) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            // Somebody else filled it in between.
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Why something was denied, as the log calls it.
 fn why(denial: Denial) -> &'static str {
     match denial {
@@ -437,5 +489,29 @@ fn why(denial: Denial) -> &'static str {
         Denial::Special => "special",
         Denial::Stronger => "stronger",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_empties_is_given_up() {
+        for wait in [true, false] {
+            let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+            if !wait {
+                rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).expect("a pipe");
+            }
+            let mut patience = Duration::from_millis(20);
+            put(writer.as_fd(), b"a line\n", &mut patience).expect("there is room");
+            assert!(!patience.is_zero());
+            let more = vec![b'x'; 1 << 20];
+            let error = put(writer.as_fd(), &more, &mut patience).expect_err("there is none");
+            assert_eq!((error.kind(), patience), (ErrorKind::TimedOut, Duration::ZERO));
+            drop(reader);
+            let error = put(writer.as_fd(), b"more", &mut patience).expect_err("it is closed");
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        }
     }
 }

@@ -6,8 +6,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::path::Identity;
+use crate::{Ledger, Refusal, Resource};
 
 /// How far the clock moves with each reading, in nanoseconds: a program that waits for a clock gets on.
 pub(crate) const STEP: u64 = 1_000_000;
@@ -25,6 +28,34 @@ pub(crate) struct Deterministic {
     passed: u64,
     files: RefCell<Numbers<Identity>>,
     devices: RefCell<Numbers<u64>>,
+    /// The bytes of all sorted listings that there are.
+    listings: Arc<AtomicU64>,
+    /// What the ledger has counted of what is kept here.
+    charged: u64,
+}
+
+/// What a number takes in its map: key, value, and the map's own share.
+const NUMBER_BYTES: u64 = 48;
+
+/// Bytes that are counted as kept until this is dropped.
+pub(crate) struct Kept {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Kept {
+    /// Counts so many bytes with the others.
+    pub(crate) fn counted(mut self, bytes: u64) -> Kept {
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        self
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Deterministic {
@@ -34,6 +65,28 @@ impl Deterministic {
             passed: 0,
             files: RefCell::default(),
             devices: RefCell::default(),
+            listings: Arc::default(),
+            charged: 0,
+        }
+    }
+
+    /// Counts nothing yet.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept { all: self.listings.clone(), bytes: 0 }
+    }
+
+    /// Enters into the ledger what is kept more, or less, than when it was asked last: numbers, and listings.
+    pub(crate) fn settle(&mut self, ledger: &mut Ledger) -> Result<(), Refusal> {
+        let numbers = self.files.get_mut().0.len() + self.devices.get_mut().0.len();
+        let now = self.listings.load(Ordering::Relaxed) + numbers as u64 * NUMBER_BYTES;
+        let before = std::mem::replace(&mut self.charged, now);
+        match now.checked_sub(before) {
+            Some(0) => Ok(()),
+            Some(more) => ledger.spend(Resource::HostBytes, more),
+            None => {
+                ledger.release(Resource::HostBytes, before - now);
+                Ok(())
+            }
         }
     }
 

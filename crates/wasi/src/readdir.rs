@@ -6,8 +6,9 @@
 
 use std::os::fd::BorrowedFd;
 
+use crate::deterministic::Kept;
+use crate::host::Fail;
 use crate::sys::fs::{RawDir, SeekFrom, seek};
-
 use crate::{Errno, FileType};
 
 /// Size of a block of entries.
@@ -23,6 +24,13 @@ pub(crate) struct DirEntry {
     pub(crate) name: Vec<u8>,
 }
 
+impl DirEntry {
+    /// What keeping it takes, an allocation for its name included.
+    fn bytes(&self) -> u64 {
+        (size_of::<Self>() + self.name.capacity() + 16) as u64
+    }
+}
+
 /// The block that was read last.
 #[derive(Default)]
 pub(crate) struct DirReader {
@@ -31,10 +39,8 @@ pub(crate) struct DirReader {
     hint: usize,
     /// Where the host's descriptor stands; `None` if that is not known.
     position: Option<u64>,
-    /// Whether the block is the whole directory, sorted.
-    sorted: bool,
-    /// Entries that were read to be sorted and that nobody has paid for.
-    pub(crate) unpaid: u64,
+    /// Where the block is the whole directory, sorted: what that takes.
+    sorted: Option<Kept>,
 }
 
 /// The most entries of a directory that is sorted.
@@ -63,31 +69,37 @@ impl DirReader {
     }
 
     /// The entry at a cookie, where they are sorted by their names and cookies count them. They are read as a whole when
-    /// reading starts at the beginning.
+    /// reading starts at the beginning; what is read goes to `pay`, block by block: how many entries more, and how
+    /// many bytes are kept by then. `kept` counts those for as long as they are.
     pub(crate) fn sorted_entry(
         &mut self,
         fd: BorrowedFd<'_>,
         cookie: u64,
         fresh: bool,
-    ) -> Result<Option<&DirEntry>, Errno> {
-        if fresh || !self.sorted {
-            self.sorted = false;
+        kept: Kept,
+        pay: &mut dyn FnMut(u64, u64) -> Result<(), Fail>,
+    ) -> Result<Option<&DirEntry>, Fail> {
+        if fresh || self.sorted.is_none() {
+            // What was kept until now is gone before anything is read.
+            (self.entries, self.sorted) = (Vec::new(), None);
             let mut all = Vec::new();
-            let mut at = 0;
+            let (mut at, mut bytes) = (0, 0u64);
             self.position = None;
             while self.fill(fd, at)? {
                 at = self.entries.last().map_or(at, |entry| entry.next);
-                self.unpaid = self.unpaid.saturating_add(self.entries.len() as u64);
+                bytes = self.entries.iter().fold(bytes, |sum, entry| sum + entry.bytes());
+                pay(self.entries.len() as u64, bytes)?;
                 all.append(&mut self.entries);
                 if all.len() > SORTED_MAX {
-                    return Err(Errno::OVERFLOW);
+                    return Err(Errno::OVERFLOW.into());
                 }
             }
+            all.shrink_to_fit();
             all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             for (i, entry) in all.iter_mut().enumerate() {
                 (entry.at, entry.next) = (i as u64, i as u64 + 1);
             }
-            (self.entries, self.sorted) = (all, true);
+            (self.entries, self.sorted) = (all, Some(kept.counted(bytes)));
         }
         Ok(usize::try_from(cookie).ok().and_then(|at| self.entries.get(at)))
     }

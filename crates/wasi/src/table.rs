@@ -281,6 +281,9 @@ pub fn call(
     let mut call = Call { ctx, host, func, allowed: Vec::new(), wanted: None };
     let answer = dispatch(&mut call, args);
     call.report_allowed();
+    if let Some(run) = &mut ctx.deterministic {
+        run.settle(host.ledger()).map_err(Halt::Limit)?;
+    }
     match answer {
         Ok(()) => Ok(0),
         Err(Fail::Errno(e)) => Ok(e.code()),

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use palisade_wasi::{Caps, Errno, Preopen, Rights, Stdio};
+use palisade_wasi::{Caps, Errno, Halt, Preopen, Resource, Rights, Stdio};
 
 const STEP: u64 = 1_000_000;
 const EPOCH: u64 = 946_684_800_000_000_000;
@@ -133,6 +133,51 @@ fn sorting_is_charged_for_what_is_read() {
     let before = g.host.spent;
     g.readdir(3, 1, 0);
     assert!(g.host.spent - before >= 152, "{}", g.host.spent - before);
+}
+
+#[test]
+fn sorted_listings_are_in_the_ledger_for_as_long_as_they_are_kept() {
+    let t = TempDir::new();
+    t.dir("d");
+    for i in 0..2000 {
+        t.file(&format!("d/{i}"), "");
+    }
+    let guest =
+        || Guest::new(quiet().deterministic(0).caps(Caps::ALL).preopen(Preopen::new(&t.0, "/")));
+    let mut g = guest();
+    let used = |g: &Guest| g.used(Resource::HostBytes);
+    let fds: Vec<u64> =
+        (0..3).map(|_| g.open("d", DIRECTORY, Rights::all()).expect("it is there")).collect();
+    let mut before = used(&g);
+    for fd in &fds {
+        g.readdir(*fd, 64, 0);
+        // 2,002 entries with their names.
+        let now = used(&g);
+        assert!((150_000..400_000).contains(&(now - before)), "{}", now - before);
+        before = now;
+    }
+    // Read anew: the same once more, not twice.
+    g.readdir(fds[0], 64, 0);
+    assert_eq!(used(&g), before);
+    for fd in &fds {
+        assert_eq!(g.call("fd_close", &[*fd]), OK);
+    }
+    // Numbers of files stay.
+    assert!(used(&g) < 1000, "{}", used(&g));
+    // Over the limit the guest ends, and nothing is kept.
+    let mut g = guest();
+    let fd = g.open("d", DIRECTORY, Rights::all()).expect("it is there");
+    g.host.ledger.set_limit(Resource::HostBytes, Some(100_000));
+    let ended = g.try_call("fd_readdir", &[fd, DATA, 64, 0, OUT]);
+    assert!(matches!(ended, Err(Halt::Limit(r)) if r.what == Resource::HostBytes), "{ended:?}");
+    assert!(used(&g) < 1000, "{}", used(&g));
+    // Somebody may stop it between two blocks.
+    let mut g = guest();
+    let fd = g.open("d", DIRECTORY, Rights::all()).expect("it is there");
+    g.host.looks.set(Some(3));
+    let ended = g.try_call("fd_readdir", &[fd, DATA, 64, 0, OUT]);
+    assert_eq!(ended, Err(Halt::Interrupted));
+    assert!(g.used(Resource::EntriesRead) < 2002, "{}", g.used(Resource::EntriesRead));
 }
 
 #[test]

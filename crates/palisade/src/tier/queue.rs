@@ -94,7 +94,8 @@ impl Queue {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
-    /// Takes a request. Where no thread can be started it is dropped, and the function stays interpreted.
+    /// Takes a request. Where no thread can be started, what waits is refused: it stays interpreted, and nobody asks
+    /// again.
     pub(super) fn push(&self, job: Job, batch: usize) {
         let mut waiting = self.shared.lock();
         waiting.batch = batch.max(1);
@@ -104,7 +105,11 @@ impl Queue {
             let thread = thread::Builder::new().name("palisade-tier".into()).stack_size(STACK);
             match thread.spawn(move || work(&shared)) {
                 Ok(thread) => waiting.threads.push(thread),
-                Err(_) if waiting.threads.is_empty() => waiting.jobs.clear(),
+                Err(_) if waiting.threads.is_empty() => {
+                    let jobs = std::mem::take(&mut waiting.jobs);
+                    drop(waiting);
+                    return refuse_all(jobs);
+                }
                 Err(_) => {}
             }
         }
@@ -251,6 +256,16 @@ fn run(jobs: &[Job], counts: &Counts) {
         }
     }
     counts.took(began);
+}
+
+/// None of these is compiled, whatever their modules are.
+fn refuse_all(jobs: impl IntoIterator<Item = Job>) {
+    for job in jobs {
+        if let Some(module) = job.module.upgrade() {
+            let version = module.version(job.bounds);
+            refuse(&[job], version);
+        }
+    }
 }
 
 /// Nothing of the module is compiled.

@@ -46,21 +46,25 @@ impl Call<'_> {
 
     /// The entry at a cookie, as the guest gets it, and the next cookie.
     fn entry(&mut self, fd: u32, cookie: u64, fresh: bool) -> Result<Option<(u64, Vec<u8>)>, Fail> {
-        let sorted = self.ctx.deterministic.is_some();
+        let kept = self.ctx.deterministic.as_ref().map(|run| run.kept());
         let Object::Dir(dir) = &mut self.ctx.table.get_mut(fd)?.object else {
             return Err(Errno::NOTDIR.into());
         };
         let here = identity(&crate::sys::fs::fstat(&dir.fd)?);
         let reader = dir.reader.get_or_insert_default();
-        let entry = if sorted {
-            let entry = reader.sorted_entry(dir.fd.as_fd(), cookie, fresh).map(|e| e.cloned());
-            // What was read is paid for, whatever came of it.
-            let unpaid = std::mem::take(&mut reader.unpaid);
-            self.host.charge_fuel(unpaid)?;
-            self.host.ledger().charge(Resource::EntriesRead, unpaid)?;
-            entry?
-        } else {
-            reader.entry(dir.fd.as_fd(), cookie, fresh)?.cloned()
+        let entry = match kept {
+            Some(kept) => {
+                let host = &mut *self.host;
+                // What was read is paid for, whatever comes of it; what is kept, when the call has ended.
+                let mut pay = |entries: u64, bytes: u64| -> Result<(), Fail> {
+                    check_stop(host)?;
+                    host.charge_fuel(entries)?;
+                    host.ledger().charge(Resource::EntriesRead, entries)?;
+                    Ok(host.ledger().check(Resource::HostBytes, bytes)?)
+                };
+                reader.sorted_entry(dir.fd.as_fd(), cookie, fresh, kept, &mut pay)?.cloned()
+            }
+            None => reader.entry(dir.fd.as_fd(), cookie, fresh)?.cloned(),
         };
         let Some(entry) = entry else { return Ok(None) };
         // What lies above a grant is nobody's business: the parent of its root is the root.
