@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -201,7 +201,8 @@ pub fn is_compiling() -> bool {
 
 /// Makes machine code. One for each engine; threads share it.
 pub struct Compiler {
-    isa: OwnedTargetIsa,
+    /// Made when it is first needed: it takes longer than loading a small module.
+    isa: OnceLock<Result<OwnedTargetIsa, CompileError>>,
     options: Options,
     /// What compiling may take at once, in bytes.
     memory: u64,
@@ -235,8 +236,9 @@ impl Compiler {
     ///
     /// The machine is not one that code is made for; the error says what is missing.
     pub fn new(options: Options) -> Result<Self, CompileError> {
+        cpu::check(&options)?;
         Ok(Self {
-            isa: cpu::isa(&options)?,
+            isa: OnceLock::new(),
             options,
             memory: u64::MAX,
             #[cfg(test)]
@@ -260,11 +262,18 @@ impl Compiler {
     /// The processor, its extensions, and the settings of the code generator, as text: with the options, all
     /// that code depends on beside the module.
     pub fn fingerprint(&self) -> String {
-        cpu::fingerprint(&self.isa)
+        match self.isa() {
+            Ok(isa) => cpu::fingerprint(isa),
+            // Nothing is ever compiled.
+            Err(error) => error.to_string(),
+        }
     }
 
-    pub(crate) fn isa(&self) -> &OwnedTargetIsa {
-        &self.isa
+    /// # Errors
+    ///
+    /// A bug: the machine was looked at when the compiler was made.
+    pub(crate) fn isa(&self) -> Result<&OwnedTargetIsa, CompileError> {
+        self.isa.get_or_init(|| cpu::isa(&self.options)).as_ref().map_err(Clone::clone)
     }
 
     /// Compiles a function, by its index among those that the module defines. `in_batch` says which others
@@ -441,8 +450,14 @@ impl Compiler {
             UserFuncName::user(0, defined),
             Signature::new(CallConv::Tail),
         );
-        let inlined =
-            translate::function(env, &*self.isa, &mut workspace.builder, func, defined, at_loop)?;
+        let inlined = translate::function(
+            env,
+            &**self.isa()?,
+            &mut workspace.builder,
+            func,
+            defined,
+            at_loop,
+        )?;
         limits::translated(func)?;
         Ok((body, inlined))
     }
@@ -453,7 +468,7 @@ impl Compiler {
         context: &mut Context,
         body: u32,
     ) -> Result<CompiledFunc, CompileError> {
-        if let Err(error) = context.compile(&*self.isa, &mut ControlPlane::default()) {
+        if let Err(error) = context.compile(&**self.isa()?, &mut ControlPlane::default()) {
             return Err(describe(&error.inner));
         }
         let Some(code) = context.take_compiled_code() else {

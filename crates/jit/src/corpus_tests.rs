@@ -191,9 +191,10 @@ fn code(
     };
     let func = &mut workspace.context.func;
     let Workspace { builder, .. } = workspace;
-    translate::function(env, &**compiler.isa(), builder, func, defined, at_loop).unwrap();
+    translate::function(env, &**compiler.isa().unwrap(), builder, func, defined, at_loop).unwrap();
     limits::translated(func).unwrap();
-    let compiled = workspace.context.compile(&**compiler.isa(), &mut ControlPlane::default());
+    let compiled =
+        workspace.context.compile(&**compiler.isa().unwrap(), &mut ControlPlane::default());
     compiled.map_err(|error| format!("{:?}", error.inner)).unwrap();
     workspace.context.take_compiled_code().unwrap()
 }
@@ -580,8 +581,15 @@ fn x1_a_function_has_no_more_polls_than_there_are_addresses() {
             in_batch: &|_| true,
         };
         let Workspace { mut context, mut builder } = Workspace::new();
-        translate::function(env, &**compiler.isa(), &mut builder, &mut context.func, 0, None)
-            .map(drop)
+        translate::function(
+            env,
+            &**compiler.isa().unwrap(),
+            &mut builder,
+            &mut context.func,
+            0,
+            None,
+        )
+        .map(drop)
     };
     assert_eq!(compile(1_000), Ok(()));
     let most = u64::from(POLL_BYTES) / 4;

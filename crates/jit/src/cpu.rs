@@ -22,6 +22,24 @@ const PAGE_LOG2: &str = "12";
 const REQUIRED: [(&str, &str); 3] =
     [("SSE3", "has_sse3"), ("SSSE3", "has_ssse3"), ("SSE4.1", "has_sse41")];
 
+/// Whether code can be made for this machine, without the work of getting ready for it.
+///
+/// # Errors
+///
+/// As [`isa`].
+pub(crate) fn check(options: &Options) -> Result<(), CompileError> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let _ = options;
+        match REQUIRED.iter().find(|(_, setting)| !detected(setting)) {
+            Some((name, _)) => Err(CompileError::Host(format!("the processor has no {name}"))),
+            None => Ok(()),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    isa(options).map(drop)
+}
+
 /// The code generator for this machine.
 ///
 /// # Errors
@@ -30,11 +48,11 @@ const REQUIRED: [(&str, &str); 3] =
 pub(crate) fn isa(options: &Options) -> Result<OwnedTargetIsa, CompileError> {
     let mut builder = builder(options.baseline)?;
     #[cfg(target_arch = "x86_64")]
-    for (name, setting) in REQUIRED {
-        if !detected(setting) {
-            return Err(CompileError::Host(format!("the processor has no {name}")));
+    {
+        check(options)?;
+        for (_, setting) in REQUIRED {
+            builder.enable(setting).map_err(refused)?;
         }
-        builder.enable(setting).map_err(refused)?;
     }
     let flags = flags(options).map_err(refused)?;
     let isa = builder.finish(flags).map_err(|error| CompileError::Codegen(error.to_string()))?;

@@ -257,7 +257,7 @@ impl Stubs {
             let mut b = FunctionBuilder::new(func, &mut workspace.builder);
             build(&mut b, key);
             b.seal_all_blocks();
-            b.finalize(self.compiler.isa().frontend_config());
+            b.finalize(self.compiler.isa()?.frontend_config());
             self.compiler.generate(&mut workspace.context, 0)
         })
     }
