@@ -34,7 +34,7 @@ mod arch;
 pub use activate::TypeStubs;
 pub use builtins::{Builtin, HeapCode, PLAIN_BYTES, builtin_table};
 pub use entry::{Continuation, EngineHooks, Entered, NativeConfig, Segment, enter};
-pub use registry::{CodeObject, CodeRegistry, Draft};
+pub use registry::{CodeListener, CodeObject, CodeRegistry, Draft};
 pub use trace::{Trace, TraceFrame};
 
 pub(crate) use entry::NativeStore;

@@ -1,0 +1,217 @@
+//! What profilers are given: files that tools outside read, taken apart here.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use common::{Ended, command};
+
+const DWARF: &[u8] = include_bytes!("../../debug/tests/fixtures/dwarf5.wasm");
+
+const HOT: &str = r#"(module $hot (func $twice (export "f") (param i32) (result i32)
+    (local $sum i32)
+    (loop $again
+        (local.set $sum (i32.add (local.get $sum) (call $cold (local.get 0))))
+        (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+    (local.get $sum))
+    (func $cold (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))
+    (func $never))"#;
+
+// ---- jitdump ----
+
+/// A record of a jitdump: its kind, the time, and what it holds.
+struct Record {
+    kind: u32,
+    time: u64,
+    content: Vec<u8>,
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+fn text(bytes: &[u8]) -> (&str, &[u8]) {
+    let end = bytes.iter().position(|&byte| byte == 0).expect("a text ends");
+    (std::str::from_utf8(&bytes[..end]).unwrap(), &bytes[end + 1..])
+}
+
+/// The records of a jitdump, its header checked.
+fn records(dump: &[u8], pid: u32) -> Vec<Record> {
+    assert_eq!((word(dump, 0), word(dump, 4), word(dump, 8)), (0x4A69_5444, 1, 40));
+    assert_eq!((word(dump, 20), long(dump, 32)), (pid, 0));
+    let (mut at, mut time, mut all) = (40, long(dump, 24), Vec::new());
+    while at < dump.len() {
+        let (kind, size) = (word(dump, at), word(dump, at + 4) as usize);
+        let content = dump[at + 16..at + size].to_vec();
+        let record = Record { kind, time: long(dump, at + 8), content };
+        assert!(record.time >= time, "records in the order of their times");
+        time = record.time;
+        all.push(record);
+        at += size;
+    }
+    assert_eq!(at, dump.len(), "the last record is whole");
+    all
+}
+
+/// A function of a jitdump: its address, its code, its name.
+fn loads(records: &[Record]) -> Vec<(u64, Vec<u8>, String)> {
+    let mut all = Vec::new();
+    for record in records.iter().filter(|record| record.kind == 0) {
+        let (address, size) = (long(&record.content, 16), long(&record.content, 24) as usize);
+        assert_eq!(long(&record.content, 8), address);
+        assert_eq!(long(&record.content, 32), all.len() as u64, "numbered in order");
+        let (name, code) = text(&record.content[40..]);
+        assert_eq!(code.len(), size);
+        all.push((address, code.to_vec(), name.to_owned()));
+    }
+    all
+}
+
+/// Runs the command with a jitdump in `dir`; how it ended, and the file.
+fn dumped(dir: &Path, args: &[&str]) -> (Ended, u32, Vec<u8>) {
+    let mut command = command(dir);
+    command.args(["--profile", "jitdump"]).args(args).env_remove("JITDUMPDIR");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let ended: Ended = child.wait_with_output().unwrap().into();
+    let path = dir.join(format!("jit-{pid}.dump"));
+    let dump = std::fs::read(&path).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    (ended, pid, dump)
+}
+
+#[test]
+fn a_jitdump_holds_every_function_with_its_code() {
+    for options in [&["--engine", "jit"][..], &["--engine", "jit", "--sandbox"]] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.wat"), HOT).unwrap();
+        let args = [options, &["a.wat", "--invoke", "f", "10"]].concat();
+        let (ended, pid, dump) = dumped(dir.path(), &args);
+        ended.code(0).prints("385\n").quietly();
+        let loads = loads(&records(&dump, pid));
+        for name in ["hot!twice", "hot!cold", "hot!never"] {
+            let (address, code, _) = loads.iter().find(|(.., found)| found == name).unwrap();
+            // What every function begins with: push rbp; mov rbp, rsp.
+            assert!(*address > 0 && code.starts_with(&[0x55, 0x48, 0x89, 0xe5]), "{name}");
+        }
+        assert!(loads.iter().any(|(.., name)| name == "<palisade stub>"));
+        let mut spans: Vec<_> =
+            loads.iter().map(|(at, code, _)| (*at, code.len() as u64)).collect();
+        spans.sort_unstable();
+        assert!(spans.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0));
+    }
+}
+
+#[test]
+fn a_jitdump_tells_lines_before_the_function_that_they_are_of() {
+    for (options, told) in [(&[][..], true), (&["--no-debug-info"], false), (&["--sandbox"], false)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.wasm"), DWARF).unwrap();
+        let args = [&["--engine", "jit", "a.wasm"][..], options].concat();
+        let (ended, pid, dump) = dumped(dir.path(), &args);
+        ended.code(134);
+        let records = records(&dump, pid);
+        let mut lines: Option<(u64, Vec<(String, u32)>)> = None;
+        let mut seen = 0;
+        for record in &records {
+            match record.kind {
+                2 => {
+                    assert!(lines.is_none(), "lines of a function that does not follow");
+                    let (address, count) = (long(&record.content, 0), long(&record.content, 8));
+                    let (mut rest, mut found, mut before) = (&record.content[16..], vec![], 0);
+                    for _ in 0..count {
+                        assert!(long(rest, 0) >= before.max(address));
+                        before = long(rest, 0);
+                        let line = word(rest, 8);
+                        let (file, after) = text(&rest[16..]);
+                        found.push((file.to_owned(), line));
+                        rest = after;
+                    }
+                    assert!(rest.is_empty());
+                    lines = Some((address, found));
+                }
+                0 => {
+                    let name = text(&record.content[40..]).0;
+                    if let Some((address, found)) = lines.take() {
+                        assert_eq!(address, long(&record.content, 16), "{name}");
+                        assert!(
+                            found.iter().all(|(file, line)| file.ends_with("trap.c") && *line > 0)
+                        );
+                        if name.ends_with("!middle") {
+                            // That of the division that it traps in, which was inlined, and its own.
+                            assert!(
+                                [6, 10].iter().all(|at| found.iter().any(|(_, l)| l == at)),
+                                "{found:?}"
+                            );
+                            seen += 1;
+                        }
+                    }
+                }
+                other => panic!("a record of kind {other}"),
+            }
+        }
+        assert_eq!(seen > 0, told, "{options:?}");
+    }
+}
+
+#[test]
+fn a_jitdump_is_never_a_file_that_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.wat"), HOT).unwrap();
+    let missing = dir.path().join("missing");
+    let mut command = command(dir.path());
+    command
+        .args(["--profile", "jitdump", "a.wat", "--invoke", "f", "1"])
+        .env("JITDUMPDIR", &missing);
+    Ended::from(command.output().unwrap()).code(2).says(&["--profile", "missing", "JITDUMPDIR"]);
+    for wrong in ["--profile perf", "--profile jitdump=a", "--profile jitdump --profile jitdump"] {
+        let mut command = common::command(dir.path());
+        command.args(wrong.split(' ')).args(["a.wat", "--invoke", "f", "1"]);
+        Ended::from(command.output().unwrap()).code(2);
+    }
+}
+
+// ---- perf ----
+
+/// `perf`, if it can record anything here; else why not.
+fn perf(dir: &Path) -> Result<PathBuf, String> {
+    let perf = PathBuf::from("perf");
+    let mut probe = std::process::Command::new(&perf);
+    probe.args(["record", "-e", "cpu-clock", "-o", "probe.data", "true"]).current_dir(dir);
+    match probe.output() {
+        Err(error) => Err(format!("no perf: {error}")),
+        Ok(output) if output.status.success() => Ok(perf),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+#[test]
+fn perf_finds_the_functions_of_a_jitdump() {
+    let dir = tempfile::tempdir().unwrap();
+    let perf = match perf(dir.path()) {
+        Ok(perf) => perf,
+        Err(why) => return println!("not run: {why}"),
+    };
+    std::fs::write(dir.path().join("a.wat"), HOT).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(&perf);
+        command.args(args).current_dir(dir.path()).env_remove("JITDUMPDIR");
+        let output = command.env("HOME", dir.path()).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let palisade = env!("CARGO_BIN_EXE_palisade");
+    let guest = ["--engine", "jit", "--profile", "jitdump", "a.wat", "--invoke", "f", "300000000"];
+    let record = ["record", "-k", "mono", "-e", "cpu-clock", "-o", "a.data", palisade];
+    run(&[&record[..], &guest].concat());
+    run(&["inject", "--jit", "-i", "a.data", "-o", "b.data"]);
+    let report = run(&["report", "-i", "b.data", "--stdio", "--sort", "symbol"]);
+    assert!(report.contains("hot!twice"), "{report}");
+}
