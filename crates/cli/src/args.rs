@@ -177,10 +177,13 @@ pub(crate) struct Inside {
     #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
     pub(crate) coredump: Option<PathBuf>,
 
-    /// Let a profiler see the guest's functions, for `perf`: perfmap, jitdump (repeatable)
+    /// Profile the guest: guest[=FILE] or folded[=FILE]; for `perf`: perfmap or jitdump (repeatable)
     ///
-    /// `perfmap` writes /tmp/perf-PID.map at the end; `jitdump` writes jit-PID.dump, with the code and its lines, into
-    /// $JITDUMPDIR or the working directory while code is made, for `perf inject --jit`.
+    /// `guest` writes where the guest spent its time, by its functions and in every engine, to FILE
+    /// [default: palisade-profile.json], which the Firefox Profiler (profiler.firefox.com) opens; `folded` writes the text
+    /// from which flame graphs are drawn [default: palisade-profile.folded]. `perfmap` writes /tmp/perf-PID.map at the end;
+    /// `jitdump` writes jit-PID.dump, with the code and its lines, into $JITDUMPDIR or the working directory while code
+    /// is made, for `perf inject --jit`.
     #[arg(
         long,
         value_name = "KIND[=FILE]",
@@ -188,6 +191,10 @@ pub(crate) struct Inside {
         help_heading = "Looking inside"
     )]
     pub(crate) profile: Vec<Profile>,
+
+    /// How often `--profile guest` and `--profile folded` look [default: 1ms]
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration, help_heading = "Looking inside")]
+    pub(crate) profile_interval: Option<Duration>,
 }
 
 /// The lock around the process.

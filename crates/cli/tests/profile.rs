@@ -5,7 +5,9 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use common::{Ended, command};
+use common::{ENDLESS, Ended, Place, command, ready_then};
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
 
 const DWARF: &[u8] = include_bytes!("../../debug/tests/fixtures/dwarf5.wasm");
 
@@ -214,4 +216,183 @@ fn perf_finds_the_functions_of_a_jitdump() {
     run(&["inject", "--jit", "-i", "a.data", "-o", "b.data"]);
     let report = run(&["report", "-i", "b.data", "--stdio", "--sort", "symbol"]);
     assert!(report.contains("hot!twice"), "{report}");
+}
+
+// ---- guest ----
+
+/// Functions from the outermost inwards, and how many samples.
+fn folded(text: &str) -> Vec<(Vec<&str>, u64)> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let (path, count) = line.rsplit_once(' ').unwrap();
+        lines.push((path.split(';').collect(), count.parse().unwrap()));
+    }
+    lines
+}
+
+/// Checks that the columns of a profile belong together, and returns how many samples there are for each stack of names.
+fn checked(profile: &Value) -> std::collections::BTreeMap<Vec<String>, u64> {
+    assert_eq!(profile["meta"]["preprocessedProfileVersion"], 62);
+    let shared = &profile["shared"];
+    let numbers = |table: &Value, column: &str| -> Vec<Option<u64>> {
+        let length = table["length"].as_u64().unwrap() as usize;
+        let values = table[column].as_array().unwrap_or_else(|| panic!("no {column}"));
+        assert_eq!(values.len(), length, "{column}");
+        values.iter().map(Value::as_u64).collect()
+    };
+    let strings = shared["stringArray"].as_array().unwrap();
+    let [stacks, frames, funcs] = ["stackTable", "frameTable", "funcTable"].map(|t| &shared[t]);
+    for column in ["address", "inlineDepth", "subcategory", "nativeSymbol", "innerWindowID"] {
+        numbers(frames, column);
+    }
+    for column in ["isJS", "relevantForJS", "resource", "source", "lineNumber", "columnNumber"] {
+        numbers(funcs, column);
+    }
+    let resources = numbers(&shared["resourceTable"], "lib").len();
+    assert_eq!(resources, profile["libs"].as_array().unwrap().len());
+    let categories = profile["meta"]["categories"].as_array().unwrap().len() as u64;
+    assert!(numbers(frames, "category").iter().all(|category| category.unwrap() < categories));
+    let names = numbers(funcs, "name");
+    let funcs_of = numbers(frames, "func");
+    let mut paths: Vec<Vec<String>> = Vec::new();
+    let prefixes = numbers(stacks, "prefix");
+    for (prefix, frame) in prefixes.iter().zip(numbers(stacks, "frame")) {
+        let mut path = prefix.map_or_else(Vec::new, |at| paths[at as usize].clone());
+        let func = funcs_of[frame.unwrap() as usize].unwrap();
+        let name = &strings[names[func as usize].unwrap() as usize];
+        path.push(name.as_str().unwrap().to_owned());
+        paths.push(path);
+    }
+    let threads = profile["threads"].as_array().unwrap();
+    assert_eq!(threads.len(), 1);
+    let samples = &threads[0]["samples"];
+    let deltas = samples["timeDeltas"].as_array().unwrap();
+    assert_eq!(deltas.len() as u64, samples["length"].as_u64().unwrap());
+    assert!(deltas.iter().all(|delta| delta.as_f64().unwrap() >= 0.0));
+    numbers(samples, "threadCPUDelta");
+    let mut all = std::collections::BTreeMap::new();
+    for (stack, weight) in numbers(samples, "stack").iter().zip(numbers(samples, "weight")) {
+        *all.entry(paths[stack.unwrap() as usize].clone()).or_default() += weight.unwrap();
+    }
+    all
+}
+
+const OFTEN: [&str; 5] = ["--profile", "guest", "--profile", "folded", "--profile-interval=100us"];
+
+#[test]
+fn a_profile_tells_the_functions_that_take_the_time_in_every_engine() {
+    for options in [
+        &["--engine", "interp"][..],
+        &["--engine", "jit"],
+        &["--engine", "auto"],
+        &["--engine", "jit", "--sandbox"],
+        &["--engine", "interp", "--sandbox"],
+    ] {
+        let place = Place::new();
+        place.file("a.wat", HOT);
+        // Long enough to be looked at some times, even where other work keeps the processors.
+        let turns = if options[1] == "interp" { "20000000" } else { "200000000" };
+        let args = [options, &OFTEN, &["--fuel", "unlimited", "a.wat", "--invoke", "f", turns]];
+        let ended = place.run(args.concat());
+        ended.code(0).quietly();
+        let text = place.read("palisade-profile.folded");
+        let lines = folded(&text);
+        let known = |path: &[&str]| {
+            let path: Vec<_> = path.iter().copied().filter(|name| !name.starts_with('[')).collect();
+            matches!(path.as_slice(), ["twice"] | ["twice", "cold"])
+        };
+        assert!(!lines.is_empty() && lines.iter().all(|(path, _)| known(path)), "{text}");
+        let profile = serde_json::from_str(&place.read("palisade-profile.json")).unwrap();
+        let found = checked(&profile);
+        let same: std::collections::BTreeMap<Vec<String>, u64> = lines
+            .iter()
+            .map(|(path, count)| (path.iter().map(|name| (*name).to_owned()).collect(), *count))
+            .collect();
+        assert_eq!(found, same, "both forms of one profile");
+    }
+}
+
+#[test]
+fn a_profile_is_written_however_the_guest_ends() {
+    let program = |turns: u32, then: &str| {
+        format!(
+            r#"(module
+              (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+              (memory (export "memory") 1)
+              (func $work (param i32)
+                (loop $turn (br_if $turn (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+              (func (export "_start") (call $work (i32.const {turns})) {then}))"#
+        )
+    };
+    // Long enough to be looked at some times, even where other work keeps the processors.
+    for (engine, turns) in [("interp", 10_000_000), ("jit", 200_000_000)] {
+        let fuel = (u64::from(turns) * 8).to_string();
+        for (then, options, code) in [
+            ("(unreachable)", &[][..], 134),
+            ("(call $exit (i32.const 7))", &[], 7),
+            ("(loop (br 0))", &["--timeout", "1s"], 124),
+            ("(loop (br 0))", &["--fuel", &fuel], 134),
+        ] {
+            let place = Place::new();
+            place.file("a.wat", program(turns, then));
+            let args = [&["--engine", engine][..], &OFTEN, options, &["a.wat"]].concat();
+            place.run(args).code(code);
+            let text = place.read("palisade-profile.folded");
+            assert!(text.contains("_start;work") || text.contains("_start "), "{then}: {text}");
+            checked(&serde_json::from_str(&place.read("palisade-profile.json")).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_profile_is_written_after_ctrl_c() {
+    use std::io::{BufRead, BufReader};
+    let place = Place::new();
+    let (_, endless) = ENDLESS[0];
+    place.file("a.wat", ready_then(endless));
+    let mut command = place.command();
+    command.args(OFTEN).args(["a.wat", "--timeout", "60s"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    rustix::process::kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    Ended::from(child.wait_with_output().unwrap()).code(130).says(&["Ctrl-C"]);
+    checked(&serde_json::from_str(&place.read("palisade-profile.json")).unwrap());
+}
+
+#[test]
+fn a_profile_changes_neither_output_nor_fuel() {
+    let runs = |options: &[&str]| {
+        let place = Place::new();
+        let name = place.program("hog");
+        let mut all = Vec::new();
+        for engine in ["interp", "jit"] {
+            let args = [&["--engine", engine, "--deterministic", "--stats"][..], options];
+            let ended = place.run([&args.concat()[..], &[&name, "write", "50000"]].concat());
+            let fuel =
+                ended.stderr.lines().find(|line| line.starts_with("  fuel ")).map(str::to_owned);
+            assert!(fuel.is_some(), "{ended:#?}");
+            all.push((fuel, ended.code(0).stdout));
+        }
+        all
+    };
+    assert_eq!(runs(&OFTEN), runs(&[]));
+}
+
+#[test]
+fn what_cannot_be_a_profile_is_said_before_anything_runs() {
+    let place = Place::new();
+    place.file("a.wat", HOT);
+    for (options, word) in [
+        ("--profile guest=missing/a", "directory does not exist"),
+        ("--profile guest=a.wat", "a module of the run itself"),
+        ("--profile guest --profile guest=b", "twice"),
+        ("--profile guest --profile-interval 1us", "from 100us to 10s"),
+        ("--profile-interval 1ms", "--profile guest"),
+    ] {
+        place.line(&format!("{options} a.wat --invoke f 1")).code(2).says(&["--profile", word]);
+    }
 }

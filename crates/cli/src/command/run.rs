@@ -52,7 +52,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let debug_file = args.inside.debug_file.as_deref().map(load::open).transpose()?;
     let coredump = args.inside.coredump.as_deref();
     let coredump = coredump.map(|path| coredump::Target::create(path, args)).transpose()?;
-    let profiles = Profiles::create(args)?;
+    let mut profiles = Profiles::create(args)?;
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
     let artefact = file.is_artefact();
@@ -100,6 +100,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
         locked,
     };
     session.store.on_refusal(audit.refusals());
+    profiles.start(&mut session.store)?;
     let loading = began.elapsed();
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);

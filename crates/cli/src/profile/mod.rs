@@ -3,19 +3,22 @@
 //! Invariants: every file is made before the process locks itself in; what cannot be written later is said, and
 //! changes nothing of the run.
 
+mod guest;
 mod perfmap;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use palisade::{Config, JitDump, Module};
+use palisade::{Config, JitDump, Module, Store};
+use palisade_wasi::Wasi;
 
 use crate::args::Run;
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 
+use guest::Guest;
 use perfmap::PerfMap;
 
 /// A value of `--profile`.
@@ -25,6 +28,10 @@ pub(crate) enum Profile {
     Perfmap,
     /// Machine code itself, with names and lines, for `perf inject`.
     Jitdump,
+    /// Where the guest spends its time, for the Firefox Profiler.
+    Guest(Option<PathBuf>),
+    /// The same, for flame graphs.
+    Folded(Option<PathBuf>),
 }
 
 impl Profile {
@@ -36,13 +43,19 @@ impl Profile {
             Some(at) => (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..]))),
             None => (bytes, None),
         };
+        if file.is_some_and(OsStr::is_empty) {
+            return Err("the file is missing behind `=`".to_owned());
+        }
+        let path = file.map(PathBuf::from);
         match (kind, file) {
+            (b"guest", _) => Ok(Self::Guest(path)),
+            (b"folded", _) => Ok(Self::Folded(path)),
             (b"perfmap", None) => Ok(Self::Perfmap),
             (b"jitdump", None) => Ok(Self::Jitdump),
             (b"perfmap" | b"jitdump", Some(_)) => {
                 Err("its file has a name that `perf` knows: write it without `=`".to_owned())
             }
-            _ => Err("the kinds are perfmap and jitdump".to_owned()),
+            _ => Err("the kinds are guest, folded, perfmap and jitdump".to_owned()),
         }
     }
 }
@@ -51,6 +64,7 @@ impl Profile {
 pub(crate) struct Profiles {
     perf_map: Option<PerfMap>,
     jit_dump: Option<Arc<JitDump>>,
+    guest: Guest,
 }
 
 impl Profiles {
@@ -63,11 +77,13 @@ impl Profiles {
                 return Err(Failure::usage("--profile: the same kind is given twice"));
             }
         }
-        let mut profiles = Self { perf_map: None, jit_dump: None };
+        let guest = Guest::create(args)?;
+        let mut profiles = Self { perf_map: None, jit_dump: None, guest };
         for profile in wanted {
             match profile {
                 Profile::Perfmap => profiles.perf_map = Some(PerfMap::create()?),
                 Profile::Jitdump => profiles.jit_dump = Some(Arc::new(jit_dump()?)),
+                Profile::Guest(_) | Profile::Folded(_) => {}
             }
         }
         Ok(profiles)
@@ -78,8 +94,14 @@ impl Profiles {
         config.jit_dump(self.jit_dump.clone());
     }
 
+    /// Starts to look where the guest spends its time, if that is asked for.
+    pub(crate) fn start(&mut self, store: &mut Store<Wasi>) -> Result<(), Failure> {
+        self.guest.start(store)
+    }
+
     /// Writes what is written when the guest has ended.
-    pub(crate) fn write<'a>(&self, modules: impl Iterator<Item = &'a Module>) {
+    pub(crate) fn write<'a>(&mut self, modules: impl Iterator<Item = &'a Module>) {
+        self.guest.write();
         if let Some(perf_map) = &self.perf_map {
             perf_map.write(modules);
         }
@@ -118,7 +140,10 @@ mod tests {
         let parse = |text: &str| Profile::parse(OsStr::new(text));
         assert_eq!(parse("perfmap"), Ok(Profile::Perfmap));
         assert_eq!(parse("jitdump"), Ok(Profile::Jitdump));
-        for wrong in ["", "perf", "perfmap=", "jitdump=x"] {
+        assert_eq!(parse("guest"), Ok(Profile::Guest(None)));
+        assert_eq!(parse("guest=a=b"), Ok(Profile::Guest(Some("a=b".into()))));
+        assert_eq!(parse("folded=x"), Ok(Profile::Folded(Some("x".into()))));
+        for wrong in ["", "perf", "perfmap=", "jitdump=x", "guest=", "folded=", "guests"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -38,7 +38,7 @@ pub use registry::{CodeListener, CodeObject, CodeRegistry, Draft};
 pub use trace::{Trace, TraceFrame};
 
 pub(crate) use entry::NativeStore;
-pub(crate) use walk::each_root;
+pub(crate) use walk::{each_root, each_segment};
 
 /// The length of the region that machine code reads from to find out whether it is to stop.
 pub const POLL_BYTES: u32 = 64 << 10;
