@@ -192,6 +192,10 @@ pub(crate) struct Inside {
     )]
     pub(crate) profile: Vec<Profile>,
 
+    /// Tell native debuggers such as gdb names and frames of the guest's machine code, while it is there
+    #[arg(long, help_heading = "Looking inside")]
+    pub(crate) native_debug: bool,
+
     /// How often `--profile guest` and `--profile folded` look [default: 1ms]
     #[arg(long, value_name = "TIME", value_parser = quantity::duration, help_heading = "Looking inside")]
     pub(crate) profile_interval: Option<Duration>,

@@ -396,3 +396,69 @@ fn what_cannot_be_a_profile_is_said_before_anything_runs() {
         place.line(&format!("{options} a.wat --invoke f 1")).code(2).says(&["--profile", word]);
     }
 }
+
+// ---- native debuggers ----
+
+/// A guest that calls the host three functions deep, and then traps two functions deep.
+const CALLS: &str = r#"(module $guest
+    (import "wasi_snapshot_preview1" "fd_write"
+        (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\10\00\00\00\06\00\00\00")
+    (data (i32.const 16) "ready\n")
+    (func $say (param i32) (result i32)
+        (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (func $middle (param i32) (result i32)
+        (i32.add (call $say (local.get 0)) (i32.const 1)))
+    (func $fail (param i32) (drop (call $middle (local.get 0))) (unreachable))
+    (func $_start (export "_start") (call $fail (i32.const 3))))"#;
+
+/// The names of functions in the backtrace that follows a line that begins so, from the inside out.
+fn frames<'a>(output: &'a str, after: &str) -> Vec<&'a str> {
+    let at = output.find(after).unwrap_or_else(|| panic!("no {after:?} in {output}"));
+    let lines = output[at..].lines().skip_while(|line| !line.starts_with("#0"));
+    let frames = lines.take_while(|line| line.starts_with('#'));
+    frames.map(|line| line.split_once(" in ").map_or(line, |(_, name)| name)).collect()
+}
+
+#[test]
+fn gdb_sees_the_guests_functions_all_the_way_to_main() {
+    let place = Place::new();
+    place.file("a.wat", CALLS);
+    place.file(
+        "commands",
+        "set pagination off\nset confirm off\nset debuginfod enabled off\n\
+         handle SIGSEGV SIGILL SIGFPE nostop noprint pass\n\
+         catch syscall pwritev2 writev write\nrun\necho at the call\\n\nbacktrace\n\
+         delete\nhandle SIGILL stop print pass\ncontinue\necho at the trap\\n\nbacktrace\n\
+         continue\ninfo inferiors\n",
+    );
+    let mut gdb = std::process::Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-x", "commands", "--args", env!("CARGO_BIN_EXE_palisade")]);
+    gdb.args(["run", "--engine", "jit", "--native-debug", "a.wat"]);
+    let output = match gdb.current_dir(place.path()).stdin(Stdio::null()).output() {
+        Err(error) => return println!("not run: no gdb: {error}"),
+        Ok(output) => output,
+    };
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if err.contains("ptrace: Operation not permitted") || err.contains("Cannot execute") {
+        return println!("not run: gdb may not trace here: {err}");
+    }
+    for (after, guest) in [
+        ("at the call", &["guest!say", "guest!middle", "guest!fail", "guest!_start"][..]),
+        ("at the trap", &["guest!fail", "guest!_start"]),
+    ] {
+        let frames = frames(&out, after);
+        let first = frames.iter().position(|frame| frame.contains(guest[0]));
+        let first = first.unwrap_or_else(|| panic!("no {} in {frames:?}\n{out}\n{err}", guest[0]));
+        for (frame, name) in frames[first..].iter().zip(guest) {
+            assert!(frame.contains(name), "{name}: {frames:?}");
+        }
+        let outside = &frames[first + guest.len()..];
+        assert!(outside.iter().any(|frame| frame.contains("palisade::main")), "{frames:?}");
+        assert!(frames.last().unwrap().starts_with("main "), "{frames:?}");
+        assert_eq!(after == "at the call", frames[..first].iter().any(|f| f.contains("fd_write")));
+    }
+    assert!(out.contains("exited with code 0206"), "{out}\n{err}");
+}

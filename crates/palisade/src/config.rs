@@ -15,7 +15,7 @@ use palisade_vm::MemoryReservation;
 use palisade_vm::native::CodeListener;
 
 use crate::error::{Error, Result};
-use crate::native_tools::JitDump;
+use crate::native_tools::{self, JitDump};
 use crate::resources::ResourceLimits;
 use crate::tier::{Strategy, Tuning};
 
@@ -53,6 +53,7 @@ pub struct Config {
     pub(crate) polls: bool,
     pub(crate) spectre: bool,
     pub(crate) jit_dump: Option<Arc<JitDump>>,
+    pub(crate) native_debug: bool,
     #[cfg(feature = "mutations")]
     pub(crate) mutation: Option<Mutation>,
 }
@@ -155,6 +156,7 @@ impl Config {
             polls: true,
             spectre: true,
             jit_dump: None,
+            native_debug: false,
             #[cfg(feature = "mutations")]
             mutation: None,
         }
@@ -365,10 +367,24 @@ impl Config {
         self
     }
 
+    /// Whether native debuggers (gdb and others that read its interface for compilers), and whatever walks the frames of this process, are told of machine code: names of
+    /// functions and where their frames are. Off by default. Each batch of code costs memory for its names and some 60 bytes for each
+    /// function, and some microseconds; while a debugger is attached, it stops and reads at each. The process's unwinder looks through all
+    /// batches, one after the other, when it meets an address that it does not know, and, where it is an old one, at
+    /// every panic; its lists, like the debuggers', are the whole process's.
+    ///
+    /// The registers that functions of machine code save for others are not told, but for the frame pointer. It does nothing on
+    /// processors other than x86-64.
+    pub fn native_debug(&mut self, enable: bool) -> &mut Self {
+        self.native_debug = enable;
+        self
+    }
+
     /// Who is told of machine code.
     pub(crate) fn code_listeners(&self) -> Vec<Arc<dyn CodeListener>> {
         let dump = self.jit_dump.clone().map(|dump| dump as Arc<dyn CodeListener>);
-        dump.into_iter().collect()
+        let debugger = if self.native_debug { native_tools::debugger() } else { None };
+        dump.into_iter().chain(debugger).collect()
     }
 
     /// Whether NaNs are the canonical one.

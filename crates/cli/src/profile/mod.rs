@@ -65,6 +65,8 @@ pub(crate) struct Profiles {
     perf_map: Option<PerfMap>,
     jit_dump: Option<Arc<JitDump>>,
     guest: Guest,
+    /// Not a file, but told to those who look from outside as well.
+    native_debug: bool,
 }
 
 impl Profiles {
@@ -78,7 +80,8 @@ impl Profiles {
             }
         }
         let guest = Guest::create(args)?;
-        let mut profiles = Self { perf_map: None, jit_dump: None, guest };
+        let native_debug = args.inside.native_debug;
+        let mut profiles = Self { perf_map: None, jit_dump: None, guest, native_debug };
         for profile in wanted {
             match profile {
                 Profile::Perfmap => profiles.perf_map = Some(PerfMap::create()?),
@@ -91,7 +94,7 @@ impl Profiles {
 
     /// Lets an engine write what it has to.
     pub(crate) fn configure(&self, config: &mut Config) {
-        config.jit_dump(self.jit_dump.clone());
+        config.jit_dump(self.jit_dump.clone()).native_debug(self.native_debug);
     }
 
     /// Starts to look where the guest spends its time, if that is asked for.

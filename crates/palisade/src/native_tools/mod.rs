@@ -6,4 +6,20 @@
 mod jitdump;
 mod names;
 
+use std::sync::Arc;
+
+use palisade_vm::native::CodeListener;
+
 pub use jitdump::JitDump;
+
+/// Who tells native debuggers, if there is machine code on this processor.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn debugger() -> Option<Arc<dyn CodeListener>> {
+    Some(Arc::new(palisade_vm::native::NativeDebug::new(names::name)))
+}
+
+/// Nobody: there is no machine code on this processor.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn debugger() -> Option<Arc<dyn CodeListener>> {
+    None
+}

@@ -15,6 +15,8 @@ mod activate;
 pub mod builtins;
 mod calls;
 pub mod code;
+#[cfg(target_arch = "x86_64")]
+mod debugger;
 mod entry;
 mod ranges;
 mod registry;
@@ -33,6 +35,8 @@ mod arch;
 
 pub use activate::TypeStubs;
 pub use builtins::{Builtin, HeapCode, PLAIN_BYTES, builtin_table};
+#[cfg(target_arch = "x86_64")]
+pub use debugger::NativeDebug;
 pub use entry::{Continuation, EngineHooks, Entered, NativeConfig, Segment, enter};
 pub use registry::{CodeListener, CodeObject, CodeRegistry, Draft};
 pub use trace::{Trace, TraceFrame};
