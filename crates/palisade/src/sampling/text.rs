@@ -6,7 +6,7 @@ use palisade_module::error::escape_name;
 use palisade_module::{FuncIdx, ModuleInfo};
 
 /// The most characters of a name.
-const MOST: usize = 1024;
+const MOST: usize = 256;
 
 /// The name of a function, escaped and cut to a length.
 pub(super) fn function(module: &ModuleInfo, func: u32) -> String {
