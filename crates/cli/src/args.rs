@@ -5,9 +5,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Command, Parser, ValueEnum};
 
 use crate::amounts::Amounts;
+use crate::profile::Profile;
 use crate::quantity::{self, Bound};
 
 /// The exit statuses, as help and man page show them.
@@ -151,13 +153,6 @@ pub(crate) struct Code {
     pub(crate) trust: Vec<OsString>,
 }
 
-/// What a profiler is given.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Profile {
-    /// Where the machine code of which function stands, for `perf report`
-    Perfmap,
-}
-
 /// What is shown of the inside of a guest.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Inside {
@@ -182,9 +177,28 @@ pub(crate) struct Inside {
     #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
     pub(crate) coredump: Option<PathBuf>,
 
-    /// Let a profiler see the guest's functions: `perfmap` writes /tmp/perf-PID.map for `perf` at the end
-    #[arg(long, value_name = "KIND", value_enum, help_heading = "Looking inside")]
-    pub(crate) profile: Option<Profile>,
+    /// Profile the guest: guest[=FILE] or folded[=FILE]; for `perf`: perfmap or jitdump (repeatable)
+    ///
+    /// `guest` writes where the guest spent its time, by its functions and in every engine, to FILE
+    /// [default: palisade-profile.json], which the Firefox Profiler (profiler.firefox.com) opens; `folded` writes the text
+    /// from which flame graphs are drawn [default: palisade-profile.folded]. `perfmap` writes /tmp/perf-PID.map at the end;
+    /// `jitdump` writes jit-PID.dump, with the code and its lines, into $JITDUMPDIR or the working directory while code
+    /// is made, for `perf inject --jit`.
+    #[arg(
+        long,
+        value_name = "KIND[=FILE]",
+        value_parser = OsStringValueParser::new().try_map(|text| Profile::parse(&text)),
+        help_heading = "Looking inside"
+    )]
+    pub(crate) profile: Vec<Profile>,
+
+    /// Tell native debuggers such as gdb names and frames of the guest's machine code, while it is there
+    #[arg(long, help_heading = "Looking inside")]
+    pub(crate) native_debug: bool,
+
+    /// How often `--profile guest` and `--profile folded` look [default: 1ms]
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration, help_heading = "Looking inside")]
+    pub(crate) profile_interval: Option<Duration>,
 }
 
 /// The lock around the process.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gimli::{DebugInfoOffset, UnitHeader};
 
 use crate::abbrev::{self, Dwarf, Slice};
+use crate::lines::{Collector, Lines};
 use crate::sections::Parts;
 use crate::{entries, line};
 
@@ -119,6 +120,23 @@ impl DebugInfo {
 
     fn dwarf<'a>(&self, bytes: &'a [u8]) -> Dwarf<'a> {
         abbrev::dwarf(|name| self.parts.dwarf(bytes, name))
+    }
+
+    /// All rows of the tables of lines, for whoever asks about more than a few places: files and lines alone, without
+    /// what was inlined. Costs as much as a question about a place may, once. `bytes` are those that were read.
+    pub fn lines(&self, bytes: &[u8]) -> Lines {
+        let (dwarf, mut budget) = (self.dwarf(bytes), Budget(self.steps(STEPS)));
+        let mut lines = Collector::default();
+        for spans in &self.units {
+            let header = dwarf.debug_info.header_from_offset(DebugInfoOffset(spans.unit));
+            let unit = header.ok().and_then(|header| entries::unit(&dwarf, header, &mut budget));
+            let Some(unit) = unit else { continue };
+            let Some(program) = line::program(&dwarf, &unit, &mut budget) else { continue };
+            lines.unit(&program, &mut budget, |index, budget| {
+                line::file(&dwarf, &unit, &program, index, budget)
+            });
+        }
+        lines.finish()
     }
 
     /// The places in the source that an offset in the code section comes from: the innermost function inlined there

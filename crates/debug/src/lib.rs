@@ -11,7 +11,9 @@ pub mod coredump;
 mod dwarf;
 mod entries;
 mod line;
+mod lines;
 mod sections;
 
 pub use dwarf::{DebugInfo, MOST_INLINED, Place};
+pub use lines::Lines;
 pub use sections::{Mismatch, Parts};

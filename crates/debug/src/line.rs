@@ -76,6 +76,30 @@ pub(crate) fn find(program: &Program<'_>, address: u64, budget: &mut Budget) -> 
     None
 }
 
+/// Gives `each` all rows, in the order of the table, with the address of each: `None` is where a sequence ends. Stops when
+/// `each` has enough.
+pub(crate) fn each_row(
+    program: &Program<'_>,
+    budget: &mut Budget,
+    mut each: impl FnMut(u64, Option<Spot>) -> Option<()>,
+) -> Option<()> {
+    let mut program = program.clone();
+    let header: Header<'_> = program.header().clone();
+    let mut instructions = header.instructions();
+    let mut row = LineRow::new(&header);
+    while let Some(instruction) = instructions.next_instruction(&header).ok()? {
+        budget.pay(1)?;
+        if matches!(instruction, LineInstruction::DefineFile(_)) {
+            return None;
+        }
+        if row.execute(instruction, &mut program).ok()? {
+            each(row.address(), (!row.end_sequence()).then(|| spot(&row)))?;
+            row.reset(&header);
+        }
+    }
+    Some(())
+}
+
 fn spot(row: &LineRow) -> Spot {
     let column = match row.column() {
         ColumnType::LeftEdge => None,

@@ -282,3 +282,22 @@ fn a_debug_file_belongs_to_one_build() {
     assert_eq!(checked(&stripped(1), &other), Err(Mismatch::Code));
     assert_eq!(checked(&stripped(1), FIVE), Ok(()));
 }
+
+#[test]
+fn all_lines_at_once_say_what_questions_about_places_say() {
+    for bytes in [FOUR, FIVE] {
+        let parts = Parts::find(bytes).unwrap();
+        let end = parts.code.clone().unwrap().len();
+        let info = DebugInfo::read(bytes, parts).unwrap();
+        let lines = info.lines(bytes);
+        let mut told = 0;
+        for offset in 0..end {
+            let places = info.places(bytes, offset);
+            let one = places.first().and_then(|place| Some((place.file.as_deref(), place.line?)));
+            assert_eq!(lines.at(offset as u32), one, "{offset}");
+            told += usize::from(one.is_some());
+        }
+        assert!(told > 20, "{told}");
+        assert_eq!(lines.at(u32::MAX), None);
+    }
+}

@@ -4,10 +4,11 @@ use std::sync::OnceLock;
 
 use palisade_core::TrapCode;
 use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmRef, VmStoreCtx};
+use palisade_vm::sample::Activation;
 use palisade_vm::store::StoreInner;
 
 use crate::code::{Glue, InterpModule, code_word};
-use crate::ops::call::{HEADER_CELLS, code_of, signature_of, trap_code};
+use crate::ops::call::{HEADER_CELLS, code_of, fits_but_for_sampling, signature_of, trap_code};
 use crate::ops::control::{BR_TEST, BranchOps, HALT};
 use crate::state::{Next, Op, State, handler, run};
 use crate::trace::{self, Frame};
@@ -46,6 +47,7 @@ pub unsafe fn call(
             return Err(TrapCode::StackOverflow);
         }
         let saved = Saved::new(ctx);
+        saved.activation.enter(ctx);
         let result = enter(ctx, vm, func, cells);
         saved.restore(ctx, result.is_err());
         result
@@ -57,7 +59,7 @@ struct Saved {
     stack_top: *mut Cell,
     ref_fp: *mut VmRef,
     depth_left: i64,
-    exit: (*const u8, *mut Cell, *mut VmCtx),
+    activation: Activation,
 }
 
 impl Saved {
@@ -68,12 +70,12 @@ impl Saved {
                 stack_top: (*ctx).stack_top,
                 ref_fp: (*ctx).ref_fp,
                 depth_left: (*ctx).depth_left,
-                exit: ((*ctx).exit_ip, (*ctx).exit_fp, (*ctx).exit_vmctx),
+                activation: Activation::new(ctx),
             }
         }
     }
 
-    unsafe fn restore(self, ctx: *mut VmStoreCtx, trapped: bool) {
+    unsafe fn restore(&self, ctx: *mut VmStoreCtx, trapped: bool) {
         // SAFETY: the caller passes the context that this was made from.
         unsafe {
             (*ctx).stack_top = self.stack_top;
@@ -81,7 +83,7 @@ impl Saved {
             if trapped {
                 (*ctx).depth_left = self.depth_left;
             }
-            ((*ctx).exit_ip, (*ctx).exit_fp, (*ctx).exit_vmctx) = self.exit;
+            self.activation.leave(ctx);
         }
     }
 }
@@ -104,7 +106,7 @@ unsafe fn enter(
         let frame = code.cast::<usize>().sub(1).read().max(room * 8);
         let interrupts = (*vm).interrupts;
         let limit = (*interrupts).stack_limit.load(std::sync::atomic::Ordering::Relaxed);
-        if fp as usize + frame > limit {
+        if fp as usize + frame > limit && !fits_but_for_sampling(vm, fp, frame) {
             let reason = (*interrupts).reason.load(std::sync::atomic::Ordering::Relaxed);
             return Err(if reason != 0 { trap_code(reason) } else { TrapCode::StackOverflow });
         }

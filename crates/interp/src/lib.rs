@@ -26,6 +26,7 @@ use palisade_vm::layout::{Cell, VmCtx};
 
 pub use activation::{call, tail_calls_work};
 pub use code::InterpModule;
+pub use trace::activation_frames;
 
 /// How instructions are dispatched.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]

@@ -2,6 +2,7 @@
 
 use palisade_vm::layout::{Cell, VmCtx, VmStoreCtx};
 use palisade_vm::native::{Trace, TraceFrame};
+use palisade_vm::sample::Exit;
 
 use crate::code::{Glue, InterpModule};
 
@@ -59,14 +60,38 @@ impl Frame {
 /// # Safety
 ///
 /// `frame` says at which instruction an activation was left, and its frames are still in place.
-pub(crate) unsafe fn frames(mut frame: Frame, trace: &mut Trace) {
+pub(crate) unsafe fn frames(frame: Frame, trace: &mut Trace) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        walk(frame, &mut |frame| {
+            trace.push(frame);
+            true
+        });
+    }
+}
+
+/// Gives `visit` the frames of an activation, innermost first, as long as it wants more. `exit` is where the activation was
+/// left.
+///
+/// # Safety
+///
+/// The activation has not ended, and its store's own thread stands still where it was left.
+pub unsafe fn activation_frames(exit: Exit, visit: &mut dyn FnMut(TraceFrame) -> bool) {
+    let (ip, fp, vm) = exit;
+    // SAFETY: passed on to the caller.
+    unsafe { walk(Frame { ip, fp, vm }, visit) }
+}
+
+unsafe fn walk(mut frame: Frame, visit: &mut dyn FnMut(TraceFrame) -> bool) {
     while !frame.fp.is_null() && !frame.vm.is_null() {
         // SAFETY: `vm` is the context of a live instance.
         let Some(module) = (unsafe { InterpModule::of(frame.vm) }) else { break };
         let Some(place) = module.locate(frame.ip as usize) else { break };
         if place.is_frame {
             let (info, func) = (module.shared_info().clone(), module.func_idx(place.defined));
-            trace.push(TraceFrame { module: info, func, offset: place.offset });
+            if !visit(TraceFrame { module: info, func, offset: place.offset }) {
+                return;
+            }
         }
         // SAFETY: the frame has its header where its code says.
         match unsafe { frame.caller(module, place.header) } {

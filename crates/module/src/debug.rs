@@ -5,9 +5,9 @@
 //! the same again and again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use palisade_debug::{DebugInfo, Mismatch, Parts};
+use palisade_debug::{DebugInfo, Lines, Mismatch, Parts};
 
 pub use palisade_debug::{Mismatch as DebugMismatch, Place};
 
@@ -21,9 +21,31 @@ const MOST_KNOWN: usize = 1024;
 pub struct Source {
     off: OnceLock<()>,
     /// A file that holds what the module itself does not.
-    file: OnceLock<(ModuleBytes, Parts)>,
-    read: OnceLock<Option<DebugInfo>>,
+    file: OnceLock<(ModuleBytes, Parts, Read)>,
+    own: Read,
     known: Mutex<HashMap<usize, Vec<Place>>>,
+}
+
+/// What was read of one file.
+#[derive(Debug, Default)]
+struct Read {
+    info: OnceLock<Option<DebugInfo>>,
+    lines: OnceLock<Option<Arc<LineTable>>>,
+}
+
+/// Files and lines of all of a module's code: see [`ModuleInfo::lines`].
+#[derive(Debug)]
+pub struct LineTable {
+    /// Where the code section's content begins.
+    start: usize,
+    lines: Lines,
+}
+
+impl LineTable {
+    /// The file, not escaped, and the line, from 1, that an offset in the module comes from.
+    pub fn at(&self, offset: usize) -> Option<(Option<&str>, u32)> {
+        self.lines.at(u32::try_from(offset.checked_sub(self.start)?).ok()?)
+    }
 }
 
 impl ModuleInfo {
@@ -41,7 +63,7 @@ impl ModuleInfo {
         let parts = Parts::find(&bytes).ok_or(Mismatch::NotWasm)?;
         let ours = Parts::find(&self.bytes).unwrap_or_default();
         ours.check(&self.bytes, &parts, &bytes)?;
-        let _ = self.source.file.set((bytes.into(), parts));
+        let _ = self.source.file.set((bytes.into(), parts, Read::default()));
         Ok(())
     }
 
@@ -58,7 +80,7 @@ impl ModuleInfo {
     /// The places in the source that an offset in the module comes from: the innermost function inlined there first,
     /// the function itself last. Empty if nothing is known.
     pub fn places(&self, offset: usize) -> Vec<Place> {
-        if self.source.off.get().is_some() && self.source.file.get().is_none() {
+        if self.reads_nothing() {
             return Vec::new();
         }
         if let Some(known) = self.known().get(&offset) {
@@ -72,20 +94,49 @@ impl ModuleInfo {
         places
     }
 
+    fn reads_nothing(&self) -> bool {
+        self.source.off.get().is_some() && self.source.file.get().is_none()
+    }
+
+    /// Files and lines of all code at once, for profilers; read when it is asked for first. `None` if nothing is known.
+    pub fn lines(&self) -> Option<Arc<LineTable>> {
+        if self.reads_nothing() {
+            return None;
+        }
+        let (bytes, parts, read) = self.debug_file();
+        let made = read.lines.get_or_init(|| {
+            let start = Parts::find(&self.bytes)?.code?.start;
+            let lines = read.info(bytes, parts)?.lines(bytes);
+            (!lines.is_empty()).then(|| Arc::new(LineTable { start, lines }))
+        });
+        made.clone()
+    }
+
+    /// The file whose debug information counts: its bytes, its parts if they are known, and what was read of it.
+    fn debug_file(&self) -> (&[u8], Option<&Parts>, &Read) {
+        match self.source.file.get() {
+            Some((bytes, parts, read)) => (bytes, Some(parts), read),
+            None => (&self.bytes, None, &self.source.own),
+        }
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Vec<Place>>> {
         self.source.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find_places(&self, offset: usize) -> Option<Vec<Place>> {
-        let file = self.source.file.get();
-        let bytes = file.map_or(&*self.bytes, |(bytes, _)| bytes);
-        let info = self.source.read.get_or_init(|| {
-            let parts = file.map_or_else(|| Parts::find(bytes), |(_, parts)| Some(parts.clone()));
-            DebugInfo::read(bytes, parts?)
-        });
+        let (bytes, parts, read) = self.debug_file();
+        let info = read.info(bytes, parts);
         // Both count from where the code begins; the file may hold code elsewhere, or none.
         let ours = Parts::find(&self.bytes)?.code?;
         let address = offset.checked_sub(ours.start).filter(|_| ours.contains(&offset))?;
-        Some(info.as_ref()?.places(bytes, address))
+        Some(info?.places(bytes, address))
+    }
+}
+
+impl Read {
+    fn info(&self, bytes: &[u8], parts: Option<&Parts>) -> Option<&DebugInfo> {
+        let read = || DebugInfo::read(bytes, parts.cloned().or_else(|| Parts::find(bytes))?);
+        self.info.get_or_init(read).as_ref()
     }
 }

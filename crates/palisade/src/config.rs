@@ -3,6 +3,8 @@
 //! What may differ between two runs of the same module (fuel, deadlines, ceilings on memory) is set
 //! on the [`Store`](crate::Store) instead.
 
+use std::sync::Arc;
+
 use palisade_core::Limits;
 use palisade_interp::Dispatch;
 use palisade_jit::{Bounds, GUARDED_REACH, Options};
@@ -10,8 +12,10 @@ use palisade_module::error::escape_name;
 use palisade_module::features::{self, PROPOSALS, Proposal};
 use palisade_module::wasmparser::WasmFeatures;
 use palisade_vm::MemoryReservation;
+use palisade_vm::native::CodeListener;
 
 use crate::error::{Error, Result};
+use crate::native_tools::{self, JitDump};
 use crate::resources::ResourceLimits;
 use crate::tier::{Strategy, Tuning};
 
@@ -48,6 +52,8 @@ pub struct Config {
     pub(crate) debug_info: bool,
     pub(crate) polls: bool,
     pub(crate) spectre: bool,
+    pub(crate) jit_dump: Option<Arc<JitDump>>,
+    pub(crate) native_debug: bool,
     #[cfg(feature = "mutations")]
     pub(crate) mutation: Option<Mutation>,
 }
@@ -149,6 +155,8 @@ impl Config {
             debug_info: true,
             polls: true,
             spectre: true,
+            jit_dump: None,
+            native_debug: false,
             #[cfg(feature = "mutations")]
             mutation: None,
         }
@@ -350,6 +358,33 @@ impl Config {
     pub fn debug_info(&mut self, enable: bool) -> &mut Self {
         self.debug_info = enable;
         self
+    }
+
+    /// Writes all machine code to this file, for `perf`, when it is published. Each function costs its bytes there, and where
+    /// [`Config::debug_info`] is on and a module holds DWARF, its table of lines is read first.
+    pub fn jit_dump(&mut self, dump: Option<Arc<JitDump>>) -> &mut Self {
+        self.jit_dump = dump;
+        self
+    }
+
+    /// Whether native debuggers (gdb and others that read its interface for compilers), and whatever walks the frames of this process, are told of machine code: names of
+    /// functions and where their frames are. Off by default. Each batch of code costs memory for its names and some 60 bytes for each
+    /// function, and some microseconds; while a debugger is attached, it stops and reads at each. The process's unwinder looks through all
+    /// batches, one after the other, when it meets an address that it does not know, and, where it is an old one, at
+    /// every panic; its lists, like the debuggers', are the whole process's.
+    ///
+    /// The registers that functions of machine code save for others are not told, but for the frame pointer. It does nothing on
+    /// processors other than x86-64.
+    pub fn native_debug(&mut self, enable: bool) -> &mut Self {
+        self.native_debug = enable;
+        self
+    }
+
+    /// Who is told of machine code.
+    pub(crate) fn code_listeners(&self) -> Vec<Arc<dyn CodeListener>> {
+        let dump = self.jit_dump.clone().map(|dump| dump as Arc<dyn CodeListener>);
+        let debugger = if self.native_debug { native_tools::debugger() } else { None };
+        dump.into_iter().chain(debugger).collect()
     }
 
     /// Whether NaNs are the canonical one.

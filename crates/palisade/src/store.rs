@@ -18,6 +18,7 @@ use palisade_vm::builtins::LEAST_FUEL;
 use palisade_vm::gc::HeapTypeInfo;
 use palisade_vm::layout::{Cell, VmCtx, VmRef, VmStoreCtx};
 use palisade_vm::native::{EngineHooks, NativeConfig};
+use palisade_vm::sample::Activation;
 use palisade_vm::sys::host_stack;
 pub use palisade_vm::{Counting, GcStats, InterruptHandle, Ledger, Refusal, Resource, Unit};
 use palisade_vm::{InstanceId, ResourceLimiter, StoreConfig, StoreInner, VmError};
@@ -30,6 +31,7 @@ use crate::host::HostDef;
 use crate::limits::DataLimiter;
 use crate::module::Module;
 use crate::resources::{LedgerLine, ResourceLimits};
+use crate::sampling::GuestProfiler;
 use crate::tier::{self, StoreTier};
 
 /// The number of a store. No two stores of one process have the same.
@@ -87,6 +89,7 @@ pub(crate) struct Entry {
     ref_fp: *mut VmRef,
     depth_left: i64,
     exit: (*const u8, *mut Cell, *mut VmCtx),
+    activation: *const Activation,
 }
 
 /// A whole store. Never moves.
@@ -254,6 +257,16 @@ impl<T: 'static> Store<T> {
     /// The system has no room for the timer's thread.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<()> {
         self.opaque_mut().set_timeout(timeout)
+    }
+
+    /// Lets a profiler find out where this store's guests spend their time, from now on, under a name. `None` takes it away. A
+    /// store has one profiler at most; one of before keeps what it has found.
+    pub fn set_profiler(&mut self, profiler: Option<(&GuestProfiler, &str)>) {
+        let store = self.opaque_mut();
+        store.vm_mut().sampler = None;
+        if let Some((profiler, name)) = profiler {
+            profiler.attach(store, name);
+        }
     }
 
     /// When guests must have ended.
@@ -521,6 +534,7 @@ impl StoreOpaque {
             ref_fp: ctx.ref_fp,
             depth_left: ctx.depth_left,
             exit: (ctx.exit_ip, ctx.exit_fp, ctx.exit_vmctx),
+            activation: ctx.activation,
         })
     }
 
@@ -533,6 +547,7 @@ impl StoreOpaque {
         ctx.ref_fp = entry.ref_fp;
         ctx.depth_left = entry.depth_left;
         (ctx.exit_ip, ctx.exit_fp, ctx.exit_vmctx) = entry.exit;
+        ctx.activation = entry.activation;
         self.vm_mut().trace.clear();
         self.vm_mut().poisoned = true;
     }

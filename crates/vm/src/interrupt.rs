@@ -45,6 +45,7 @@ impl InterruptHandle {
         let interrupts = Arc::new(Interrupts {
             stack_limit: AtomicUsize::new(stack_end),
             reason: AtomicU32::new(0),
+            attention: AtomicU32::new(0),
         });
         let (event, lock) = (OnceLock::new(), Mutex::new(None));
         let inner = Inner { interrupts, stack_end, poll: None, event, lock };
@@ -79,16 +80,43 @@ impl InterruptHandle {
         }
         // The reason first: whoever sees the limit must find it.
         words.reason.store(code as u32, Release);
-        words.stack_limit.store(0, Release);
-        if let Some(poll) = &self.inner.poll {
-            poll.close();
-        }
+        self.inner.call_for(Interrupts::STOP);
         if let Some(event) = self.inner.event.get() {
             event::raise(event.as_fd());
         }
         if let Some(thread) = &*sleeping {
             thread.unpark();
         }
+    }
+
+    /// Asks the running guest, or the next one, where it is: its store's [`crate::sample::Sampler`] is called the next
+    /// time that it looks whether it is to stop. A guest that waits goes on waiting. `false` if an earlier request has not
+    /// been answered.
+    pub fn request_sample(&self) -> bool {
+        let _guard = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.inner.interrupts.attention.load(Relaxed);
+        // A guest that is to end is not asked any more.
+        if before == 0 {
+            self.inner.call_for(Interrupts::SAMPLE);
+        }
+        before & Interrupts::SAMPLE == 0
+    }
+
+    /// Answers a request for a sample: whether one is to be taken. The guest goes on if it is not to end.
+    pub(crate) fn take_sample(&self) -> bool {
+        let _guard = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = &self.inner.interrupts;
+        let attention = words.attention.load(Relaxed);
+        if attention & Interrupts::STOP != 0 {
+            words.attention.store(Interrupts::STOP, Release);
+            return false;
+        }
+        if attention == 0 || !self.inner.let_go_on() {
+            return false;
+        }
+        words.attention.store(0, Release);
+        words.stack_limit.store(self.inner.stack_end, Release);
+        true
     }
 
     /// Lets requests from now on unpark the current thread, until the guard is dropped. A request from
@@ -118,6 +146,7 @@ impl InterruptHandle {
             return;
         }
         words.reason.store(0, Release);
+        words.attention.store(0, Release);
         words.stack_limit.store(self.inner.stack_end, Release);
         if let Some(event) = self.inner.event.get() {
             event::lower(event.as_fd());
@@ -127,15 +156,8 @@ impl InterruptHandle {
     /// Opens the region that machine code reads from, if no request is pending: somebody else had closed it.
     pub(crate) fn reopen_polls(&self) {
         let _guard = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.inner.interrupts.reason.load(Relaxed) == 0
-            && let Some(poll) = &self.inner.poll
-        {
-            // A system that refuses leaves the guests of the store stopped, until somebody clears that.
-            if poll.open().is_err() {
-                let words = &self.inner.interrupts;
-                words.reason.store(TrapCode::Interrupted as u32, Release);
-                words.stack_limit.store(0, Release);
-            }
+        if self.inner.interrupts.attention.load(Relaxed) == 0 {
+            self.inner.let_go_on();
         }
     }
 
@@ -156,6 +178,31 @@ impl InterruptHandle {
             event::raise(made.as_fd());
         }
         Ok(self.inner.event.get_or_init(|| made).as_fd())
+    }
+}
+
+impl Inner {
+    /// Lets the guest look up, for one of the bits of [`Interrupts::attention`]. The lock is held.
+    fn call_for(&self, bit: u32) {
+        let words = &self.interrupts;
+        words.attention.fetch_or(bit, Release);
+        words.stack_limit.store(0, Release);
+        if let Some(poll) = &self.poll {
+            poll.close();
+        }
+    }
+
+    /// Opens the region that machine code reads from. A system that refuses leaves the guests of the store stopped, until
+    /// somebody clears that. The lock is held.
+    fn let_go_on(&self) -> bool {
+        let opened = self.poll.as_ref().is_none_or(|poll| poll.open().is_ok());
+        if !opened {
+            let words = &self.interrupts;
+            words.reason.store(TrapCode::Interrupted as u32, Release);
+            words.attention.store(Interrupts::STOP, Release);
+            words.stack_limit.store(0, Release);
+        }
+        opened
     }
 }
 
@@ -207,6 +254,17 @@ impl Drop for Unparked<'_> {
 }
 
 impl Interrupts {
+    /// The guest is to end, for the reason that there is.
+    pub const STOP: u32 = 1;
+    /// Somebody wants to know where the guest is.
+    pub const SAMPLE: u32 = 2;
+
+    /// Whether the guest is not to end, but to be looked at.
+    #[inline]
+    pub fn wants_sample(&self) -> bool {
+        self.reason.load(Acquire) == 0 && self.attention.load(Acquire) & Self::SAMPLE != 0
+    }
+
     /// The request that is pending, if one is.
     #[inline]
     pub fn pending(&self) -> Option<TrapCode> {
@@ -251,6 +309,28 @@ mod tests {
         handle.clear();
         assert_eq!((words(&handle), handle.pending()), ((0, END), None));
         assert_eq!(handle.interrupts().poll(), Ok(()));
+    }
+
+    #[test]
+    fn a_request_for_a_sample_is_answered_once_and_gives_way_to_an_end() {
+        let handle = InterruptHandle::with_polls(END).expect("a region");
+        let attention = || handle.interrupts().attention.load(Relaxed);
+        assert!(handle.request_sample() && !handle.request_sample());
+        assert_eq!((words(&handle), handle.pending()), ((0, 0), None));
+        assert!(handle.interrupts().wants_sample());
+        assert!(handle.take_sample() && !handle.take_sample());
+        assert_eq!((words(&handle), attention()), ((0, END), 0));
+        assert!(handle.request_sample());
+        handle.interrupt(TrapCode::Interrupted);
+        assert!(!handle.interrupts().wants_sample() && !handle.take_sample());
+        assert_eq!((words(&handle).1, attention()), (0, Interrupts::STOP));
+        assert!(handle.request_sample(), "not asked, and not waited for");
+        assert_eq!(attention(), Interrupts::STOP);
+        handle.clear();
+        assert_eq!((words(&handle), attention()), ((0, END), 0));
+        assert!(handle.request_sample());
+        let event = handle.event_fd().expect("a descriptor");
+        assert!(!is_raised(event), "nobody who waits is woken");
     }
 
     #[test]

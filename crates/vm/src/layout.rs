@@ -102,6 +102,8 @@ pub struct VmStoreCtx {
     pub exit_fp: *mut Cell,
     /// Where an engine that leaves Wasm was: its context.
     pub exit_vmctx: *mut VmCtx,
+    /// The innermost entry into an engine with frames of its own; null if there is none.
+    pub activation: *const crate::sample::Activation,
     /// The lowest address of the host's own stack at which Wasm may still be entered.
     pub host_stack_limit: usize,
     /// The store.
@@ -175,9 +177,9 @@ pub struct NativeEntry {
 
 /// What other threads may write to in order to stop a guest. Shared by `Arc`.
 ///
-/// To interrupt: store the reason in `reason`, then 0... into `stack_limit` as `usize::MIN`. Every
-/// function entry compares its frame's end with `stack_limit`, and every loop head reads `reason`,
-/// so both see it soon.
+/// To interrupt: store the reason in `reason`, then the bit in `attention`, then 0 in `stack_limit`. Every
+/// function entry compares its frame's end with `stack_limit`, and every loop head reads `attention`,
+/// so both see it soon. Whoever finds no reason goes on, after a sample if one is asked for ([`crate::sample`]).
 #[repr(C)]
 #[derive(Debug)]
 pub struct Interrupts {
@@ -185,6 +187,8 @@ pub struct Interrupts {
     pub stack_limit: AtomicUsize,
     /// 0, or the number of the [`palisade_core::TrapCode`] to end the guest with.
     pub reason: AtomicU32,
+    /// What loop heads read: 0, or [`Interrupts::STOP`] once there is a reason, or [`Interrupts::SAMPLE`], or both.
+    pub attention: AtomicU32,
 }
 
 /// What a function reference points to. Lives as long as the store.

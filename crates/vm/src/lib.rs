@@ -31,6 +31,7 @@ pub mod limiter;
 pub mod memory;
 pub mod native;
 pub mod racy;
+pub mod sample;
 pub mod store;
 pub mod sys;
 

@@ -133,6 +133,8 @@ pub struct StoreInner {
     /// What is to be called in place of machine code that just ended (see [`crate::native::Entered::Continue`]).
     pub continuation: Continuation,
     pub(crate) native: NativeStore,
+    /// Who is called when guests are asked where they are.
+    pub sampler: Option<Box<dyn crate::sample::Sampler>>,
     /// The error of the host code that ended the guest with [`TrapCode::Internal`].
     pub pending_error: Option<BoxError>,
     /// Whether host code panicked while a guest of this store ran: its guests must not run again.
@@ -185,6 +187,7 @@ impl StoreInner {
             exit_ip: std::ptr::null(),
             exit_fp: std::ptr::null_mut(),
             exit_vmctx: std::ptr::null_mut(),
+            activation: std::ptr::null(),
             host_stack_limit: 0,
             store: std::ptr::null_mut(),
             native: crate::layout::NativeState {
@@ -221,6 +224,7 @@ impl StoreInner {
             trace: Trace::default(),
             continuation: Continuation::NONE,
             native: NativeStore::default(),
+            sampler: None,
             pending_error: None,
             poisoned: false,
             host_data: std::ptr::null_mut(),

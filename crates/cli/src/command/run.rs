@@ -28,7 +28,7 @@ use crate::keys;
 use crate::load;
 use crate::lock::{self, Lock};
 use crate::outcome;
-use crate::profile::PerfMap;
+use crate::profile::Profiles;
 use crate::quantity::show_bytes;
 use crate::settings::Settings;
 use crate::signals::{self, Signals};
@@ -52,14 +52,14 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let debug_file = args.inside.debug_file.as_deref().map(load::open).transpose()?;
     let coredump = args.inside.coredump.as_deref();
     let coredump = coredump.map(|path| coredump::Target::create(path, args)).transpose()?;
-    let perf_map = PerfMap::create(args.inside.profile)?;
+    let mut profiles = Profiles::create(args)?;
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
     let artefact = file.is_artefact();
     let trust = if artefact { keys::trust(&args.code.trust)? } else { Trust::new() };
     // What was compiled without counting fuel is not refused for the sake of a line of --stats.
     let metered = settings.fuel.is_some() || (args.stats && !artefact);
-    let engine = engine(&settings, metered)?;
+    let engine = engine(&settings, metered, &profiles)?;
     let cache = cache.filter(|_| !artefact);
     let mut cached =
         cache.and_then(|cache| cache.entry(&engine, &settings.limits, &file, lock.is_some()));
@@ -100,12 +100,11 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
         locked,
     };
     session.store.on_refusal(audit.refusals());
+    profiles.start(&mut session.store)?;
     let loading = began.elapsed();
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);
-    if let Some(perf_map) = perf_map {
-        perf_map.write(linked.iter().map(|linked| &linked.module).chain([&module]));
-    }
+    profiles.write(linked.iter().map(|linked| &linked.module).chain([&module]));
     let status = audit.finish(args, session.store.data().ctx(), status);
     let running = began.elapsed();
     if let Some(entry) = &mut cached {
@@ -154,7 +153,7 @@ fn links(args: &Run) -> Result<Vec<Link>, Failure> {
         .collect()
 }
 
-fn engine(settings: &Settings, metered: bool) -> Result<Engine, Failure> {
+fn engine(settings: &Settings, metered: bool, profiles: &Profiles) -> Result<Engine, Failure> {
     let mut config = Config::new();
     settings.switches.apply(&mut config)?;
     config
@@ -168,6 +167,7 @@ fn engine(settings: &Settings, metered: bool) -> Result<Engine, Failure> {
         .debug_info(settings.debug_info)
         .max_wasm_stack(usize::try_from(settings.stack).unwrap_or(usize::MAX));
     settings.conduct.configure(&mut config);
+    profiles.configure(&mut config);
     outcome::engine(&config)
 }
 

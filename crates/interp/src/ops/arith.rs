@@ -431,7 +431,8 @@ pub(crate) unsafe fn jump<const BACK: bool>(mut s: State, offset: i32) -> Next {
     // SAFETY: the offset leads to an instruction of the same code; the interrupts live as long as
     // the store.
     unsafe {
-        if BACK && (*(*s.vm).interrupts).reason.load(Ordering::Relaxed) != 0 {
+        if BACK && (*(*s.vm).interrupts).attention.load(Ordering::Relaxed) != 0 {
+            s.mem = s.ip.offset(offset as isize).cast_mut();
             return Next::Jump(s, crate::ops::control::INTERRUPTED);
         }
         s.ip = s.ip.offset(offset as isize);

@@ -20,7 +20,7 @@ use palisade_vm::builtins;
 use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmTableDef};
 
 use crate::code::{Glue, InterpModule, Signature};
-use crate::state::{Handler, Next, Op, State, handler};
+use crate::state::{Handler, Next, Op, State, cold_handler, handler};
 use crate::val::Val;
 
 /// Cells between the parameters and the locals of a frame.
@@ -105,7 +105,7 @@ pub(crate) struct ReturnImmOps {
     pub(crate) value: u64,
 }
 
-/// The stack is used up, or another thread asked the guest to stop.
+/// The stack is used up, or another thread asked the guest to stop, or where it is.
 struct StackFull;
 impl Op for StackFull {
     #[inline(always)]
@@ -113,12 +113,18 @@ impl Op for StackFull {
         // Who interrupts writes the reason first, then the limit that brought us here.
         std::sync::atomic::fence(Ordering::Acquire);
         // SAFETY: the interrupts live as long as the store.
-        let reason = unsafe { (*(*s.vm).interrupts).reason.load(Ordering::Relaxed) };
+        let interrupts = unsafe { &*(*s.vm).interrupts };
+        if interrupts.wants_sample() {
+            // SAFETY: nothing was changed before the frame's end was compared: the call is made again.
+            unsafe { super::control::sampled(s.ip, s.fp, s.vm) };
+            return Next::Go(s);
+        }
+        let reason = interrupts.reason.load(Ordering::Relaxed);
         let code = u8::try_from(reason).ok().and_then(TrapCode::from_u8);
         Next::Trap(s, code.unwrap_or(TrapCode::StackOverflow))
     }
 }
-pub(crate) const STACK_FULL: Handler = handler::<StackFull>();
+pub(crate) const STACK_FULL: Handler = cold_handler::<StackFull>();
 
 /// Too many calls are nested.
 struct TooDeep;
@@ -136,6 +142,18 @@ pub(crate) unsafe fn fits(vm: *mut VmCtx, fp: *mut Cell, bytes: usize) -> bool {
     // SAFETY: the interrupts live as long as the store.
     unsafe {
         (fp as usize).wrapping_add(bytes) <= (*(*vm).interrupts).stack_limit.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a frame that was found not to fit does so, and only a sample is asked for: it is taken at the next
+/// opportunity.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn fits_but_for_sampling(vm: *mut VmCtx, fp: *mut Cell, bytes: usize) -> bool {
+    // SAFETY: the interrupts live as long as the store, whose context is live.
+    unsafe {
+        (*(*vm).interrupts).wants_sample()
+            && (fp as usize).saturating_add(bytes) <= (*(*vm).store).stack_end as usize
     }
 }
 

@@ -8,7 +8,7 @@ use palisade_core::TrapCode;
 use palisade_vm::layout::{Cell, VmCtx, VmGlobalDef};
 
 use crate::ops::arith::{D, Dest, DestPair, R, Slots, jump, put};
-use crate::state::{Handler, Next, Op, State, handler};
+use crate::state::{Handler, Next, Op, State, cold_handler, handler};
 use crate::val::Val;
 
 /// Operands of an unconditional branch.
@@ -133,19 +133,45 @@ impl<const ACC: bool> Op for BrTable<ACC> {
 pub(crate) static BR_TABLE: [Handler; 2] =
     [handler::<BrTable<false>>(), handler::<BrTable<true>>()];
 
-/// The end of an activation that another thread asked for; the reason is the trap.
+/// The end of an activation that another thread asked for, whose reason is the trap; or nothing but a look at where the
+/// guest is, and then it goes on where the branch leads, which is in place of the memory's address.
 struct Interrupted;
 impl Op for Interrupted {
     #[inline(always)]
-    unsafe fn exec(s: State) -> Next {
+    unsafe fn exec(mut s: State) -> Next {
         // SAFETY: the interrupts live as long as the store.
         let reason = unsafe { (*(*s.vm).interrupts).reason.load(Ordering::Relaxed) };
+        if reason == 0 {
+            // SAFETY: the branch has put its target there; nothing else of the state was touched.
+            unsafe {
+                sampled(s.ip, s.fp, s.vm);
+                s.ip = s.mem.cast_const();
+                s.reload_memory();
+            }
+            return Next::Go(s);
+        }
         let code = u8::try_from(reason).ok().and_then(TrapCode::from_u8);
         Next::Trap(s, code.unwrap_or(TrapCode::Interrupted))
     }
 }
+/// Lets whoever asked for it see where the guest is: at this instruction.
+///
+/// In a frame of its own, so that handlers let no address escape.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn sampled(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) {
+    // SAFETY: the context is that of the running activation, and nothing refers into its store.
+    unsafe {
+        let ctx = (*vm).store;
+        (*ctx).exit_ip = ip;
+        (*ctx).exit_fp = fp;
+        (*ctx).exit_vmctx = vm;
+        palisade_vm::sample::sample(ctx);
+    }
+}
+
 /// Ends the activation with the reason of the interruption.
-pub(crate) const INTERRUPTED: Handler = handler::<Interrupted>();
+pub(crate) const INTERRUPTED: Handler = cold_handler::<Interrupted>();
 
 /// Operands of an instruction that always traps.
 #[derive(Copy, Clone)]

@@ -6,7 +6,9 @@ use palisade_vm::Resource;
 use palisade_vm::layout::VmCtx;
 
 use crate::code::InterpModule;
-use crate::ops::call::{LAST_CODE, STACK_FULL, fits, frame_bytes, trap_code};
+use crate::ops::call::{
+    LAST_CODE, STACK_FULL, fits, fits_but_for_sampling, frame_bytes, trap_code,
+};
 use crate::state::{Handler, Next, Op, State, handler};
 
 /// Operands of a function that is not translated yet.
@@ -67,7 +69,9 @@ impl Op for Translate {
                 return Next::Trap(s, trap_code(code as u32));
             }
             let code = code as *const u8;
-            if !fits(s.vm, s.fp, frame_bytes(code)) {
+            let bytes = frame_bytes(code);
+            // What was translated is paid for, so that this is not done again to take a sample.
+            if !fits(s.vm, s.fp, bytes) && !fits_but_for_sampling(s.vm, s.fp, bytes) {
                 return Next::Jump(s, STACK_FULL);
             }
             s.ip = code;

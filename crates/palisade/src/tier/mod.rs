@@ -104,7 +104,8 @@ impl Tier {
             .map(|compiler| compiler.with_memory(memory))
             .map_err(|error| Error::msg(format!("machine code cannot be made: {error}")))
             .and_then(|compiler| {
-                let registry = CodeRegistry::new().map_err(|error| {
+                let listeners = config.code_listeners();
+                let registry = CodeRegistry::with_listeners(listeners).map_err(|error| {
                     Error::msg(format!("there is no address space for machine code: {error}"))
                 })?;
                 Ok((Arc::new(compiler), registry))

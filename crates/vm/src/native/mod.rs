@@ -15,6 +15,8 @@ mod activate;
 pub mod builtins;
 mod calls;
 pub mod code;
+#[cfg(target_arch = "x86_64")]
+mod debugger;
 mod entry;
 mod ranges;
 mod registry;
@@ -33,12 +35,14 @@ mod arch;
 
 pub use activate::TypeStubs;
 pub use builtins::{Builtin, HeapCode, PLAIN_BYTES, builtin_table};
+#[cfg(target_arch = "x86_64")]
+pub use debugger::NativeDebug;
 pub use entry::{Continuation, EngineHooks, Entered, NativeConfig, Segment, enter};
-pub use registry::{CodeObject, CodeRegistry, Draft};
+pub use registry::{CodeListener, CodeObject, CodeRegistry, Draft};
 pub use trace::{Trace, TraceFrame};
 
 pub(crate) use entry::NativeStore;
-pub(crate) use walk::each_root;
+pub(crate) use walk::{each_root, each_segment};
 
 /// The length of the region that machine code reads from to find out whether it is to stop.
 pub const POLL_BYTES: u32 = 64 << 10;

@@ -24,8 +24,19 @@ const LEAST: usize = 16 << 20;
 /// What fills pages up: `int3`.
 const FILLER: u8 = 0xCC;
 
+/// Who is told of code as it comes and goes: for debuggers and profilers outside of this process. Called by whichever
+/// thread publishes code or drops it; must not panic, and must not publish or drop code itself.
+pub trait CodeListener: Send + Sync {
+    /// Code has become executable. Nobody runs it before this returns.
+    fn published(&self, code: &CodeObject);
+
+    /// Nobody runs the code any more; its pages are given back when this returns.
+    fn removed(&self, code: &CodeObject);
+}
+
 /// All machine code of an engine.
 pub struct CodeRegistry {
+    listeners: Vec<Arc<dyn CodeListener>>,
     space: Region,
     /// `[AtomicPtr<CodeObject>; pages]`
     pages: Region,
@@ -68,11 +79,26 @@ impl CodeRegistry {
         if !super::SUPPORTED {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        Self::with_space(MOST)
+        Self::with_space(MOST, Vec::new())
+    }
+
+    /// The same; these are told of all its code.
+    ///
+    /// # Errors
+    ///
+    /// As [`CodeRegistry::new`].
+    pub fn with_listeners(listeners: Vec<Arc<dyn CodeListener>>) -> io::Result<Arc<Self>> {
+        if !super::SUPPORTED {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Self::with_space(MOST, listeners)
     }
 
     /// The same with at most so much address space: smaller only where the system has less.
-    pub(crate) fn with_space(most: usize) -> io::Result<Arc<Self>> {
+    pub(crate) fn with_space(
+        most: usize,
+        listeners: Vec<Arc<dyn CodeListener>>,
+    ) -> io::Result<Arc<Self>> {
         let mut bytes = most;
         let space = loop {
             match Region::reserve(bytes) {
@@ -85,7 +111,7 @@ impl CodeRegistry {
         // Zero pages, which take memory only where code is.
         let pages = Region::zeroed(count * size_of::<AtomicPtr<CodeObject>>())?;
         let free = Mutex::new(BTreeMap::from([(0, count)]));
-        Ok(Arc::new(Self { space, pages, free }))
+        Ok(Arc::new(Self { listeners, space, pages, free }))
     }
 
     fn entries(&self) -> &[AtomicPtr<CodeObject>] {
@@ -191,6 +217,9 @@ impl CodeRegistry {
 impl Drop for CodeObject {
     fn drop(&mut self) {
         let registry = &*self.registry;
+        for listener in &registry.listeners {
+            listener.removed(self);
+        }
         for entry in &registry.entries()[self.first_page..self.first_page + self.pages] {
             entry.store(std::ptr::null_mut(), Ordering::Release);
         }
@@ -246,6 +275,9 @@ impl Draft {
         for entry in &registry.entries()[first_page..first_page + pages] {
             entry.store(Arc::as_ptr(&object).cast_mut(), Ordering::Release);
         }
+        for listener in &registry.listeners {
+            listener.published(&object);
+        }
         Ok(object)
     }
 }
@@ -259,6 +291,22 @@ impl Drop for Draft {
 }
 
 impl CodeObject {
+    /// The functions, stubs and trampolines, in order.
+    pub fn funcs(&self) -> &[FuncRange] {
+        &self.tables.funcs
+    }
+
+    /// Where in the module a function's code comes from: offsets in the code, in order, each with an offset in the module
+    /// that holds up to the next. What was inlined comes from where it was written.
+    pub fn sources<'a>(&'a self, func: &FuncRange) -> impl Iterator<Item = (u32, u32)> + use<'a> {
+        let range = func.range.clone();
+        let from = self.tables.srclocs.partition_point(|&(at, _)| at < range.start);
+        let rows = self.tables.srclocs.get(from..).unwrap_or_default();
+        rows.iter()
+            .take_while(move |&&(at, _)| at < range.end)
+            .map(|&(at, source)| (at, self.inlined(source).map_or(source, |place| place.offset)))
+    }
+
     /// The first byte of the code.
     pub fn start(&self) -> *const u8 {
         self.start

@@ -18,7 +18,7 @@ fn run(object: &CodeObject) -> u32 {
 }
 
 fn small() -> Arc<CodeRegistry> {
-    CodeRegistry::with_space(LEAST).expect("address space")
+    CodeRegistry::with_space(LEAST, Vec::new()).expect("address space")
 }
 
 /// What the system says of the page at an address: `rwx` as far as it is allowed.

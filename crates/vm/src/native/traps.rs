@@ -1,6 +1,8 @@
 //! What a fault means: the rules by which a signal becomes a trap of the guest.
 //!
-//! Runs in a signal handler: nothing allocates, locks or panics. A fault is the guest's if this thread runs machine
+//! Runs in a signal handler: nothing allocates, locks or panics, until it is known that the guest stands at a poll of its
+//! own, and is to be looked at ([`crate::sample`]): what an instruction of the guest's has called may do what any host function
+//! may, but for unwinding. A fault is the guest's if this thread runs machine
 //! code of a store, the instruction lies in code of the engine, and one of these holds:
 //!
 //! - the instruction is recorded to raise a trap, and the signal is the one that does it (an invalid instruction, or
@@ -57,6 +59,8 @@ enum Verdict {
     Foreign,
     /// Nothing: by now it is all right.
     Again,
+    /// The guest goes on after somebody has looked where it is.
+    Sample,
     /// The guest ends.
     Trap(u8),
 }
@@ -75,6 +79,15 @@ fn on_fault(fault: &Fault) -> bool {
     match unsafe { judge(state, fault, &registers) } {
         Verdict::Foreign => return false,
         Verdict::Again => {}
+        Verdict::Sample => {
+            note(state, &registers);
+            // SAFETY: the current store, whose machine code stands at a poll: nothing of the host is under way.
+            unsafe {
+                crate::sample::sample(ctx);
+                // Nothing has ended.
+                (*ctx).native.exit_pc = 0;
+            }
+        }
         Verdict::Trap(code) => {
             note(state, &registers);
             registers.leave(ctx, state.host_sp as usize, code.into());
@@ -205,6 +218,8 @@ fn polled(state: &NativeState, address: usize) -> Verdict {
     // SAFETY: the words live as long as the store.
     match unsafe { (*state.interrupts).pending() } {
         Some(code) => Verdict::Trap(code as u8),
+        // SAFETY: as above.
+        None if unsafe { (*state.interrupts).wants_sample() } => Verdict::Sample,
         // Somebody has taken the request back, and is about to open the region.
         None => Verdict::Again,
     }

@@ -199,6 +199,63 @@ pub(crate) unsafe fn describe_segment(ctx: *mut VmStoreCtx, code: TrapCode) {
     }
 }
 
+/// A place among the segments of a store, the innermost at first.
+pub(crate) struct Segments {
+    state: *const NativeState,
+    segment: *const Segment,
+    frames: Frames,
+}
+
+/// All segments of a store.
+///
+/// # Safety
+///
+/// As [`Frames::innermost`], until the last use of what this returns.
+pub(crate) unsafe fn each_segment(ctx: *mut VmStoreCtx) -> Segments {
+    // SAFETY: the caller's word.
+    unsafe {
+        let state = &raw const (*ctx).native;
+        Segments { state, segment: (*state).segment, frames: Frames::innermost(state) }
+    }
+}
+
+impl Segments {
+    /// The segment; null outside of the last.
+    pub(crate) fn here(&self) -> *const Segment {
+        self.segment
+    }
+
+    /// Gives `visit` the frames of this segment, innermost first, as long as it wants more.
+    ///
+    /// # Safety
+    ///
+    /// The segments stand as they did when they were asked for, and this is not outside of the last.
+    pub(crate) unsafe fn frames(&self, visit: &mut dyn FnMut(TraceFrame) -> bool) {
+        for frame in self.frames.clone() {
+            // SAFETY: the caller's word; the registry lives as long as the store.
+            for described in unsafe { frame.describe(&*(*self.state).registry) } {
+                if !visit(described) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Goes to the segment outside of this one.
+    ///
+    /// # Safety
+    ///
+    /// As [`Segments::frames`].
+    pub(crate) unsafe fn outwards(&mut self) {
+        // SAFETY: the caller's word; a segment keeps where the one outside of it was left.
+        unsafe {
+            let exit_fp = (*self.segment).left.exit_fp as usize;
+            self.frames = Frames::left_at(&*self.state, exit_fp);
+            self.segment = (*self.segment).previous;
+        }
+    }
+}
+
 /// Calls `visit` with each place in a frame of machine code that holds a reference, in all segments of a store.
 /// Returns how many there were.
 ///

@@ -1,7 +1,9 @@
 //! What depends on the processor: entering and leaving machine code, the wrappers around built-ins, and the
 //! registers of a thread that a signal stopped. x86-64, Linux.
 //!
-//! Invariants: host code never runs on a guest's stack, and nothing in here unwinds. Every wrapper lies between
+//! Invariants: host code never runs on a guest's stack, and nothing in here unwinds. (Debuggers and the like may walk through: the
+//! lines that begin with `.cfi` tell them where each caller's frame is, across the change of stacks, too. They are said to be frames of
+//! signals, since of all frames only the callers of those may lie anywhere.) Every wrapper lies between
 //! [`wrappers`] and [`WRAPPERS_LEN`] bytes further, so that a fault in one is known as ours; the first thing that a
 //! wrapper does to the guest's stack is to touch the lowest word that it will need.
 
@@ -63,14 +65,24 @@ pub(crate) unsafe extern "sysv64" fn enter(
     stack: usize,
 ) -> u64 {
     naked_asm!(
+        ".cfi_startproc",
+        ".cfi_signal_frame",
         // Everything that the host's calling convention wants back is on the host's stack.
         "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
         "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
         "push rbx",
+        ".cfi_offset rbx, -24",
         "push r12",
+        ".cfi_offset r12, -32",
         "push r13",
+        ".cfi_offset r13, -40",
         "push r14",
+        ".cfi_offset r14, -48",
         "push r15",
+        ".cfi_offset r15, -56",
         "sub rsp, 8",
         "mov [rdi + {host_sp}], rsp",
         // The trampoline gives this back.
@@ -79,13 +91,20 @@ pub(crate) unsafe extern "sysv64" fn enter(
         "mov rdi, rdx",
         "mov rsi, rcx",
         "mov rdx, r8",
+        "mov rax, rsp",
         "mov rsp, r9",
-        // No frame outside: where walks end.
+        // For whoever walks through: where the host's stack is. Twice, for the alignment.
+        "push rax",
+        "push rax",
+        // No frame outside: where our own walks end.
         "xor ebp, ebp",
+        // The frame begins 64 bytes above what the topmost word says.
+        ".cfi_escape 0x0f, 5, 0x77, 0, 0x06, 0x23, 64",
         "call r10",
         "mov rdi, rbx",
         "xor esi, esi",
         "jmp {leave}",
+        ".cfi_endproc",
         host_sp = const state!(host_sp),
         leave = sym leave,
     )
@@ -100,16 +119,34 @@ pub(crate) unsafe extern "sysv64" fn enter(
 #[unsafe(naked)]
 unsafe extern "sysv64" fn leave(ctx: *mut VmStoreCtx, status: u64) {
     naked_asm!(
+        // As `enter` left the host's stack.
+        ".cfi_startproc",
+        ".cfi_signal_frame",
+        ".cfi_def_cfa rsp, 64",
+        ".cfi_offset rbp, -16",
+        ".cfi_offset rbx, -24",
+        ".cfi_offset r12, -32",
+        ".cfi_offset r13, -40",
+        ".cfi_offset r14, -48",
+        ".cfi_offset r15, -56",
         "mov rsp, [rdi + {host_sp}]",
         "mov rax, rsi",
         "add rsp, 8",
+        ".cfi_def_cfa_offset 56",
         "pop r15",
+        ".cfi_def_cfa_offset 48",
         "pop r14",
+        ".cfi_def_cfa_offset 40",
         "pop r13",
+        ".cfi_def_cfa_offset 32",
         "pop r12",
+        ".cfi_def_cfa_offset 24",
         "pop rbx",
+        ".cfi_def_cfa_offset 16",
         "pop rbp",
+        ".cfi_def_cfa_offset 8",
         "ret",
+        ".cfi_endproc",
         host_sp = const state!(host_sp),
     )
 }
@@ -144,6 +181,9 @@ unsafe extern "sysv64" fn fill_bytes(to: *mut u8, byte: u8, len: usize) {
 #[unsafe(naked)]
 unsafe extern "sysv64" fn wrappers() {
     naked_asm!(
+        ".cfi_startproc",
+        ".cfi_signal_frame",
+        ".cfi_remember_state",
         "77:",
         ".set palisade_vm_wrapper, 0",
         ".rept {plain}",
@@ -172,7 +212,10 @@ unsafe extern "sysv64" fn wrappers() {
         // The host: the store's context, the function, the cells.
         "test byte ptr [rsp - 64], 1",
         "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
         "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
         "push rdi",
         "mov [rdi + {exit_fp}], rbp",
         "mov rsp, [rdi + {host_sp}]",
@@ -186,14 +229,18 @@ unsafe extern "sysv64" fn wrappers() {
         "jne 7f",
         "mov rsp, rbp",
         "pop rbp",
+        ".cfi_def_cfa rsp, 8",
         "ret",
         "7:",
+        ".cfi_def_cfa rbp, 16",
         "mov rdi, [rbp - 8]",
         "mov esi, eax",
         "call {host_failed}",
         "mov r10, [rbp - 8]",
         "jmp 5f",
         "2:",
+        ".cfi_restore_state",
+        ".cfi_remember_state",
         "mov r10, [rdi + {store}]",
         "jmp 4f",
         "3:",
@@ -202,7 +249,10 @@ unsafe extern "sysv64" fn wrappers() {
         // If the guest's stack ends here, then at this instruction.
         "test byte ptr [rsp - 64], 1",
         "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
         "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
         "push r10",
         "mov [r10 + {exit_fp}], rbp",
         "mov rsp, [r10 + {host_sp}]",
@@ -213,8 +263,10 @@ unsafe extern "sysv64" fn wrappers() {
         "jne 5f",
         "mov rsp, rbp",
         "pop rbp",
+        ".cfi_def_cfa rsp, 8",
         "ret",
         "5:",
+        ".cfi_def_cfa rbp, 16",
         "cmp rdx, {resume}",
         "je 6f",
         "mov rdi, r10",
@@ -228,18 +280,24 @@ unsafe extern "sysv64" fn wrappers() {
         "jmp [r10 + {resume_pc}]",
         // The context, and three arguments of a function in r11 that calls nothing of ours.
         "8:",
+        ".cfi_restore_state",
         "mov rax, [rdi + {store}]",
         "mov rdi, rsi",
         "mov rsi, rdx",
         "mov rdx, rcx",
         "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
         "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
         "mov rsp, [rax + {host_sp}]",
         "call r11",
         "mov rsp, rbp",
         "pop rbp",
+        ".cfi_def_cfa rsp, 8",
         "ret",
         ".org 77b + {len}, 0xCC",
+        ".cfi_endproc",
         plain = const Builtin::CallInterp as usize,
         caller = const state!(caller),
         store_inner = const offset_of!(VmStoreCtx, store),

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use palisade::Module;
 use palisade_module::FuncIdx;
 
-use crate::args::Profile;
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 
@@ -22,9 +21,8 @@ pub(crate) struct PerfMap {
 }
 
 impl PerfMap {
-    /// Makes the file, if that is asked for.
-    pub(crate) fn create(wanted: Option<Profile>) -> Result<Option<Self>, Failure> {
-        let Some(Profile::Perfmap) = wanted else { return Ok(None) };
+    /// Makes the file.
+    pub(crate) fn create() -> Result<Self, Failure> {
         let path = PathBuf::from(format!("/tmp/perf-{}.map", std::process::id()));
         let file =
             OpenOptions::new().write(true).create_new(true).open(&path).map_err(|error| {
@@ -34,7 +32,7 @@ impl PerfMap {
                         "a file that an earlier process of the same number left has to be removed",
                     )
             })?;
-        Ok(Some(Self { path, file }))
+        Ok(Self { path, file })
     }
 
     /// Writes where the code of these modules is. What goes wrong is said and changes nothing.
