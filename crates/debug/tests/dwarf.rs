@@ -24,6 +24,8 @@ fn places(bytes: &[u8], offset: usize) -> Vec<Place> {
     let Some(parts) = Parts::find(bytes) else { return Vec::new() };
     let Some(code) = parts.code.clone() else { return Vec::new() };
     let Some(info) = DebugInfo::read(bytes, parts) else { return Vec::new() };
+    // Whatever they are: that it ends, and takes no more than it may.
+    info.lines(bytes).at(0);
     info.places(bytes, offset - code.start)
 }
 

@@ -116,8 +116,9 @@ impl CodeListener for JitDump {
                 continue;
             };
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(record) = lines {
-                out.write(&record);
+            // Records get their times under the lock, so that they stand in that order.
+            if let Some(lines) = lines {
+                out.write(&record(DEBUG_INFO, &lines));
             }
             let number = out.next;
             out.next += 1;
@@ -164,7 +165,7 @@ fn load(at: u64, code: &[u8], name: &str, number: u64) -> Vec<u8> {
     record(CODE_LOAD, &content)
 }
 
-/// The lines that a function comes from, if they are known.
+/// What a record of the lines that a function comes from holds, if they are known.
 fn lines(code: &CodeObject, func: &FuncRange) -> Option<Vec<u8>> {
     let (module, _) = code.tables().module.as_ref()?;
     let table = module.lines()?;
@@ -191,5 +192,5 @@ fn lines(code: &CodeObject, func: &FuncRange) -> Option<Vec<u8>> {
         all.extend(word.to_ne_bytes());
     }
     all.extend(content);
-    Some(record(DEBUG_INFO, &all))
+    Some(all)
 }

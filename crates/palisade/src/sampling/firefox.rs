@@ -4,7 +4,7 @@
 //! that it ran in. What the guest's compiler inlined is shown for the frames where most time was spent, as frames inside
 //! of theirs; others have a line at most, since to ask for it takes a long time in large modules.
 //!
-//! Version 62 is what current tools write; the profiler takes older ones up to its own.
+//! Version 62 is what other tools write, too; the profiler turns older versions into its own, which is beyond it by now.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -280,7 +280,7 @@ fn meta(profile: &GuestProfile, out: &mut impl Write) -> io::Result<()> {
         out,
         "{{\"version\":{GECKO},\"preprocessedProfileVersion\":{PROCESSED},\"product\":\"Palisade\",\
          \"processType\":0,\"startTime\":{started},\"interval\":{},\"debug\":false,\
-         \"symbolicated\":true,\"usesOnlyOneStackType\":true,\"sourceCodeIsNotOnSearchfox\":true,\
+         \"symbolicated\":true,\"symbolicationNotSupported\":true,\"usesOnlyOneStackType\":true,\"sourceCodeIsNotOnSearchfox\":true,\
          \"pausedRanges\":[],\"extensions\":{{\"id\":[],\"name\":[],\"baseURL\":[],\"length\":0}},\
          \"sampleUnits\":{{\"time\":\"ms\",\"eventDelay\":\"ms\",\"threadCPUDelta\":\"µs\"}},\
          \"markerSchema\":[],",
