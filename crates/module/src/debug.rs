@@ -11,7 +11,8 @@ use palisade_debug::{DebugInfo, Mismatch, Parts};
 
 pub use palisade_debug::{Mismatch as DebugMismatch, Place};
 
-use crate::info::{ModuleBytes, ModuleInfo};
+use crate::bytes::ModuleBytes;
+use crate::info::ModuleInfo;
 
 /// How many offsets are remembered.
 const MOST_KNOWN: usize = 1024;
@@ -39,8 +40,9 @@ impl ModuleInfo {
     /// It has none, or is of another build. A module has one such file at most: a second is ignored.
     pub fn set_debug_file(&self, bytes: Vec<u8>) -> Result<(), Mismatch> {
         let parts = Parts::find(&bytes).ok_or(Mismatch::NotWasm)?;
-        let ours = Parts::find(&self.bytes).unwrap_or_default();
-        ours.check(&self.bytes, &parts, &bytes)?;
+        let own = self.bytes.whole().unwrap_or_default();
+        let ours = Parts::find(own).unwrap_or_default();
+        ours.check(own, &parts, &bytes)?;
         let _ = self.source.file.set((bytes.into(), parts));
         Ok(())
     }
@@ -51,7 +53,7 @@ impl ModuleInfo {
         if self.source.file.get().is_some() {
             return None;
         }
-        let parts = Parts::find(&self.bytes)?;
+        let parts = Parts::find(self.bytes.whole()?)?;
         std::str::from_utf8(self.bytes.get(parts.external?)?).ok()
     }
 
@@ -78,13 +80,14 @@ impl ModuleInfo {
 
     fn find_places(&self, offset: usize) -> Option<Vec<Place>> {
         let file = self.source.file.get();
-        let bytes = file.map_or(&*self.bytes, |(bytes, _)| bytes);
+        let own = self.bytes.whole()?;
+        let bytes = file.map_or(Some(own), |(bytes, _)| bytes.whole())?;
         let info = self.source.read.get_or_init(|| {
             let parts = file.map_or_else(|| Parts::find(bytes), |(_, parts)| Some(parts.clone()));
             DebugInfo::read(bytes, parts?)
         });
         // Both count from where the code begins; the file may hold code elsewhere, or none.
-        let ours = Parts::find(&self.bytes)?.code?;
+        let ours = Parts::find(own)?.code?;
         let address = offset.checked_sub(ours.start).filter(|_| ours.contains(&offset))?;
         Some(info.as_ref()?.places(bytes, address))
     }

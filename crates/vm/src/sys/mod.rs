@@ -12,5 +12,6 @@ pub mod fault;
 pub(crate) mod fault;
 pub mod host_stack;
 pub mod large;
+pub mod pieces;
 pub(crate) mod region;
 pub(crate) mod signals;
