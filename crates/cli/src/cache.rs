@@ -233,7 +233,7 @@ impl Entry {
         if let (Some(stored), Some((_, key))) = (self.stored.take(), &self.place) {
             let trust = Trust::new().key(key.clone());
             let cancel = AtomicU32::new(0);
-            match Module::with_code(engine, self.module.clone(), stored, &trust, &cancel) {
+            match Module::with_code_file(engine, self.module.clone(), stored, &trust, &cancel) {
                 Ok(module) => {
                     self.found = Some(module.code_batches());
                     self.outcome = "used";

@@ -67,9 +67,9 @@ impl Opened {
     }
 }
 
-/// Loads what `palisade compile` made.
+/// Loads what `palisade compile` made: what a start needs of it at once, the rest when it is needed.
 pub(crate) fn artefact(engine: &Engine, opened: Opened, trust: &Trust) -> Result<Module, Failure> {
-    Module::deserialize_from(engine, opened.file, trust)
+    Module::deserialize_open_file(engine, opened.file, trust)
         .map_err(|error| outcome::failure(&opened.path, &error))
 }
 

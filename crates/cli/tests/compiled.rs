@@ -74,7 +74,7 @@ impl Home {
 /// The text format as bytes, by the command's own reader.
 fn wat(text: &str) -> Vec<u8> {
     let engine = palisade::Engine::default();
-    palisade::Module::new(&engine, text).unwrap().info().bytes.to_vec()
+    palisade::Module::new(&engine, text).unwrap().info().bytes.whole().unwrap().to_vec()
 }
 
 #[track_caller]

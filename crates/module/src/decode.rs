@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use palisade_core::{LimitKind, Limits};
 use wasmparser::{
-    BinaryReader, Chunk, FromReader, FuncToValidate, Parser, Payload, RecGroup, SectionLimited, SubType,
-    TypeRef, ValType, Validator, ValidatorResources, WasmFeatures,
+    BinaryReader, Chunk, FromReader, FuncToValidate, Parser, Payload, RecGroup, SectionLimited,
+    SubType, TypeRef, ValType, Validator, ValidatorResources, WasmFeatures,
 };
 
+use crate::bytes::ModuleBytes;
 use crate::describe;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::hints::{self, HintSection};
-use crate::bytes::ModuleBytes;
 use crate::info::{FuncBody, ModuleInfo};
 use crate::text;
 use crate::types::TypeRegistry;

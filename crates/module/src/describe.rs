@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU32;
 use palisade_core::{FuncType, TypeId};
 use wasmparser::{DataKind, ElementKind, FromReader, SectionLimited, TableInit, TypeRef};
 
+use crate::bytes::ModuleBytes;
 use crate::const_expr::{ConstExpr, ConstOp};
 use crate::convert::{Converter, InGroup};
 use crate::decode::{Outline, malformed, place, poll};

@@ -110,6 +110,12 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let running = began.elapsed();
     if let Some(entry) = &mut cached {
         entry.save(&module);
+    } else if engine.stored_stats().damaged > 0 {
+        failure::warn(&format!(
+            "{}: machine code in it was not what was written when it was needed, or the file changed meanwhile: what it was for \
+             ran without it; copy the artefact again, or compile the module again",
+            escape::path(&args.file)
+        ));
     }
     // The process ends with the run: nobody is to wait for what is being compiled in the background.
     std::mem::forget(engine);
@@ -445,6 +451,13 @@ impl Session<'_> {
                 compiled.time.as_secs_f64()
             ),
         );
+        let stored = self.store.engine().stored_stats();
+        if stored != Default::default() {
+            let code = show_bytes(stored.code_bytes);
+            let text =
+                format!("{} functions, {code}; damaged {}", stored.functions, stored.damaged);
+            line("stored code", text);
+        }
         if let Some(cached) = cached {
             line("cache", cached.outcome().to_owned());
         }
