@@ -251,6 +251,15 @@ impl Entry {
     /// is valid.
     pub(crate) fn save(&mut self, module: &Module) {
         let Some((path, key)) = self.place.take() else { return };
+        if self.found.is_some() && module.engine().stored_stats().damaged > 0 {
+            // It is not what was written any more: the next run makes it anew.
+            let gone = match self.over.take() {
+                Some(file) => file.set_len(0).is_ok(),
+                None => fs::remove_file(&path).is_ok(),
+            };
+            self.outcome = if gone { "used, and removed: damaged" } else { "used, though damaged" };
+            return;
+        }
         if self.found.is_some_and(|found| module.code_batches() <= found) {
             return;
         }

@@ -135,14 +135,34 @@ fn a1_damaged_artefacts_are_refused_and_say_what_to_do() {
         home.line("broken --invoke sum 9").code(126).prints("").says(&["artefact"])
     };
     // The library's tests try every byte and every length.
-    for at in (0..whole.len()).step_by(whole.len() / 20) {
+    let (mut at_start, mut later, mut unseen) = (0, 0, 0);
+    for at in (0..whole.len()).step_by(whole.len() / 60) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         // Without its first bytes it is no artefact at all.
-        if at >= 8 {
+        if at < 8 {
+            continue;
+        }
+        home.place.file("broken", &bytes);
+        home.line("validate broken").code(126).says(&["artefact"]);
+        let ended = home.line("broken --invoke sum 1000");
+        if ended.code == Some(126) {
             refused(&bytes);
+            at_start += 1;
+            continue;
+        }
+        // What is damaged where a start does not look runs as if it were not there, or is not needed at all.
+        let ended = ended.code(0).prints("500500\n");
+        if ended.stderr.is_empty() {
+            unseen += 1;
+        } else {
+            let said = ended.stderr.contains("not what was written when it was needed");
+            assert!(said, "{ended:#?}");
+            later += 1;
         }
     }
+    assert!(at_start > 0 && later > 0 && unseen > 0, "{at_start} {later} {unseen}");
+    home.line("validate p.palisade").code(0).prints("p.palisade: valid\n");
     for len in [8, 24, 88, whole.len() - 1] {
         refused(&whole[..len]).says(&["compile"]);
     }
@@ -361,7 +381,11 @@ fn a5_whatever_stands_in_the_cache_the_run_is_the_same() {
         for bytes in broken {
             fs::write(&entry, &bytes).unwrap();
             let ended = home.sums(&line);
-            assert_eq!(stat(&ended, "cache"), "written", "{} bytes", bytes.len());
+            if stat(&ended, "cache") != "written" {
+                // It was seen when its code was needed; then the next one has none.
+                assert_eq!(stat(&ended, "cache"), "used, and removed: damaged");
+                assert_eq!(stat(&home.sums(&line), "cache"), "written");
+            }
             assert_eq!(fs::read(&entry).unwrap(), good, "{locked}");
         }
         assert_eq!(stat(&home.sums(&line), "cache"), "used");

@@ -4,14 +4,16 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 use palisade_interp::InterpModule;
 use palisade_module::{DecodeError, ModuleInfo};
 use palisade_vm::layout::VmOffsets;
 
-use crate::artefact::{self, Artefact, Contents, Found, Input, Outline, Seal, Source, Trust};
+use crate::artefact::{
+    self, Artefact, Contents, Found, Input, Outline, Seal, Source, StoredCode, Trust,
+};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tier::{NativeModule, StoredBatch, Strategy};
@@ -29,6 +31,8 @@ struct Inner {
     offsets: Arc<VmOffsets>,
     code: Arc<InterpModule>,
     native: Option<Arc<NativeModule>>,
+    /// Stored code that nobody runs, where the interpreter runs everything.
+    unused: OnceLock<StoredCode>,
 }
 
 /// What the compiler makes of a function: see [`Module::explain`].
@@ -217,7 +221,8 @@ impl Module {
             NativeModule::new(tier.clone(), info.clone(), offsets.clone(), types)
         });
         let kept = native.clone();
-        let inner = Inner { engine: engine.clone(), info, offsets, code, native };
+        let inner =
+            Inner { engine: engine.clone(), info, offsets, code, native, unused: OnceLock::new() };
         Ok((Self { inner: Arc::new(inner) }, kept))
     }
 
@@ -335,6 +340,7 @@ impl Module {
     /// [`Module::deserialize`] says.
     pub fn read_all(&self) -> Result<()> {
         self.native().map_or(Ok(()), |native| native.read_stored())?;
+        self.inner.unused.get().map_or(Ok(()), StoredCode::check)?;
         match self.inner.info.bytes.whole() {
             Some(_) => Ok(()),
             None => Err(artefact::lost_module()),
@@ -428,6 +434,8 @@ impl Module {
             if engine.strategy() == Strategy::Compiled {
                 native.compile_rest(cancel)?;
             }
+        } else {
+            let _ = module.inner.unused.set(code);
         }
         Ok(module)
     }

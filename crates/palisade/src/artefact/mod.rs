@@ -502,6 +502,15 @@ impl StoredCode {
         }
         Ok(Batch { part: head.part, code, tables })
     }
+
+    /// Reads all of it, for nothing but to see whether it is what was written.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.batches.iter().try_for_each(|head| {
+            self.origin.verified_vec(head.at, head.code, &head.code_hash)?;
+            let at = head.at.saturating_add(head.code.into());
+            self.origin.verified_vec(at, head.tables, &head.tables_hash).map(drop)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -135,6 +135,11 @@ impl Version {
         }
     }
 
+    /// Whether some of what was stored could not be used.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.unread.get().is_some_and(Unread::is_damaged)
+    }
+
     /// Notes that the code of a function is stored.
     pub(super) fn set_stored(&self, defined: u32) {
         self.change(defined, NEW, STORED);

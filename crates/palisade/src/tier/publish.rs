@@ -303,7 +303,7 @@ pub(super) unsafe fn entered(vm: *mut VmCtx, defined: u32) {
 }
 
 /// Reads the stored code of a function, if that was not done and the store can pay for it.
-fn read(store: &mut StoreOpaque, native: &NativeModule, version: &Version, defined: u32) {
+fn read(store: &mut StoreOpaque, native: &Arc<NativeModule>, version: &Version, defined: u32) {
     if version.is_stored(defined)
         && native.stubs().is_some()
         && let Some(batch) = version.unread.get().and_then(|unread| unread.batch_of(defined))
@@ -324,6 +324,15 @@ pub(super) unsafe fn first(vm: *mut VmCtx, defined: u32) -> bool {
     let Some(native) = module.native().filter(|native| native.stored()) else { return false };
     let version = native.version(bounds(store, id));
     read(store, native, version, defined);
+    // Where everything is compiled beforehand, what was damaged is compiled now.
+    if !native.tier.tiers()
+        && version.is_damaged()
+        && version.open(defined)
+        && has_room(store, native, defined)
+        && version.ask(defined)
+    {
+        Job::function(native, version.bounds, defined).run(&native.tier.queue);
+    }
     if version.entry(defined).is_none() || !activate(store) {
         return false;
     }

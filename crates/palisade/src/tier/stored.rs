@@ -244,7 +244,7 @@ impl NativeModule {
         for batch in 0..unread.batches.len() {
             all = all.and(self.try_read_batch(version, batch, &mut |_| true));
         }
-        if all.is_ok() && unread.damaged.load(Ordering::Relaxed) {
+        if all.is_ok() && unread.is_damaged() {
             return Err(refused(ArtefactError::Damaged("a part of it is not what was written")));
         }
         all
@@ -291,6 +291,11 @@ impl Unread {
         let after = self.runs.partition_point(|&(start, ..)| start <= defined);
         let &(_, end, batch) = self.runs.get(after.checked_sub(1)?)?;
         (defined < end).then_some(batch)
+    }
+
+    /// Whether a batch could not be used.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     fn left(&self) -> usize {
