@@ -156,16 +156,21 @@ impl Cache {
 
     /// The entry of a module. It reads the module, which nobody looks at but to hash it, and opens all that will be needed;
     /// `None` where there is nothing to keep. `locked`: whether nothing can be opened or renamed any more when it is written.
+    /// `proceed` says from time to time whether to go on.
     pub(crate) fn entry(
         self,
         engine: &Engine,
         limits: &Limits,
         opened: &Opened,
         locked: bool,
-    ) -> Option<Entry> {
+        proceed: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<Option<Entry>, Failure> {
         // An engine without machine code has no use for it.
-        engine.has_machine_code().then_some(())?;
-        let module = Arc::new(opened.read_binary(limits)?);
+        if !engine.has_machine_code() {
+            return Ok(None);
+        }
+        let Some(module) = opened.read_binary(limits, proceed)? else { return Ok(None) };
+        let module = Arc::new(module);
         let entry = Module::cache_key(engine, &module).map_err(|error| error.to_string());
         let entry = entry.and_then(|name| {
             let key = keys::own(Use::Cache(&name)).map_err(|failure| failure.message)?;
@@ -188,7 +193,7 @@ impl Cache {
             }
         };
         entry.open(locked);
-        Some(entry)
+        Ok(Some(entry))
     }
 }
 

@@ -488,3 +488,40 @@ fn modules_in_text_and_from_pipes_run_and_are_not_kept() {
     let plain = home.line("bad.wasm").code(126);
     assert_eq!(home.line("bad.wasm --cache=c").code(126).stderr, plain.stderr);
 }
+
+#[test]
+fn x1_what_is_read_before_the_lock_ends_with_the_deadline() {
+    let home = Home::new();
+    home.line("compile p.wasm").code(0);
+    let fifo = home.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+        .unwrap();
+    // Nobody ever writes into it.
+    for line in [
+        "run fifo --timeout 300ms --lockdown",
+        "run fifo --timeout 300ms --lockdown --cache=c",
+        "run fifo --timeout 300ms",
+        "run p.palisade --trust fifo --timeout 300ms --lockdown",
+        "run p.palisade --trust fifo --timeout 300ms",
+    ] {
+        home.line(line).code(124).says(&["deadline", "--timeout"]);
+    }
+    // A key through a pipe is one all the same.
+    home.line("key new k").code(0);
+    home.line("compile p.wasm --sign k -o s").code(0);
+    for locked in ["", "--lockdown"] {
+        let program = env!("CARGO_BIN_EXE_palisade");
+        let shell =
+            format!("cat k.pub | {program} run s --trust /dev/stdin {locked} --invoke sum 1000");
+        let mut command = Command::new("sh");
+        command.current_dir(home.place.path()).env("HOME", home.path("home")).args(["-c", &shell]);
+        Ended::from(command.output().expect("a shell")).code(0).prints("500500\n");
+    }
+    // A file that takes longer to read than there is time.
+    let large = fs::File::create(home.path("large")).unwrap();
+    std::io::Write::write_all(&mut &large, b"\0asm\x01\0\0\0").unwrap();
+    large.set_len(1 << 30).unwrap();
+    for line in ["--lockdown --cache=c", "--lockdown"] {
+        home.line(&format!("run large --timeout 20ms --engine jit {line}")).code(124);
+    }
+}

@@ -56,13 +56,20 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
     let artefact = file.is_artefact();
-    let trust = if artefact { keys::trust(&args.code.trust)? } else { Trust::new() };
+    // What is read before there are threads that watch the clock and signals looks at them itself.
+    let until = settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut proceed = || signals.proceed(until);
+    let trust = if artefact { keys::trust(&args.code.trust, &mut proceed)? } else { Trust::new() };
     // What was compiled without counting fuel is not refused for the sake of a line of --stats.
     let metered = settings.fuel.is_some() || (args.stats && !artefact);
     let engine = engine(&settings, metered)?;
     let cache = cache.filter(|_| !artefact);
-    let mut cached =
-        cache.and_then(|cache| cache.entry(&engine, &settings.limits, &file, lock.is_some()));
+    let mut cached = match cache {
+        Some(cache) => {
+            cache.entry(&engine, &settings.limits, &file, lock.is_some(), &mut proceed)?
+        }
+        None => None,
+    };
     let locked = match &lock {
         Some(lock) => {
             let locked = lock.enforce(&wasi, settings.engine)?;
@@ -119,6 +126,8 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     }
     // The process ends with the run: nobody is to wait for what is being compiled in the background.
     std::mem::forget(engine);
+    // The same for what modules keep, page by page.
+    std::mem::forget((module.clone(), linked.iter().map(|l| l.module.clone()).collect::<Vec<_>>()));
     if args.stats {
         session.print_stats(&linked, loading, running, cached.as_ref());
     }

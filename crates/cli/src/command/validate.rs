@@ -64,7 +64,8 @@ impl Look {
         if !file.is_artefact() {
             return load::module(&self.engine, &self.limits, file);
         }
-        let module = load::artefact(&self.engine, file, &keys::trust(&self.trust)?)?;
+        let module =
+            load::artefact(&self.engine, file, &keys::trust(&self.trust, &mut || Ok(()))?)?;
         // A run reads what it needs; who asks wants to know all of it.
         module.read_all().map_err(|error| outcome::failure(path, &error))?;
         Ok(module)

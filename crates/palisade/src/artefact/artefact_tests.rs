@@ -517,3 +517,24 @@ fn a3_a_file_that_changes_once_it_was_read_changes_nothing() {
     assert!(left.iter().all(|&byte| byte == 0xF4) && left.len() == bytes.len());
     run(&module.unwrap());
 }
+
+#[test]
+fn what_was_refused_for_want_of_memory_is_compiled_where_there_is_more() {
+    let poor = engine(|c| {
+        c.compile_memory(Some(1));
+    });
+    let module = Module::new(&poor, PROGRAM).unwrap();
+    run(&module);
+    assert_eq!(poor.compile_stats().compiled, 0);
+    let bytes = module.serialize(&seal()).unwrap();
+    let rich = engine(|_| ());
+    let module = Module::deserialize(&rich, &bytes, &trust()).unwrap();
+    assert_eq!(rich.compile_stats().compiled, 5);
+    run(&module);
+    assert_eq!(module.translated().0, 0);
+    // Together they make what was made at once; what is there is not made again.
+    let both = module.serialize(&seal()).unwrap();
+    let again = engine(|_| ());
+    run(&Module::deserialize(&again, &both, &trust()).unwrap());
+    assert_eq!(again.compile_stats().compiled, 0);
+}

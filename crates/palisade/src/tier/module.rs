@@ -71,6 +71,8 @@ pub(super) struct Version {
     loops: Mutex<HashMap<u32, HashMap<u32, LoopCode>>>,
     /// Keeps the code.
     pub(super) objects: Mutex<Vec<Arc<CodeObject>>>,
+    /// Whether a function was refused for want of memory, which another process may have.
+    pub(super) short: AtomicBool,
     /// What is stored of it.
     pub(super) unread: OnceLock<Unread>,
 }
@@ -97,6 +99,7 @@ impl Version {
             published: Mutex::default(),
             loops: Mutex::default(),
             objects: Mutex::default(),
+            short: AtomicBool::new(false),
             unread: OnceLock::new(),
         }
     }
@@ -354,7 +357,10 @@ impl NativeModule {
         let compiler = self.tier.compiler(version.bounds)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let began = Instant::now();
-        let done = compiler.compile_all_telling(&self.module(stop), threads, &|result| {
+        // What is stored is read when it is needed.
+        let functions = 0..self.info.bodies.len() as u32;
+        let wanted: Vec<u32> = functions.filter(|&defined| version.open(defined)).collect();
+        let done = compiler.compile_some(&self.module(stop), &wanted, threads, &|result| {
             self.tier.queue.count(result);
         });
         self.tier.queue.took(began);
@@ -362,11 +368,16 @@ impl NativeModule {
             return Err(CompileError::Stopped);
         }
         let mut compiled: Vec<(u32, CompiledFunc)> = Vec::with_capacity(done.len());
-        for (defined, result) in (0..).zip(done) {
+        for (&defined, result) in wanted.iter().zip(done) {
             match result {
                 Ok(func) => compiled.push((defined, func)),
                 Err(CompileError::Stopped) => return Err(CompileError::Stopped),
-                Err(_) => version.refuse(defined),
+                Err(error) => {
+                    if error.is_of_memory() {
+                        version.short.store(true, Ordering::Relaxed);
+                    }
+                    version.refuse(defined);
+                }
             }
         }
         for batch in batches(compiled) {

@@ -81,7 +81,8 @@ impl NativeModule {
         for (at, version) in [&self.guarded, &self.explicit].into_iter().enumerate() {
             // What is written is whole, or less than it was.
             let lost = self.read_all(version).is_err();
-            stored.whole[at] = *lock(&version.whole) && !lost;
+            let short = version.short.load(Ordering::Relaxed);
+            stored.whole[at] = *lock(&version.whole) && !lost && !short;
             stored.batches.extend(version.stored());
         }
         let mut keys = self.stub_keys().map(|(_, keys)| keys).unwrap_or_default();
@@ -104,7 +105,12 @@ impl NativeModule {
         for (number, head) in code.batches.iter().enumerate() {
             let bounds = match head.part {
                 Part::Stubs => {
-                    stubs.push(code.load(head, &self.tier.registry, &self.info)?);
+                    match code.load(head, &self.tier.registry, &self.info) {
+                        Ok(batch) => stubs.push(batch),
+                        // There is no room: they are made when there is, or guests are interpreted.
+                        Err(error) if is_full(&error) => {}
+                        Err(error) => return Err(error),
+                    }
                     continue;
                 }
                 Part::Functions(bounds) | Part::Loop(bounds, _) => bounds,
@@ -169,9 +175,13 @@ impl NativeModule {
         if !*is_open || !pay(head.code) {
             return Ok(());
         }
+        let read = self.read(version, unread, head);
+        if read.as_ref().is_err_and(is_full) {
+            // Another time there may be room.
+            return read;
+        }
         *is_open = false;
         unread.left.fetch_sub(1, Ordering::Relaxed);
-        let read = self.read(version, unread, head);
         let functions = head.funcs.iter().map(|run| u64::from(run.end - run.start)).sum();
         match &read {
             Ok(()) => self.tier.read.add(functions, head.code.into()),
@@ -212,7 +222,7 @@ impl NativeModule {
             })
             .collect();
         if is_loop && self.stubs().is_none() {
-            return Err(Error::msg("a function without stubs"));
+            return Err(Error::new(ErrorKind::Limit("no room for stubs".to_owned())));
         }
         tables.module = Some((self.info.clone(), self.offsets.clone()));
         let object = code.publish(tables).map_err(|error| {
@@ -249,6 +259,11 @@ impl NativeModule {
         }
         all
     }
+}
+
+/// Whether something failed for want of room.
+fn is_full(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Limit(_))
 }
 
 /// Stored code of one form of bounds checks, and what of it was not read yet.
