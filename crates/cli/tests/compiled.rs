@@ -525,3 +525,83 @@ fn x1_what_is_read_before_the_lock_ends_with_the_deadline() {
         home.line(&format!("run large --timeout 20ms --engine jit {line}")).code(124);
     }
 }
+
+/// A program that says when it waits for input, and then calls a function whose code, and body, nobody needed before.
+fn waiting() -> String {
+    use std::fmt::Write as _;
+    let body = |name: &str| {
+        let mut text = format!("(func ${name} (param i32) (result i32)\n");
+        for i in 0..6000 {
+            let _ = writeln!(
+                text,
+                "(local.set 0 (i32.xor (i32.mul (local.get 0) (i32.const {})) (i32.const {i})))",
+                i * 2 + 1
+            );
+        }
+        text + "(local.get 0))\n"
+    };
+    format!(
+        r#"(module
+        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\10\00\00\00\06\00\00\00") (data (i32.const 16) "ready\n")
+        (func (export "_start")
+            (drop (call $first (i32.const 1)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 32)))
+            (call $exit (i32.eq (call $late (i32.const 5)) (call $late (i32.const 5)))))
+        {} {})"#,
+        body("first"),
+        body("late")
+    )
+}
+
+#[test]
+fn a1_a3_an_artefact_that_changes_while_it_runs() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let home = Home::new();
+    home.place.file("w.wasm", wat(&waiting()));
+    home.line("compile w.wasm").code(0);
+    home.line("compile w.wasm --sandbox -o s").code(0);
+    for (whole, options) in [("w.palisade", ""), ("w.palisade", "--lockdown"), ("s", "--sandbox")] {
+        let bytes = fs::read(home.path(whole)).unwrap();
+        for change in ["none", "cut", "code", "all"] {
+            home.place.file("changing", &bytes);
+            let mut command = home.command(&format!("run changing {options}"));
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().expect("the command starts");
+            let mut line = String::new();
+            let mut out = BufReader::new(child.stdout.take().unwrap());
+            out.read_line(&mut line).unwrap();
+            assert_eq!(line, "ready\n");
+            let file = fs::File::options().write(true).open(home.path("changing")).unwrap();
+            let last = bytes.len() as u64 - 1;
+            match change {
+                "cut" => file.set_len(last).unwrap(),
+                // The tables of the last batch end there.
+                "code" => (&file)
+                    .write_all(&[&bytes[..last as usize], &[!bytes[last as usize]]].concat())
+                    .unwrap(),
+                "all" => (&file).write_all(&vec![0xF4; bytes.len()]).unwrap(),
+                _ => {}
+            }
+            child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+            let ended = Ended::from(child.wait_with_output().unwrap());
+            match change {
+                "none" => ended.code(1).quietly(),
+                "all" => {
+                    let said = ended.stderr.contains("changed while it was in use");
+                    assert!(said && ended.stderr.contains("hint: "), "{ended:#?}");
+                    ended.code(134)
+                }
+                _ => {
+                    let said = ended.stderr.contains("not what was written when it was needed");
+                    assert!(said, "{change}: {ended:#?}");
+                    ended.code(1)
+                }
+            };
+        }
+    }
+}
