@@ -246,3 +246,82 @@ pub fn wasmtime_compile(wasm: &[u8], parallel: bool) -> f64 {
     assert!(module.is_some());
     seconds
 }
+
+fn bench_key() -> palisade::Key {
+    palisade::Key::from_bytes([7; 32])
+}
+
+/// All of a module as machine code: an artefact with the module, and what a cache keeps.
+pub fn palisade_artefacts(wasm: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let engine = palisade_engine(Own::COMPILED);
+    let module = palisade::Module::new(&engine, wasm).expect("a module");
+    let seal = palisade::Seal::Key(bench_key());
+    let whole = module.serialize(&seal).expect("an artefact");
+    (whole, module.serialize_code(&seal).expect("an artefact"))
+}
+
+/// The same in wasmtime.
+pub fn wasmtime_artefact(wasm: &[u8]) -> Vec<u8> {
+    let engine = wasmtime::Engine::new(&wasmtime_config(Other::default())).expect("an engine");
+    engine.precompile_module(wasm).expect("an artefact")
+}
+
+fn palisade_command(
+    engine: &palisade::Engine,
+    module: &palisade::Module,
+    command: &shim::Command,
+) -> i64 {
+    let linker = palisade_linker(engine, module);
+    let mut store = palisade_store(engine, Own::COMPILED, Shim::new(command));
+    let instance = linker.instantiate(&mut store, module).expect("an instance");
+    let start = instance.get_typed_func::<(), ()>(&mut store, "_start").unwrap();
+    let trap = start.call(&mut store, ()).err().map(|error| format!("{error:?}"));
+    store.into_data().end(trap)
+}
+
+/// A command from an artefact, in an engine of its own.
+pub fn palisade_stored(program: &Program, file: std::path::PathBuf) -> Run {
+    let command = program.command.clone().expect("a command");
+    Box::new(move || {
+        let engine = palisade_engine(Own::with(palisade::Strategy::Auto));
+        let trust = palisade::Trust::new().key(bench_key());
+        let module = palisade::Module::deserialize_file(&engine, &file, &trust);
+        palisade_command(&engine, &module.expect("an artefact"), &command)
+    })
+}
+
+/// A command from a module and an entry of a cache, which is found by a hash of the module.
+pub fn palisade_cached(
+    program: &Program,
+    wasm: std::path::PathBuf,
+    file: std::path::PathBuf,
+) -> Run {
+    let command = program.command.clone().expect("a command");
+    Box::new(move || {
+        let engine = palisade_engine(Own::with(palisade::Strategy::Auto));
+        let trust = palisade::Trust::new().key(bench_key());
+        let wasm = std::sync::Arc::new(std::fs::read(&wasm).expect("a module"));
+        palisade::Module::cache_key(&engine, &wasm).expect("a name");
+        let file = std::fs::File::open(&file).expect("an entry");
+        let cancel = std::sync::atomic::AtomicU32::new(0);
+        let module = palisade::Module::with_code_file(&engine, wasm, file, &trust, &cancel);
+        palisade_command(&engine, &module.expect("an entry"), &command)
+    })
+}
+
+/// A command from what wasmtime compiled, in an engine of its own.
+pub fn wasmtime_stored(program: &Program, file: std::path::PathBuf) -> Run {
+    let command = program.command.clone().expect("a command");
+    Box::new(move || {
+        let engine = wasmtime::Engine::new(&wasmtime_config(Other::default())).expect("an engine");
+        // SAFETY: the file was written by this process, by the same wasmtime.
+        let module = unsafe { wasmtime::Module::deserialize_file(&engine, &file) };
+        let module = module.expect("an artefact");
+        let linker = wasmtime_linker(&engine, &module);
+        let mut store = wasmtime_store(&engine, Other::default(), Shim::new(&command));
+        let instance = linker.instantiate(&mut store, &module).expect("an instance");
+        let start = instance.get_typed_func::<(), ()>(&mut store, "_start").unwrap();
+        let trap = start.call(&mut store, ()).err().map(|error| format!("{error:?}"));
+        store.into_data().end(trap)
+    })
+}

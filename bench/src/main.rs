@@ -6,6 +6,7 @@
 //! cargo run --release -- programs  --folder DIR --rival 'COMMAND OPTION...' [--ours PATH] [--pairs N] [NAME]...
 //! cargo run --release -- compiled  [--pairs N] [--folder DIR] [NAME]...
 //! cargo run --release -- overhead  [--pairs N] [--folder DIR] [NAME]...
+//! cargo run --release -- artefacts --folder DIR [--pairs N] [NAME]...
 //! cargo run --release -- tiering   [--pairs N] [--folder DIR] [NAME]...
 //! cargo run --release -- compile-time [--pairs N] [FILE]...
 //! cargo run --release -- dump      MODULE FOLDER
@@ -16,6 +17,7 @@
 //! Ratios are medians over N pairs (11 unless told) of the other's time over Palisade's: above 1, Palisade is
 //! faster.
 
+mod artefacts;
 mod compile_time;
 mod compiled;
 mod dump;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         "start",
         "compiled",
         "overhead",
+        "artefacts",
         "tiering",
         "compile-time",
         "dump",
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
     let compare = match command.as_deref() {
         Some("compiled") => Some(compiled::run as fn(&compiled::Options)),
         Some("overhead") => Some(compiled::overhead as fn(&compiled::Options)),
+        Some("artefacts") => Some(artefacts::run),
         Some("tiering") => Some(compiled::tiering as fn(&compiled::Options)),
         _ => None,
     };

@@ -1,7 +1,8 @@
 //! Tells builds apart: a number over the sources that machine code depends on, the compiler and its settings.
 //!
-//! Code in files is taken by the very build that made it, and by no other. In a package that stands alone the version is what
-//! there is.
+//! Code in files is taken by the very build that made it, and by no other. What makes code, or validates modules, is asked for by its
+//! exact version in the manifests; the other versions that are linked stand in the lock file of this workspace, or in that
+//! of the program that these crates are built into, where the folder that is built in lies in its own.
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -44,6 +45,10 @@ fn main() {
         }
     }
     add(&mut hasher, &crates.join("../Cargo.lock"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    if let Some(lock) = out.ancestors().map(|at| at.join("Cargo.lock")).find(|at| at.is_file()) {
+        add(&mut hasher, &lock);
+    }
     println!("cargo::rustc-env=PALISADE_BUILD={:016x}", hasher.finish());
 }
 

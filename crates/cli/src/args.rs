@@ -401,13 +401,18 @@ pub(crate) struct Looking {
     #[arg(long, value_name = "TIME", value_parser = quantity::duration_bound)]
     pub(crate) timeout: Option<Bound<Duration>>,
 
+    /// Look into artefacts that were signed by whoever has the other half of KEY, too (repeatable)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) trust: Vec<OsString>,
+
     #[command(flatten)]
     pub(crate) proposals: Proposals,
 }
 
 /// Check modules, without running anything
 ///
-/// Prints `FILE: valid` for each valid module of WebAssembly 3.0, and an error for each other file.
+/// Prints `FILE: valid` for each valid module of WebAssembly 3.0, and an error for each other file. Of an artefact
+/// everything is checked, its machine code as well.
 /// The exit status is that of the first file that is not valid.
 #[derive(Parser, Debug)]
 #[command(name = "validate")]

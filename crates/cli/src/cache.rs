@@ -156,16 +156,21 @@ impl Cache {
 
     /// The entry of a module. It reads the module, which nobody looks at but to hash it, and opens all that will be needed;
     /// `None` where there is nothing to keep. `locked`: whether nothing can be opened or renamed any more when it is written.
+    /// `proceed` says from time to time whether to go on.
     pub(crate) fn entry(
         self,
         engine: &Engine,
         limits: &Limits,
         opened: &Opened,
         locked: bool,
-    ) -> Option<Entry> {
+        proceed: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<Option<Entry>, Failure> {
         // An engine without machine code has no use for it.
-        engine.has_machine_code().then_some(())?;
-        let module = Arc::new(opened.read_binary(limits)?);
+        if !engine.has_machine_code() {
+            return Ok(None);
+        }
+        let Some(module) = opened.read_binary(limits, proceed)? else { return Ok(None) };
+        let module = Arc::new(module);
         let entry = Module::cache_key(engine, &module).map_err(|error| error.to_string());
         let entry = entry.and_then(|name| {
             let key = keys::own(Use::Cache(&name)).map_err(|failure| failure.message)?;
@@ -188,7 +193,7 @@ impl Cache {
             }
         };
         entry.open(locked);
-        Some(entry)
+        Ok(Some(entry))
     }
 }
 
@@ -233,7 +238,7 @@ impl Entry {
         if let (Some(stored), Some((_, key))) = (self.stored.take(), &self.place) {
             let trust = Trust::new().key(key.clone());
             let cancel = AtomicU32::new(0);
-            match Module::with_code(engine, self.module.clone(), stored, &trust, &cancel) {
+            match Module::with_code_file(engine, self.module.clone(), stored, &trust, &cancel) {
                 Ok(module) => {
                     self.found = Some(module.code_batches());
                     self.outcome = "used";
@@ -251,6 +256,15 @@ impl Entry {
     /// is valid.
     pub(crate) fn save(&mut self, module: &Module) {
         let Some((path, key)) = self.place.take() else { return };
+        if self.found.is_some() && module.engine().stored_stats().damaged > 0 {
+            // It is not what was written any more: the next run makes it anew.
+            let gone = match self.over.take() {
+                Some(file) => file.set_len(0).is_ok(),
+                None => fs::remove_file(&path).is_ok(),
+            };
+            self.outcome = if gone { "used, and removed: damaged" } else { "used, though damaged" };
+            return;
+        }
         if self.found.is_some_and(|found| module.code_batches() <= found) {
             return;
         }

@@ -16,6 +16,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::escape;
 use crate::failure::{Failure, Status};
+use crate::load;
 
 /// The name of the user's key in the directory of the user's data.
 const KEY: &str = "key";
@@ -175,11 +176,15 @@ fn load(path: &Path) -> io::Result<Key> {
     key.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not what was written"))
 }
 
-/// Whom a run trusts: this user, and those whose keys are given.
-pub(crate) fn trust(given: &[OsString]) -> Result<Trust, Failure> {
+/// Whom a run trusts: this user, and those whose keys are given. `proceed` says from time to time whether to go on waiting for
+/// what somebody is to write.
+pub(crate) fn trust(
+    given: &[OsString],
+    proceed: &mut dyn FnMut() -> Result<(), Failure>,
+) -> Result<Trust, Failure> {
     let mut trust = Trust::new();
     for key in given {
-        trust = trust.signer(public(key)?);
+        trust = trust.signer(public(key, proceed)?);
     }
     // Where others are trusted, a user without a home does without the own key.
     match own(Use::Artefacts) {
@@ -207,7 +212,10 @@ pub(crate) fn seal(sign: Option<&Path>) -> Result<Seal, Failure> {
 }
 
 /// Reads a value of `--trust`: the digits themselves, or a file with them.
-fn public(given: &OsStr) -> Result<PublicKey, Failure> {
+fn public(
+    given: &OsStr,
+    proceed: &mut dyn FnMut() -> Result<(), Failure>,
+) -> Result<PublicKey, Failure> {
     let failed = |status, why: &str| {
         let shown = escape::os(given);
         Failure::new(status, format!("--trust {shown}: {}", escape::name(why)))
@@ -216,10 +224,27 @@ fn public(given: &OsStr) -> Result<PublicKey, Failure> {
     let digits = match given.to_str().and_then(parse) {
         Some(digits) => digits,
         None => {
+            let unreadable = |error: io::Error| failed(Status::Unreadable, &error.to_string());
+            let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(flags.bits().cast_signed());
+            let file = options.open(given).map_err(unreadable)?;
+            let mut stopped = None;
+            if !file.metadata().is_ok_and(|data| data.is_file()) {
+                let mut go_on = || {
+                    proceed().map_err(|failure| {
+                        stopped = Some(failure);
+                        io::ErrorKind::TimedOut.into()
+                    })
+                };
+                let waited = load::wait_for(&file, Some(&mut go_on));
+                if let Some(failure) = stopped {
+                    return Err(failure);
+                }
+                waited.map_err(unreadable)?;
+            }
             let mut text = String::new();
-            File::open(given)
-                .and_then(|file| file.take(200).read_to_string(&mut text))
-                .map_err(|error| failed(Status::Unreadable, &error.to_string()))?;
+            file.take(200).read_to_string(&mut text).map_err(unreadable)?;
             if text.starts_with(SECRET) {
                 return Err(failed(
                     Status::Usage,

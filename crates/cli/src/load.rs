@@ -12,10 +12,14 @@ use palisade::{ARTEFACT_MAGIC, Engine, Module, Trust};
 use palisade_core::{LimitKind, Limits};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
+use rustix::time::Timespec;
 
 use crate::escape;
 use crate::failure::{Failure, Status};
 use crate::outcome;
+
+/// How much is read before somebody asks whether to go on.
+const STEP: u64 = 4 << 20;
 
 /// A file that should be a module, open. From here on nothing needs its name, but for messages.
 pub(crate) struct Opened {
@@ -47,8 +51,26 @@ impl Opened {
     }
 
     /// Reads a module in the binary format, if this is a file that holds one, for a cache. `None`, and nothing has
-    /// changed, if not.
-    pub(crate) fn read_binary(&self, limits: &Limits) -> Option<Vec<u8>> {
+    /// changed, if not. `proceed` says from time to time whether to go on.
+    pub(crate) fn read_binary(
+        &self,
+        limits: &Limits,
+        proceed: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(mut bytes) = self.room_for_binary(limits) else { return Ok(None) };
+        while (bytes.len() as u64) < self.metadata.len() {
+            proceed()?;
+            let step = STEP.min(self.metadata.len() - bytes.len() as u64);
+            if !matches!((&self.file).take(step).read_to_end(&mut bytes), Ok(read) if read > 0) {
+                // It has become shorter meanwhile: whoever reads it next says so.
+                let _ = (&self.file).rewind();
+                return Ok(None);
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    fn room_for_binary(&self, limits: &Limits) -> Option<Vec<u8>> {
         let mut start = [0; 4];
         let len = self.metadata.len();
         if !self.metadata.is_file() || len > limits.get(LimitKind::ModuleBytes) {
@@ -57,19 +79,13 @@ impl Opened {
         self.file.read_exact_at(&mut start, 0).ok().filter(|()| start == *b"\0asm")?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(usize::try_from(len.saturating_add(1)).ok()?).ok()?;
-        (&self.file).take(len).read_to_end(&mut bytes).ok()?;
-        if bytes.len() as u64 == len {
-            return Some(bytes);
-        }
-        // It has become shorter meanwhile: whoever reads it next says so.
-        (&self.file).rewind().ok()?;
-        None
+        Some(bytes)
     }
 }
 
-/// Loads what `palisade compile` made.
+/// Loads what `palisade compile` made: what a start needs of it at once, the rest when it is needed.
 pub(crate) fn artefact(engine: &Engine, opened: Opened, trust: &Trust) -> Result<Module, Failure> {
-    Module::deserialize_from(engine, opened.file, trust)
+    Module::deserialize_open_file(engine, opened.file, trust)
         .map_err(|error| outcome::failure(&opened.path, &error))
 }
 
@@ -91,12 +107,18 @@ pub(crate) fn debug_file(module: &Module, limits: &Limits, opened: Opened) -> Re
     })
 }
 
-/// Waits until there is something to read, or nobody left to write it.
-fn wait_for(file: &File) -> io::Result<()> {
+/// Waits until there is something to read, or nobody left to write it;
+/// `proceed` says from time to time whether to go on.
+pub(crate) fn wait_for(
+    file: &File,
+    mut proceed: Option<&mut dyn FnMut() -> io::Result<()>>,
+) -> io::Result<()> {
     let mut waiting = [PollFd::new(file, PollFlags::IN)];
+    let tick = proceed.is_some().then_some(Timespec { tv_sec: 0, tv_nsec: 50_000_000 });
     loop {
-        match poll(&mut waiting, None) {
-            Err(rustix::io::Errno::INTR) => {}
+        proceed.as_mut().map_or(Ok(()), |proceed| proceed())?;
+        match poll(&mut waiting, tick.as_ref()) {
+            Err(rustix::io::Errno::INTR) | Ok(0) => {}
             other => {
                 other?;
                 break;
@@ -119,7 +141,7 @@ fn read(opened: Opened, limits: &Limits) -> Result<Vec<u8>, Failure> {
         ));
     }
     if !metadata.is_file() {
-        wait_for(&file).map_err(unreadable)?;
+        wait_for(&file, None).map_err(unreadable)?;
     }
     let limit = limits.get(LimitKind::ModuleBytes);
     if metadata.is_file() && metadata.len() > limit {

@@ -62,6 +62,11 @@ fn hint(error: &Error) -> Option<String> {
             _ => None,
         },
         ErrorKind::Link(link) => hint_on_imports(link),
+        ErrorKind::Trap(TrapCode::ModuleLost) => Some(
+            "what is read of an artefact when it is needed is not what it was: do not change or replace its bytes while it \
+             runs; copy it again, or compile the module again"
+                .to_owned(),
+        ),
         ErrorKind::Artefact(ArtefactError::Option { .. }) => Some(
             "palisade compile takes --sandbox, --fuel, --call-depth, --deterministic, --baseline-cpu and --paranoid, \
              for runs with --sandbox, --fuel, --max-call-depth and so on"

@@ -10,7 +10,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade::{InterruptHandle, TrapCode};
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
@@ -101,6 +101,18 @@ impl Signals {
             Failure::new(Status::Internal, format!("the timeout cannot be watched: {error}"))
         })?;
         Ok(())
+    }
+
+    /// For what is read before any thread may start: ends the process for a signal that waits, as the thread would.
+    pub(crate) fn proceed(&mut self, until: Option<Instant>) -> Result<(), Failure> {
+        if let Some(signal) = self.arriving.as_mut().and_then(|arriving| arriving.pending().next())
+        {
+            std::process::exit(i32::from(Status::Signal(signal).code()));
+        }
+        match until.filter(|_| self.arriving.is_some()) {
+            Some(until) if Instant::now() >= until => Err(too_long()),
+            _ => Ok(()),
+        }
     }
 
     /// Loading is over: from now on signals stop this guest.

@@ -74,7 +74,7 @@ impl Home {
 /// The text format as bytes, by the command's own reader.
 fn wat(text: &str) -> Vec<u8> {
     let engine = palisade::Engine::default();
-    palisade::Module::new(&engine, text).unwrap().info().bytes.to_vec()
+    palisade::Module::new(&engine, text).unwrap().info().bytes.whole().unwrap().to_vec()
 }
 
 #[track_caller]
@@ -135,14 +135,34 @@ fn a1_damaged_artefacts_are_refused_and_say_what_to_do() {
         home.line("broken --invoke sum 9").code(126).prints("").says(&["artefact"])
     };
     // The library's tests try every byte and every length.
-    for at in (0..whole.len()).step_by(whole.len() / 20) {
+    let (mut at_start, mut later, mut unseen) = (0, 0, 0);
+    for at in (0..whole.len()).step_by(whole.len() / 60) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         // Without its first bytes it is no artefact at all.
-        if at >= 8 {
+        if at < 8 {
+            continue;
+        }
+        home.place.file("broken", &bytes);
+        home.line("validate broken").code(126).says(&["artefact"]);
+        let ended = home.line("broken --invoke sum 1000");
+        if ended.code == Some(126) {
             refused(&bytes);
+            at_start += 1;
+            continue;
+        }
+        // What is damaged where a start does not look runs as if it were not there, or is not needed at all.
+        let ended = ended.code(0).prints("500500\n");
+        if ended.stderr.is_empty() {
+            unseen += 1;
+        } else {
+            let said = ended.stderr.contains("not what was written when it was needed");
+            assert!(said, "{ended:#?}");
+            later += 1;
         }
     }
+    assert!(at_start > 0 && later > 0 && unseen > 0, "{at_start} {later} {unseen}");
+    home.line("validate p.palisade").code(0).prints("p.palisade: valid\n");
     for len in [8, 24, 88, whole.len() - 1] {
         refused(&whole[..len]).says(&["compile"]);
     }
@@ -361,7 +381,11 @@ fn a5_whatever_stands_in_the_cache_the_run_is_the_same() {
         for bytes in broken {
             fs::write(&entry, &bytes).unwrap();
             let ended = home.sums(&line);
-            assert_eq!(stat(&ended, "cache"), "written", "{} bytes", bytes.len());
+            if stat(&ended, "cache") != "written" {
+                // It was seen when its code was needed; then the next one has none.
+                assert_eq!(stat(&ended, "cache"), "used, and removed: damaged");
+                assert_eq!(stat(&home.sums(&line), "cache"), "written");
+            }
             assert_eq!(fs::read(&entry).unwrap(), good, "{locked}");
         }
         assert_eq!(stat(&home.sums(&line), "cache"), "used");
@@ -463,4 +487,121 @@ fn modules_in_text_and_from_pipes_run_and_are_not_kept() {
     home.place.file("bad.wasm", b"\0asm\x01\0\0\0\x01\x01\xff");
     let plain = home.line("bad.wasm").code(126);
     assert_eq!(home.line("bad.wasm --cache=c").code(126).stderr, plain.stderr);
+}
+
+#[test]
+fn x1_what_is_read_before_the_lock_ends_with_the_deadline() {
+    let home = Home::new();
+    home.line("compile p.wasm").code(0);
+    let fifo = home.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+        .unwrap();
+    // Nobody ever writes into it.
+    for line in [
+        "run fifo --timeout 300ms --lockdown",
+        "run fifo --timeout 300ms --lockdown --cache=c",
+        "run fifo --timeout 300ms",
+        "run p.palisade --trust fifo --timeout 300ms --lockdown",
+        "run p.palisade --trust fifo --timeout 300ms",
+    ] {
+        home.line(line).code(124).says(&["deadline", "--timeout"]);
+    }
+    // A key through a pipe is one all the same.
+    home.line("key new k").code(0);
+    home.line("compile p.wasm --sign k -o s").code(0);
+    for locked in ["", "--lockdown"] {
+        let program = env!("CARGO_BIN_EXE_palisade");
+        let shell =
+            format!("cat k.pub | {program} run s --trust /dev/stdin {locked} --invoke sum 1000");
+        let mut command = Command::new("sh");
+        command.current_dir(home.place.path()).env("HOME", home.path("home")).args(["-c", &shell]);
+        Ended::from(command.output().expect("a shell")).code(0).prints("500500\n");
+    }
+    // A file that takes longer to read than there is time.
+    let large = fs::File::create(home.path("large")).unwrap();
+    std::io::Write::write_all(&mut &large, b"\0asm\x01\0\0\0").unwrap();
+    large.set_len(1 << 30).unwrap();
+    for line in ["--lockdown --cache=c", "--lockdown"] {
+        home.line(&format!("run large --timeout 20ms --engine jit {line}")).code(124);
+    }
+}
+
+/// A program that says when it waits for input, and then calls a function whose code, and body, nobody needed before.
+fn waiting() -> String {
+    use std::fmt::Write as _;
+    let body = |name: &str| {
+        let mut text = format!("(func ${name} (param i32) (result i32)\n");
+        for i in 0..6000 {
+            let _ = writeln!(
+                text,
+                "(local.set 0 (i32.xor (i32.mul (local.get 0) (i32.const {})) (i32.const {i})))",
+                i * 2 + 1
+            );
+        }
+        text + "(local.get 0))\n"
+    };
+    format!(
+        r#"(module
+        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\10\00\00\00\06\00\00\00") (data (i32.const 16) "ready\n")
+        (func (export "_start")
+            (drop (call $first (i32.const 1)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 32)))
+            (call $exit (i32.eq (call $late (i32.const 5)) (call $late (i32.const 5)))))
+        {} {})"#,
+        body("first"),
+        body("late")
+    )
+}
+
+#[test]
+fn a1_a3_an_artefact_that_changes_while_it_runs() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let home = Home::new();
+    home.place.file("w.wasm", wat(&waiting()));
+    home.line("compile w.wasm").code(0);
+    home.line("compile w.wasm --sandbox -o s").code(0);
+    for (whole, options) in [("w.palisade", ""), ("w.palisade", "--lockdown"), ("s", "--sandbox")] {
+        let bytes = fs::read(home.path(whole)).unwrap();
+        for change in ["none", "cut", "code", "all"] {
+            home.place.file("changing", &bytes);
+            let mut command = home.command(&format!("run changing {options}"));
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().expect("the command starts");
+            let mut line = String::new();
+            let mut out = BufReader::new(child.stdout.take().unwrap());
+            out.read_line(&mut line).unwrap();
+            assert_eq!(line, "ready\n");
+            let file = fs::File::options().write(true).open(home.path("changing")).unwrap();
+            let last = bytes.len() as u64 - 1;
+            match change {
+                "cut" => file.set_len(last).unwrap(),
+                // The tables of the last batch end there.
+                "code" => (&file)
+                    .write_all(&[&bytes[..last as usize], &[!bytes[last as usize]]].concat())
+                    .unwrap(),
+                "all" => (&file).write_all(&vec![0xF4; bytes.len()]).unwrap(),
+                _ => {}
+            }
+            child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+            let ended = Ended::from(child.wait_with_output().unwrap());
+            match change {
+                "none" => ended.code(1).quietly(),
+                "all" => {
+                    let said = ended.stderr.contains("changed while it was in use");
+                    assert!(said && ended.stderr.contains("hint: "), "{ended:#?}");
+                    ended.code(134)
+                }
+                _ => {
+                    let said = ended.stderr.contains("not what was written when it was needed");
+                    assert!(said, "{change}: {ended:#?}");
+                    ended.code(1)
+                }
+            };
+        }
+    }
 }

@@ -85,6 +85,8 @@ traps! {
     ExpectedSharedMemory = 27, "expected shared memory";
     /// A limit of the ledger (memory, tables, output, descriptors, …) is reached.
     LimitExceeded = 28, "resource limit exceeded";
+    /// What holds the guest's module changed, or is gone, while it was in use: it was read in parts.
+    ModuleLost = 30, "the module's file changed while it was in use";
     /// Palisade itself failed; always a bug, never a verdict on the guest.
     Internal = 29, "internal error";
 }

@@ -76,6 +76,13 @@ pub struct NativeConfig {
     ///
     /// There is one, and the cells have room for its results.
     pub finish: unsafe fn(*mut StoreInner, *mut Cell) -> Result<(), TrapCode>,
+    /// Told of a function (the context, its index among the defined ones) that an instance enters for the first time, before
+    /// it is translated: whether the context leads to machine code of it now.
+    ///
+    /// # Safety
+    ///
+    /// The context is live, and nobody holds its store.
+    pub first: unsafe fn(*mut VmCtx, u32) -> bool,
 }
 
 /// Who is told of functions that are called often, and when.

@@ -33,7 +33,7 @@ use palisade_vm::native::POLL;
 use palisade_vm::native::code::{CallSite, Handler, INLINED, Inlined, StackMap};
 use palisade_vm::sys::host_stack;
 
-use crate::error::CompileError;
+use crate::error::{CompileError, MEMORY};
 use crate::options::Options;
 use crate::translate::{self, Env};
 use crate::{cpu, limits};
@@ -158,7 +158,7 @@ impl Room {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let (now, kept) = *used;
-            limits::check("bytes of memory", self.limit, kept.saturating_add(bytes))?;
+            limits::check(MEMORY, self.limit, kept.saturating_add(bytes))?;
             if now == 0 || now.saturating_add(kept).saturating_add(bytes) <= self.limit {
                 used.0 = now.saturating_add(bytes);
                 return Ok(());
@@ -316,17 +316,20 @@ impl Compiler {
         module: &CompileModule<'_>,
         threads: usize,
     ) -> Vec<Result<CompiledFunc, CompileError>> {
-        self.compile_all_telling(module, threads, &|_| ())
+        let all: Vec<u32> = (0..module.info.bodies.len() as u32).collect();
+        self.compile_some(module, &all, threads, &|_| ())
     }
 
-    /// The same; `tell` hears of each function when it is compiled, or not, on the thread that did it.
-    pub fn compile_all_telling(
+    /// The same for some functions, in their order; `tell` hears of each function when it is compiled, or not, on the thread that
+    /// did it. They call all functions of the module as if these stood in their batch.
+    pub fn compile_some(
         &self,
         module: &CompileModule<'_>,
+        wanted: &[u32],
         threads: usize,
         tell: &(dyn Fn(&Result<CompiledFunc, CompileError>) + Sync),
     ) -> Vec<Result<CompiledFunc, CompileError>> {
-        let count = module.info.bodies.len();
+        let count = wanted.len();
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(count));
         let room = Room::new(self.memory);
@@ -334,20 +337,19 @@ impl Compiler {
             let mut workspace = Workspace::new();
             let mut own = Vec::new();
             loop {
-                let defined = next.fetch_add(1, Ordering::Relaxed);
-                if defined >= count {
-                    break;
-                }
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&defined) = wanted.get(at) else { break };
                 let all = |_| true;
-                let body = module.info.bodies.get(defined).map_or(0, |body| body.range.len());
+                let body =
+                    module.info.bodies.get(defined as usize).map_or(0, |body| body.range.len());
                 let taken = limits::memory(body as u64);
                 let result = room.take(taken).and_then(|()| {
-                    let result = self.compile_in(&mut workspace, module, defined as u32, &all);
+                    let result = self.compile_in(&mut workspace, module, defined, &all);
                     room.give_back(taken, result.as_ref().map_or(0, CompiledFunc::bytes));
                     result
                 });
                 tell(&result);
-                own.push((defined, result));
+                own.push((at, result));
             }
             done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&mut own);
         };
@@ -370,7 +372,7 @@ impl Compiler {
             let none = || CompileError::Host("no thread for compiling".to_owned());
             return (0..count).map(|_| Err(none())).collect();
         }
-        done.sort_unstable_by_key(|&(defined, _)| defined);
+        done.sort_unstable_by_key(|&(at, _)| at);
         done.into_iter().map(|(_, result)| result).collect()
     }
 
@@ -432,7 +434,7 @@ impl Compiler {
         proceed(module)?;
         let range =
             module.info.bodies.get(defined as usize).map_or(0..0, |body| body.range.clone());
-        limits::check("bytes of memory", self.memory, limits::memory(range.len() as u64))?;
+        limits::check(MEMORY, self.memory, limits::memory(range.len() as u64))?;
         #[cfg(test)]
         assert_ne!(self.panic_at, Some(defined), "as the test wants it");
         let body = size(module, defined)?;

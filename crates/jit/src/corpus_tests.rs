@@ -487,7 +487,7 @@ fn l6_code_reads_no_register_that_it_was_not_given() {
 /// The offsets of a function's loops.
 fn loops(module: &CompileModule<'_>, defined: u32) -> Vec<u32> {
     let range = module.info.bodies[defined as usize].range.clone();
-    let bytes = &module.info.bytes[range.clone()];
+    let bytes = module.info.bytes.get(range.clone()).unwrap();
     let body = FunctionBody::new(BinaryReader::new(bytes, range.start as u64));
     let operators = body.get_operators_reader().unwrap().into_iter_with_offsets();
     let found = operators.map(Result::unwrap).filter(|(op, _)| matches!(op, Operator::Loop { .. }));

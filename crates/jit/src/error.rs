@@ -31,3 +31,13 @@ pub enum CompileError {
     #[error("compilation was stopped")]
     Stopped,
 }
+
+/// What [`CompileError::Limit`] says there is too much of where the compiler's memory is limited.
+pub(crate) const MEMORY: &str = "bytes of memory";
+
+impl CompileError {
+    /// Whether a compiler that is given more memory may have no such error.
+    pub fn is_of_memory(&self) -> bool {
+        matches!(self, Self::Limit { what: MEMORY, .. })
+    }
+}

@@ -493,5 +493,15 @@ mod tests {
         let error = stubs.of_type(&types, info.types[1]).unwrap_err();
         assert!(matches!(error, CompileError::Limit { what: "bytes of stubs", .. }), "{error}");
         assert!(stubs.of_type(&types, info.types[0]).is_ok());
+        // For stubs from a file there is none either, and that is no damage of the file.
+        let keys = [StubKey::of(&types, info.types[1]).unwrap()];
+        let (code, tables) = self::stubs().image(&keys).unwrap();
+        let error = stubs.adopt(&keys, &code, tables.clone()).unwrap_err();
+        assert!(matches!(error, CompileError::Limit { what: "bytes of stubs", .. }), "{error}");
+        let fresh = self::stubs();
+        assert_eq!(fresh.adopt(&keys, &code, tables.clone()), Ok(()));
+        let two = [keys[0].clone(), StubKey::of(&types, info.types[0]).unwrap()];
+        let error = fresh.adopt(&two, &code, tables).unwrap_err();
+        assert!(matches!(error, CompileError::Internal(_)), "{error}");
     }
 }

@@ -158,7 +158,8 @@ impl<R: Resolve> Converter<R> {
         &self,
         expr: &wasmparser::ConstExpr<'_>,
     ) -> Result<ConstExpr, DecodeError> {
-        let mut ops = Vec::new();
+        // Nearly all have one operator, and modules may have tens of thousands of them.
+        let mut ops = Vec::with_capacity(1);
         let mut depth_zero_end = false;
         for op in expr.get_operators_reader() {
             let op = op.map_err(|e| {

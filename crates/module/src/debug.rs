@@ -11,7 +11,8 @@ use palisade_debug::{DebugInfo, Lines, Mismatch, Parts};
 
 pub use palisade_debug::{Mismatch as DebugMismatch, Place};
 
-use crate::info::{ModuleBytes, ModuleInfo};
+use crate::bytes::ModuleBytes;
+use crate::info::ModuleInfo;
 
 /// How many offsets are remembered.
 const MOST_KNOWN: usize = 1024;
@@ -61,8 +62,9 @@ impl ModuleInfo {
     /// It has none, or is of another build. A module has one such file at most: a second is ignored.
     pub fn set_debug_file(&self, bytes: Vec<u8>) -> Result<(), Mismatch> {
         let parts = Parts::find(&bytes).ok_or(Mismatch::NotWasm)?;
-        let ours = Parts::find(&self.bytes).unwrap_or_default();
-        ours.check(&self.bytes, &parts, &bytes)?;
+        let own = self.bytes.whole().unwrap_or_default();
+        let ours = Parts::find(own).unwrap_or_default();
+        ours.check(own, &parts, &bytes)?;
         let _ = self.source.file.set((bytes.into(), parts, Read::default()));
         Ok(())
     }
@@ -73,7 +75,7 @@ impl ModuleInfo {
         if self.source.file.get().is_some() {
             return None;
         }
-        let parts = Parts::find(&self.bytes)?;
+        let parts = Parts::find(self.bytes.whole()?)?;
         std::str::from_utf8(self.bytes.get(parts.external?)?).ok()
     }
 
@@ -103,21 +105,22 @@ impl ModuleInfo {
         if self.reads_nothing() {
             return None;
         }
-        let (bytes, parts, read) = self.debug_file();
+        let (bytes, parts, read) = self.debug_file()?;
         let made = read.lines.get_or_init(|| {
-            let start = Parts::find(&self.bytes)?.code?.start;
+            let start = Parts::find(self.bytes.whole()?)?.code?.start;
             let lines = read.info(bytes, parts)?.lines(bytes);
             (!lines.is_empty()).then(|| Arc::new(LineTable { start, lines }))
         });
         made.clone()
     }
 
-    /// The file whose debug information counts: its bytes, its parts if they are known, and what was read of it.
-    fn debug_file(&self) -> (&[u8], Option<&Parts>, &Read) {
-        match self.source.file.get() {
-            Some((bytes, parts, read)) => (bytes, Some(parts), read),
-            None => (&self.bytes, None, &self.source.own),
-        }
+    /// The file whose debug information counts: its bytes, its parts if they are known, and what was read of it. `None` if its
+    /// bytes are lost.
+    fn debug_file(&self) -> Option<(&[u8], Option<&Parts>, &Read)> {
+        Some(match self.source.file.get() {
+            Some((bytes, parts, read)) => (bytes.whole()?, Some(parts), read),
+            None => (self.bytes.whole()?, None, &self.source.own),
+        })
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Vec<Place>>> {
@@ -125,10 +128,10 @@ impl ModuleInfo {
     }
 
     fn find_places(&self, offset: usize) -> Option<Vec<Place>> {
-        let (bytes, parts, read) = self.debug_file();
+        let (bytes, parts, read) = self.debug_file()?;
         let info = read.info(bytes, parts);
         // Both count from where the code begins; the file may hold code elsewhere, or none.
-        let ours = Parts::find(&self.bytes)?.code?;
+        let ours = Parts::find(self.bytes.whole()?)?.code?;
         let address = offset.checked_sub(ours.start).filter(|_| ours.contains(&offset))?;
         Some(info?.places(bytes, address))
     }

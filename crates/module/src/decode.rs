@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use palisade_core::{LimitKind, Limits};
 use wasmparser::{
-    BinaryReader, FromReader, FuncToValidate, Parser, Payload, RecGroup, SectionLimited, SubType,
-    TypeRef, ValType, Validator, ValidatorResources, WasmFeatures,
+    BinaryReader, Chunk, FromReader, FuncToValidate, Parser, Payload, RecGroup, SectionLimited,
+    SubType, TypeRef, ValType, Validator, ValidatorResources, WasmFeatures,
 };
 
+use crate::bytes::ModuleBytes;
 use crate::describe;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::hints::{self, HintSection};
-use crate::info::{FuncBody, ModuleBytes, ModuleInfo};
+use crate::info::{FuncBody, ModuleInfo};
 use crate::text;
 use crate::types::TypeRegistry;
 use crate::validate::{Bodies, supported_features};
@@ -58,14 +59,33 @@ impl ModuleInfo {
         types: &Arc<TypeRegistry>,
         cancel: Option<&AtomicU32>,
     ) -> Result<Self, DecodeError> {
-        decode(
-            bytes.into(),
-            limits,
-            features & supported_features(),
-            types,
-            Known::BodiesValid,
-            cancel,
-        )
+        let features = features & supported_features();
+        decode(bytes.into(), limits, features, types, Known::BodiesValid, cancel)
+    }
+
+    /// The same, for a module of which the function bodies, and the contents of custom sections, are not in memory yet: they
+    /// are not looked at. `outline` has the module's other bytes at their places; `bodies` says where the bodies stand;
+    /// `keep` makes of it what has all of the bytes in the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModuleInfo::decode`].
+    pub fn decode_outline<B: AsRef<[u8]>>(
+        outline: B,
+        bodies: Vec<FuncBody>,
+        keep: impl FnOnce(B) -> ModuleBytes,
+        limits: &Limits,
+        features: WasmFeatures,
+        types: &Arc<TypeRegistry>,
+        cancel: Option<&AtomicU32>,
+    ) -> Result<Self, DecodeError> {
+        poll(cancel)?;
+        let features = features & supported_features();
+        let bytes = outline.as_ref();
+        check_size(bytes, limits)?;
+        let found = Outline::read(bytes, limits, features, Some(bodies), cancel)?;
+        let parts = describe::describe(found, types, cancel)?;
+        Ok(parts.into_info(keep(outline)))
     }
 }
 
@@ -97,14 +117,19 @@ fn decode(
     cancel: Option<&AtomicU32>,
 ) -> Result<ModuleInfo, DecodeError> {
     poll(cancel)?;
-    check_size(&bytes, limits)?;
-    if text::is_binary(&bytes) {
+    let all = whole(&bytes)?;
+    check_size(all, limits)?;
+    if text::is_binary(all) {
         return decode_binary(bytes, limits, features, types, known, cancel);
     }
-    let binary: ModuleBytes = text::to_binary(&bytes, limits)?.into();
+    let binary = Arc::new(text::to_binary(all, limits)?);
     check_size(&binary, limits)?;
-    decode_binary(binary.clone(), limits, features, types, Known::Nothing, cancel)
-        .map_err(|error| error.in_text(|offset| text::position(&bytes, &binary, offset)))
+    decode_binary(binary.clone().into(), limits, features, types, Known::Nothing, cancel)
+        .map_err(|error| error.in_text(|offset| text::position(all, &binary, offset)))
+}
+
+fn whole(bytes: &ModuleBytes) -> Result<&[u8], DecodeError> {
+    bytes.whole().ok_or_else(|| DecodeError::malformed(0, "its bytes cannot be had any more"))
 }
 
 fn decode_binary(
@@ -115,15 +140,16 @@ fn decode_binary(
     known: Known,
     cancel: Option<&AtomicU32>,
 ) -> Result<ModuleInfo, DecodeError> {
-    if text::is_component(&bytes) {
+    let all = whole(&bytes)?;
+    if text::is_component(all) {
         return Err(text::component());
     }
-    let mut outline = Outline::read(&bytes, limits, features, cancel)?;
+    let mut outline = Outline::read(all, limits, features, None, cancel)?;
     let first = outline.first_func.take().filter(|_| known == Known::Nothing);
     if let Some(FuncToValidate { resources, .. }) = first {
         let imported_funcs = outline.imported_funcs;
         let bodies = &outline.bodies;
-        Bodies { bytes: &bytes, bodies, imported_funcs, resources, features, limits, cancel }
+        Bodies { bytes: all, bodies, imported_funcs, resources, features, limits, cancel }
             .validate()?;
     }
     let parts = describe::describe(outline, types, cancel)?;
@@ -163,10 +189,12 @@ pub(crate) struct Outline<'a> {
 }
 
 impl<'a> Outline<'a> {
+    /// With `known` bodies none of them is looked for.
     fn read(
         bytes: &'a [u8],
         limits: &Limits,
         features: WasmFeatures,
+        mut known: Option<Vec<FuncBody>>,
         cancel: Option<&AtomicU32>,
     ) -> Result<Self, DecodeError> {
         let mut parser = Parser::new(0);
@@ -174,9 +202,17 @@ impl<'a> Outline<'a> {
         let mut validator = Validator::new_with_features(features);
         let mut counter = Counter { bytes, limits, features, cancel, counts: Counts::default() };
         let mut outline = Self::default();
-        for payload in parser.parse_all(bytes) {
+        let mut rest = bytes;
+        loop {
             poll(cancel)?;
-            let payload = payload.map_err(malformed)?;
+            let payload = match parser.parse(rest, true).map_err(malformed)? {
+                Chunk::Parsed { consumed, payload } => {
+                    rest = rest.get(consumed..).unwrap_or_default();
+                    payload
+                }
+                // It was told that there is no more.
+                Chunk::NeedMoreData(_) => return Err(too_short(bytes)),
+            };
             counter.count(&payload)?;
             if let Payload::CodeSectionEntry(body) = &payload {
                 let func = validator.code_section_entry(body).map_err(invalid)?;
@@ -184,7 +220,20 @@ impl<'a> Outline<'a> {
             } else {
                 validator.payload(&payload).map_err(invalid)?;
             }
+            let skipped = match payload {
+                Payload::End(_) => break,
+                Payload::CodeSectionStart { count, size, ref unchecked_range } => known
+                    .take()
+                    .map(|bodies| Ok((counter.bodies(bodies, count, unchecked_range)?, size)))
+                    .transpose()?,
+                _ => None,
+            };
             outline.take(payload);
+            if let Some((bodies, size)) = skipped {
+                outline.bodies = bodies;
+                parser.skip_section();
+                rest = rest.get(size as usize..).ok_or_else(|| too_short(bytes))?;
+            }
         }
         outline.imported_funcs = counter.counts.imported_funcs;
         Ok(outline)
@@ -261,7 +310,36 @@ struct Counter<'a> {
     counts: Counts,
 }
 
+fn too_short(bytes: &[u8]) -> DecodeError {
+    DecodeError::malformed(bytes.len() as u64, "unexpected end")
+}
+
 impl<'a> Counter<'a> {
+    /// Bodies of which somebody says that they stand in the code section.
+    fn bodies(
+        &self,
+        bodies: Vec<FuncBody>,
+        count: u32,
+        section: &Range<u64>,
+    ) -> Result<Vec<FuncBody>, DecodeError> {
+        let section = place(section.clone());
+        let mut end = section.start;
+        for body in &bodies {
+            let range = &body.range;
+            self.limit(LimitKind::BodyBytes, range.start as u64, range.len() as u64)?;
+            // At least its size stands before it.
+            if range.start <= end || range.start >= range.end || range.end > section.end {
+                return Err(DecodeError::malformed(range.start as u64, "a body out of its place"));
+            }
+            end = range.end;
+        }
+        if bodies.len() != count as usize {
+            let offset = section.start as u64;
+            return Err(DecodeError::malformed(offset, "another number of bodies"));
+        }
+        Ok(bodies)
+    }
+
     fn count(&mut self, payload: &Payload<'a>) -> Result<(), DecodeError> {
         match payload {
             Payload::TypeSection(section) => self.types(section),

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU32;
 use palisade_core::{FuncType, TypeId};
 use wasmparser::{DataKind, ElementKind, FromReader, SectionLimited, TableInit, TypeRef};
 
+use crate::bytes::ModuleBytes;
 use crate::const_expr::{ConstExpr, ConstOp};
 use crate::convert::{Converter, InGroup};
 use crate::decode::{Outline, malformed, place, poll};
@@ -233,6 +234,9 @@ impl Parts {
             let segment = self.element(offset, element.map_err(malformed)?)?;
             self.elements.push(segment);
         }
+        let count = outline.data.as_ref().map_or(0, |section| section.count());
+        // There are as many bytes, at least, as was seen before.
+        self.data.reserve_exact(count as usize);
         for (offset, data) in items(outline.data.clone()) {
             let data = data.map_err(malformed)?;
             let mode = match &data.kind {

@@ -4,10 +4,10 @@
 //! index `i`. All other indices are those of the module's own index spaces, imports first.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use palisade_core::{GlobalType, MemoryType, RefType, TableType, TypeId};
 
+use crate::bytes::ModuleBytes;
 use crate::const_expr::ConstExpr;
 use crate::debug::Source;
 use crate::hints::BranchHints;
@@ -45,42 +45,6 @@ indices! {
     ElemIdx;
     /// An index into a module's data segments.
     DataIdx;
-}
-
-/// The bytes of a module, shared and not copied: large ones are taken over as they were read.
-#[derive(Clone)]
-pub struct ModuleBytes(Arc<Vec<u8>>);
-
-impl std::ops::Deref for ModuleBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for ModuleBytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ModuleBytes({} bytes)", self.0.len())
-    }
-}
-
-impl From<Vec<u8>> for ModuleBytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(bytes))
-    }
-}
-
-impl From<Arc<Vec<u8>>> for ModuleBytes {
-    fn from(bytes: Arc<Vec<u8>>) -> Self {
-        Self(bytes)
-    }
-}
-
-impl From<&[u8]> for ModuleBytes {
-    fn from(bytes: &[u8]) -> Self {
-        Self(Arc::new(bytes.to_vec()))
-    }
 }
 
 /// A validated module, described.

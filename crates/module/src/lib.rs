@@ -6,6 +6,7 @@
 //! holds a [`ModuleInfo`] may rely on its bodies being valid.
 #![forbid(unsafe_code)]
 
+pub mod bytes;
 pub mod const_expr;
 pub mod error;
 pub mod features;
@@ -22,6 +23,7 @@ mod describe;
 mod text;
 mod validate;
 
+pub use bytes::{LateBytes, ModuleBytes};
 pub use const_expr::{ConstExpr, ConstOp};
 pub use convert::abstract_heap_type;
 pub use decode::poll as poll_cancel;

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use wasmparser::{BinaryReader, Name, NameMap, NameSectionReader};
 
+use crate::bytes::ModuleBytes;
 use crate::info::{ExportIdx, ExternType, FuncIdx, ModuleInfo, TagIdx};
 
 /// Where the name section stands, and what was found in it.
@@ -136,6 +137,6 @@ impl ModuleInfo {
     }
 }
 
-fn text(bytes: &[u8], range: Range<usize>) -> Option<&str> {
+fn text(bytes: &ModuleBytes, range: Range<usize>) -> Option<&str> {
     std::str::from_utf8(bytes.get(range)?).ok()
 }

@@ -8,7 +8,7 @@ use palisade_module::TypeRegistry;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::tier::{CompileStats, Strategy, Tier};
+use crate::tier::{CompileStats, StoredStats, Strategy, Tier};
 
 /// A configuration and the canonical types of all modules made under it. Cloning it is cheap and
 /// gives the same engine; objects of different engines never mix.
@@ -104,6 +104,11 @@ impl Engine {
     /// What compiling to machine code has done so far.
     pub fn compile_stats(&self) -> CompileStats {
         self.inner.tier.as_ref().map(|tier| tier.stats()).unwrap_or_default()
+    }
+
+    /// What was read so far of machine code that was stored in artefacts.
+    pub fn stored_stats(&self) -> StoredStats {
+        self.inner.tier.as_ref().map(|tier| tier.stored_stats()).unwrap_or_default()
     }
 }
 

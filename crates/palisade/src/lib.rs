@@ -115,7 +115,7 @@ pub use store::{Counting, GcStats, InterruptHandle, Ledger, Refusal, Resource, S
 pub use structref::{StructRef, StructRefPre};
 pub use table::Table;
 pub use tag::Tag;
-pub use tier::{CompileStats, Strategy, Tuning, is_compiling};
+pub use tier::{CompileStats, StoredStats, Strategy, Tuning, is_compiling};
 pub use trap::{FrameInfo, FrameSymbol, Trap, WasmBacktrace};
 pub use typed::{TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use types::{

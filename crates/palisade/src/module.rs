@@ -4,14 +4,16 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 use palisade_interp::InterpModule;
 use palisade_module::{DecodeError, ModuleInfo};
 use palisade_vm::layout::VmOffsets;
 
-use crate::artefact::{self, Artefact, Contents, Seal, Source, Trust};
+use crate::artefact::{
+    self, Artefact, Contents, Found, Input, Outline, Seal, Source, StoredCode, Trust,
+};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tier::{NativeModule, StoredBatch, Strategy};
@@ -29,6 +31,8 @@ struct Inner {
     offsets: Arc<VmOffsets>,
     code: Arc<InterpModule>,
     native: Option<Arc<NativeModule>>,
+    /// Stored code that nobody runs, where the interpreter runs everything.
+    unused: OnceLock<StoredCode>,
 }
 
 /// What the compiler makes of a function: see [`Module::explain`].
@@ -217,7 +221,8 @@ impl Module {
             NativeModule::new(tier.clone(), info.clone(), offsets.clone(), types)
         });
         let kept = native.clone();
-        let inner = Inner { engine: engine.clone(), info, offsets, code, native };
+        let inner =
+            Inner { engine: engine.clone(), info, offsets, code, native, unused: OnceLock::new() };
         Ok((Self { inner: Arc::new(inner) }, kept))
     }
 
@@ -267,15 +272,23 @@ impl Module {
     /// same build, processor and options. The module's function bodies are validated again only if the limits of the decoder,
     /// or the proposals, are others than when it was made.
     ///
+    /// What a start needs is checked at once: who vouches for it, and of the module all but function bodies and the contents of
+    /// larger custom sections. Those, and machine code, are hashed and checked when they are needed first, by the piece and by
+    /// the batch. A batch that is not what was written then never runs: its functions are interpreted, or compiled anew
+    /// ([`Engine::stored_stats`] counts them). A piece of the module that is not ends the guest that needs it
+    /// ([`TrapCode::ModuleLost`](crate::TrapCode::ModuleLost)). [`Module::read_all`] checks all of it at once.
+    ///
+    /// The bytes are copied. From [`Module::deserialize_file`] only what is needed is.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Artefact`]: why it is refused. None of its code was made executable then.
     pub fn deserialize(engine: &Engine, bytes: &[u8], trust: &Trust) -> Result<Self> {
-        Self::deserialize_from(engine, bytes, trust)
+        Self::load_artefact(engine, Input::Bytes(bytes), trust)
     }
 
-    /// As [`Module::deserialize`], from a file. It is read once, into memory; what is checked is what runs, whatever becomes of
-    /// the file meanwhile.
+    /// As [`Module::deserialize`], from a file, which stays open as long as the module: its parts are read when they are needed.
+    /// Whatever becomes of the file meanwhile, nothing is used that has not the right hash.
     ///
     /// # Errors
     ///
@@ -288,23 +301,54 @@ impl Module {
         let path = path.as_ref();
         let file = File::open(path)
             .map_err(|source| Error::new(ErrorKind::File { path: path.to_owned(), source }))?;
-        Self::deserialize_from(engine, file, trust).map_err(|error| {
+        Self::deserialize_open_file(engine, file, trust).map_err(|error| {
             error.context(palisade_module::error::escape_name(path.as_os_str().as_encoded_bytes()))
         })
     }
 
-    /// As [`Module::deserialize`], from wherever it can be read.
+    /// As [`Module::deserialize_file`], from a file that is open: all of it, wherever it was read to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::deserialize`].
+    pub fn deserialize_open_file(engine: &Engine, file: File, trust: &Trust) -> Result<Self> {
+        match Input::of_file(file) {
+            Ok(input) => Self::load_artefact(engine, input, trust),
+            Err(file) => Self::deserialize_from(engine, file, trust),
+        }
+    }
+
+    /// As [`Module::deserialize`], from wherever it can be read; all of it is, at once.
     ///
     /// # Errors
     ///
     /// As [`Module::deserialize`].
     pub fn deserialize_from(engine: &Engine, mut from: impl Read, trust: &Trust) -> Result<Self> {
-        let artefact = artefact::read(engine, &mut from, Source::Inside, trust)?;
+        Self::load_artefact(engine, Input::Stream(&mut from), trust)
+    }
+
+    fn load_artefact(engine: &Engine, input: Input<'_>, trust: &Trust) -> Result<Self> {
+        let artefact = artefact::read(engine, input, Source::Inside, trust)?;
         Self::of_artefact(engine, artefact, None)
     }
 
+    /// Reads and checks at once what of an artefact was left until it is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Artefact`]: something is not what was written, or has changed since. The module can be used all the same, as
+    /// [`Module::deserialize`] says.
+    pub fn read_all(&self) -> Result<()> {
+        self.native().map_or(Ok(()), |native| native.read_stored())?;
+        self.inner.unused.get().map_or(Ok(()), StoredCode::check)?;
+        match self.inner.info.bytes.whole() {
+            Some(_) => Ok(()),
+            None => Err(artefact::lost_module()),
+        }
+    }
+
     /// Loads a module in the binary format together with its machine code, from what [`Module::serialize_code`] made.
-    /// Otherwise as [`Module::deserialize`].
+    /// Otherwise as [`Module::deserialize_from`].
     ///
     /// # Errors
     ///
@@ -316,7 +360,35 @@ impl Module {
         trust: &Trust,
         cancel: &AtomicU32,
     ) -> Result<Self> {
-        let artefact = artefact::read(engine, &mut code, Source::Given(module.into()), trust)?;
+        Self::load_code(engine, module, Input::Stream(&mut code), trust, cancel)
+    }
+
+    /// As [`Module::with_code`], from a file that is open, which stays so: code is read when it is needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::with_code`].
+    pub fn with_code_file(
+        engine: &Engine,
+        module: Arc<Vec<u8>>,
+        code: File,
+        trust: &Trust,
+        cancel: &AtomicU32,
+    ) -> Result<Self> {
+        match Input::of_file(code) {
+            Ok(input) => Self::load_code(engine, module, input, trust, cancel),
+            Err(file) => Self::with_code(engine, module, file, trust, cancel),
+        }
+    }
+
+    fn load_code(
+        engine: &Engine,
+        module: Arc<Vec<u8>>,
+        code: Input<'_>,
+        trust: &Trust,
+        cancel: &AtomicU32,
+    ) -> Result<Self> {
+        let artefact = artefact::read(engine, code, Source::Given(module.into()), trust)?;
         Self::of_artefact(engine, artefact, Some(cancel))
     }
 
@@ -332,21 +404,38 @@ impl Module {
 
     fn of_artefact(
         engine: &Engine,
-        mut artefact: Artefact,
+        artefact: Artefact,
         cancel: Option<&AtomicU32>,
     ) -> Result<Self> {
+        let Artefact { module, validated, whole, code } = artefact;
         let config = engine.config();
         let (limits, features) = (&config.limits, config.wasm_features());
-        let decode =
-            if artefact.validated { ModuleInfo::decode_vouched } else { ModuleInfo::decode };
-        let info = decode(artefact.module.clone(), limits, features, engine.types(), cancel);
+        let types = engine.types();
+        let info = match module {
+            Found::Outline(outline) if validated => {
+                let (bodies, keep) = (outline.bodies(), |outline: Box<Outline>| outline.keep());
+                ModuleInfo::decode_outline(outline, bodies, keep, limits, features, types, cancel)
+            }
+            Found::Outline(outline) => {
+                let bytes = outline.keep();
+                if bytes.whole().is_none() {
+                    return Err(artefact::lost_module());
+                }
+                ModuleInfo::decode(bytes, limits, features, types, cancel)
+            }
+            Found::Whole(bytes) if validated => {
+                ModuleInfo::decode_vouched(bytes, limits, features, types, cancel)
+            }
+            Found::Whole(bytes) => ModuleInfo::decode(bytes, limits, features, types, cancel),
+        };
         let (module, native) = Self::interpreted(engine, Self::fit(engine, info)?)?;
         if let Some(native) = native {
-            let batches = artefact.batches(module.info())?;
-            native.adopt(batches, artefact.whole)?;
+            native.adopt(code, whole)?;
             if engine.strategy() == Strategy::Compiled {
                 native.compile_rest(cancel)?;
             }
+        } else {
+            let _ = module.inner.unused.set(code);
         }
         Ok(module)
     }

@@ -6,7 +6,7 @@
 //! when they were evaluated, see `const_eval`.)
 
 use palisade_core::TrapCode;
-use palisade_module::{ConstExpr, DataIdx, ElemIdx, ModuleInfo, SegmentMode};
+use palisade_module::{ConstExpr, ConstOp, DataIdx, ElemIdx, MemoryIdx, ModuleInfo, SegmentMode};
 
 use crate::builtins::memory::copy_segment;
 use crate::builtins::table::init_elements;
@@ -15,6 +15,10 @@ use crate::ids::InstanceId;
 use crate::instance::Instance;
 use crate::layout::VmCtx;
 use crate::store::StoreInner;
+use crate::sys::large::prefer_large_pages;
+
+/// From so many bytes of data on, a memory is worth larger pages where they go.
+const MUCH_DATA: usize = 2 << 20;
 
 impl StoreInner {
     /// Copies the active segments of an instance to their tables and memories, and drops them. To be
@@ -27,6 +31,8 @@ impl StoreInner {
             // SAFETY: the context is that of a complete instance of this store; no guest runs.
             unsafe { run_elements(vmctx, &module, ElemIdx(position))? };
         }
+        // SAFETY: as above.
+        unsafe { expect_data(vmctx, &module) };
         for position in 0..module.data.len() as u32 {
             // SAFETY: as above.
             unsafe { run_data(vmctx, &module, DataIdx(position))? };
@@ -56,6 +62,39 @@ unsafe fn run_elements(vm: *mut VmCtx, module: &ModuleInfo, elem: ElemIdx) -> Re
     // SAFETY: the instance is alive, and nothing else refers to it here.
     unsafe { VmCtx::instance(vm) }.dropped_elements.insert(elem.0);
     Ok(())
+}
+
+/// Says that much of a module's first memory is about to be written, where that is so: it is touched for the first time in larger
+/// steps then.
+///
+/// # Safety
+///
+/// `vm` is the context of a complete instance of `module` on this thread.
+unsafe fn expect_data(vm: *mut VmCtx, module: &ModuleInfo) {
+    let own = module.imported_memories == 0 && module.memories.first().is_some_and(|m| !m.shared);
+    let mut span = usize::MAX..0;
+    let mut bytes = 0;
+    for segment in &module.data {
+        if let SegmentMode::Active { target: MemoryIdx(0), offset } = &segment.mode
+            && let [ConstOp::I32(at)] = offset.ops[..]
+        {
+            let at = at.cast_unsigned() as usize;
+            span = span.start.min(at)..span.end.max(at.saturating_add(segment.range.len()));
+            bytes += segment.range.len();
+        }
+    }
+    // Most of what lies between is to be written.
+    if own && bytes >= MUCH_DATA && span.len() / 2 < bytes {
+        // SAFETY: passed on to the caller; the memory is the instance's own, and no guest runs.
+        unsafe {
+            if let Ok(memory) = crate::builtins::memory::memory(vm, 0)
+                && span.end <= memory.len
+            {
+                let at = memory.base.add(span.start).cast();
+                prefer_large_pages(std::slice::from_raw_parts_mut(at, span.len()));
+            }
+        }
+    }
 }
 
 /// # Safety

@@ -51,9 +51,11 @@ impl Sealed {
             }
         }
         let genuine = self.artefacts.contains(&bytes);
-        match Module::deserialize(&self.engine, &bytes, &Trust::new().key(key())) {
-            Ok(_) if genuine => Ok(true),
-            Ok(_) => Err(format!("seed {seed}: what nobody sealed was loaded")),
+        // What a start does not need is read when it is needed: here all of it, at once.
+        let loaded = Module::deserialize(&self.engine, &bytes, &Trust::new().key(key()));
+        match loaded.and_then(|module| module.read_all()) {
+            Ok(()) if genuine => Ok(true),
+            Ok(()) => Err(format!("seed {seed}: what nobody sealed was loaded")),
             Err(error) if genuine => {
                 Err(format!("seed {seed}: what was sealed is refused: {error:#}"))
             }

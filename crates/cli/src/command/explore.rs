@@ -136,7 +136,7 @@ fn wasm(module: &Module, func: u32) -> Form {
     };
     let mut config = wasmprinter::Config::new();
     // An error is the end that `Lines` asks for, or leaves what was printed before it.
-    let _ = config.indent_text("  ").print(&info.bytes, &mut lines);
+    let _ = config.indent_text("  ").print(info.bytes.whole().unwrap_or_default(), &mut lines);
     if !lines.line.is_empty() {
         lines.lines.push(lines.line);
     }

@@ -56,13 +56,20 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let link_files =
         links.iter().map(|link| load::open(&link.file)).collect::<Result<Vec<_>, Failure>>()?;
     let artefact = file.is_artefact();
-    let trust = if artefact { keys::trust(&args.code.trust)? } else { Trust::new() };
+    // What is read before there are threads that watch the clock and signals looks at them itself.
+    let until = settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut proceed = || signals.proceed(until);
+    let trust = if artefact { keys::trust(&args.code.trust, &mut proceed)? } else { Trust::new() };
     // What was compiled without counting fuel is not refused for the sake of a line of --stats.
     let metered = settings.fuel.is_some() || (args.stats && !artefact);
     let engine = engine(&settings, metered, &profiles)?;
     let cache = cache.filter(|_| !artefact);
-    let mut cached =
-        cache.and_then(|cache| cache.entry(&engine, &settings.limits, &file, lock.is_some()));
+    let mut cached = match cache {
+        Some(cache) => {
+            cache.entry(&engine, &settings.limits, &file, lock.is_some(), &mut proceed)?
+        }
+        None => None,
+    };
     let locked = match &lock {
         Some(lock) => {
             let locked = lock.enforce(&wasi, settings.engine)?;
@@ -109,9 +116,17 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let running = began.elapsed();
     if let Some(entry) = &mut cached {
         entry.save(&module);
+    } else if engine.stored_stats().damaged > 0 {
+        failure::warn(&format!(
+            "{}: machine code in it was not what was written when it was needed, or the file changed meanwhile: what it was for \
+             ran without it; copy the artefact again, or compile the module again",
+            escape::path(&args.file)
+        ));
     }
     // The process ends with the run: nobody is to wait for what is being compiled in the background.
     std::mem::forget(engine);
+    // The same for what modules keep, page by page.
+    std::mem::forget((module.clone(), linked.iter().map(|l| l.module.clone()).collect::<Vec<_>>()));
     if args.stats {
         session.print_stats(&linked, loading, running, cached.as_ref());
     }
@@ -445,6 +460,13 @@ impl Session<'_> {
                 compiled.time.as_secs_f64()
             ),
         );
+        let stored = self.store.engine().stored_stats();
+        if stored != Default::default() {
+            let code = show_bytes(stored.code_bytes);
+            let text =
+                format!("{} functions, {code}; damaged {}", stored.functions, stored.damaged);
+            line("stored code", text);
+        }
         if let Some(cached) = cached {
             line("cache", cached.outcome().to_owned());
         }

@@ -1,10 +1,13 @@
 //! `palisade validate`: whether files are valid modules of WebAssembly 3.0. Runs nothing.
 
+use std::ffi::OsString;
+
 use palisade::{Config, Engine, Limits, Module};
 
 use crate::args::{Looking, Validate};
 use crate::escape;
 use crate::failure::{self, Failure, Status};
+use crate::keys;
 use crate::load;
 use crate::outcome;
 use crate::settings::{self, Switches};
@@ -31,6 +34,8 @@ pub(super) fn run(args: &Validate) -> Result<Status, Failure> {
 pub(super) struct Look {
     engine: Engine,
     limits: Limits,
+    /// Whose artefacts are looked into, beside this user's.
+    trust: Vec<OsString>,
     /// Signals and the timeout end the process while this lives.
     _signals: Signals,
 }
@@ -50,10 +55,19 @@ impl Look {
         config.strategy(strategy);
         config.limits(limits.clone());
         Switches::of(&looking.proposals)?.apply(&mut config)?;
-        Ok(Self { engine: outcome::engine(&config)?, limits, _signals: signals })
+        let trust = looking.trust.clone();
+        Ok(Self { engine: outcome::engine(&config)?, limits, trust, _signals: signals })
     }
 
     pub(super) fn module(&self, path: &std::path::Path) -> Result<Module, Failure> {
-        load::module(&self.engine, &self.limits, load::open(path)?)
+        let file = load::open(path)?;
+        if !file.is_artefact() {
+            return load::module(&self.engine, &self.limits, file);
+        }
+        let module =
+            load::artefact(&self.engine, file, &keys::trust(&self.trust, &mut || Ok(()))?)?;
+        // A run reads what it needs; who asks wants to know all of it.
+        module.read_all().map_err(|error| outcome::failure(path, &error))?;
+        Ok(module)
     }
 }

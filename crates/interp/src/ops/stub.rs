@@ -1,5 +1,5 @@
 //! Functions that are not translated yet: a stub stands where their code will be, entered like code, whose
-//! one instruction translates the function and goes on in it.
+//! one instruction looks for machine code that was stored, or translates the function, and goes on in it.
 
 use palisade_core::TrapCode;
 use palisade_vm::Resource;
@@ -29,6 +29,16 @@ unsafe fn translate(vm: *mut VmCtx, defined: u32) -> usize {
     // It points to its store, and nothing else refers into that while the ledger is written to.
     unsafe {
         let Some(module) = InterpModule::of(vm) else { return TrapCode::Internal as usize };
+        if let Some(native) = module.config().native
+            && (native.first)(vm, defined)
+        {
+            let place = module.offsets().code(defined);
+            let code = vm.byte_add(place as usize).cast::<*const u8>().read();
+            // Where it did not come to that, the function is interpreted.
+            if code != module.code_entry(defined) {
+                return code as usize;
+            }
+        }
         let store = (*(*vm).store).store;
         let charge = |bytes: u64| {
             let ledger = (*store).ledger();

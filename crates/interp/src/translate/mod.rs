@@ -181,7 +181,13 @@ impl<'m> Translator<'m> {
             Some(body) => body.range.clone(),
             None => return invalid(),
         };
-        let Some(bytes) = info.bytes.get(range.clone()) else { return invalid() };
+        let Some(bytes) = info.bytes.get(range.clone()) else {
+            return if info.bytes.are_lost() {
+                Err(Stop::Trap(TrapCode::ModuleLost))
+            } else {
+                invalid()
+            };
+        };
         let body = FunctionBody::new(BinaryReader::new(bytes, range.start as u64));
         let type_id = info.funcs.get(module.func_idx(defined).index());
         let Some(signature) = type_id.and_then(|&id| module.signature_of(id)) else {

@@ -101,7 +101,9 @@ fn sources_of_inlined_code_name_the_function_its_place_and_the_call() {
     let funcs = module.compile(&Options::default());
     let [caller, callee, other] = &funcs[..] else { panic!("three functions") };
     assert!(callee.inlined.is_empty());
-    let at = |offset: u32, code: u8| module.info.bytes[offset as usize] == code;
+    let at = |offset: u32, code: u8| {
+        module.info.bytes.get(offset as usize..offset as usize + 1).unwrap()[0] == code
+    };
     for (func, calls) in [(caller, 2), (other, 1)] {
         let mut found: Vec<u32> = func.inlined.iter().map(|place| place.call).collect();
         for place in &func.inlined {

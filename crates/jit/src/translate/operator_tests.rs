@@ -240,7 +240,10 @@ fn compile(text: String, options: &Options, isa: &OwnedTargetIsa) -> ModuleInfo 
 /// The names of the operators of a body, as the parser has them.
 fn operators_of(info: &ModuleInfo, defined: u32) -> Vec<String> {
     let range = info.bodies[defined as usize].range.clone();
-    let body = FunctionBody::new(BinaryReader::new(&info.bytes[range.clone()], range.start as u64));
+    let body = FunctionBody::new(BinaryReader::new(
+        info.bytes.get(range.clone()).unwrap(),
+        range.start as u64,
+    ));
     let operators = body.get_operators_reader().unwrap().into_iter();
     operators
         .map(|op| format!("{:?}", op.unwrap()))

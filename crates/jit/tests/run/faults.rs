@@ -47,7 +47,7 @@ fn backtraces_name_functions_and_operators() {
     assert_eq!(omitted, 0);
     let found: Vec<_> = frames
         .iter()
-        .map(|frame| (frame.func.0, machine.info.bytes[frame.offset as usize]))
+        .map(|frame| (frame.func.0, machine.info.bytes.whole().unwrap()[frame.offset as usize]))
         .collect();
     // i64.div_s, and call.
     assert_eq!(found, [(0, 0x7F), (3, 0x10)]);

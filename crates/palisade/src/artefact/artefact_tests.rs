@@ -78,6 +78,12 @@ fn refusal(result: Result<Module>) -> ArtefactError {
     }
 }
 
+/// Loads an artefact and reads all of it.
+fn all_of(engine: &Engine, bytes: &[u8], trust: &Trust) -> Result<Module> {
+    let module = Module::deserialize(engine, bytes, trust)?;
+    module.read_all().map(|()| module)
+}
+
 #[test]
 fn what_was_compiled_runs_elsewhere_and_nothing_is_compiled() {
     let bytes = artefact(&engine(|_| ()));
@@ -111,7 +117,7 @@ fn what_tiering_made_is_kept_loops_as_well() {
     let compiled = first.compile_stats().compiled;
     assert!(compiled > 3, "{compiled}");
     let bytes = module.serialize_code(&seal()).unwrap();
-    let wasm = module.info().bytes.to_vec();
+    let wasm = module.info().bytes.whole().unwrap().to_vec();
     assert!(bytes.windows(wasm.len()).all(|window| window != wasm), "the module is not in it");
 
     let second = hot();
@@ -139,9 +145,147 @@ fn a1_every_flipped_byte_is_refused() {
         for bit in [0x01, 0x80] {
             let mut bytes = bytes.clone();
             bytes[at] ^= bit;
-            refusal(Module::deserialize(&engine, &bytes, &trust()));
+            refusal(all_of(&engine, &bytes, &trust()));
         }
     }
+}
+
+/// Runs the program on what is left of it: each call does what it should, or the guest ends because its module is lost.
+fn run_or_lose(module: &Module) -> bool {
+    let mut store = Store::new(module.engine(), ());
+    let instance = Instance::new(&mut store, module, &[]).unwrap();
+    let mut lost = false;
+    for (name, arg, wanted) in [("double", 21, 42), ("sum", 100, 10_100), ("catch", 4, 5)] {
+        match call(&mut store, instance, name, arg) {
+            Ok(found) => assert_eq!(found, wanted, "{name}"),
+            Err(error) => {
+                assert_eq!(error.trap_code(), Some(crate::TrapCode::ModuleLost), "{error:?}");
+                lost = true;
+            }
+        }
+    }
+    lost
+}
+
+#[test]
+fn a1_what_turns_out_to_be_damaged_when_it_is_needed_never_runs() {
+    let tuning = Tuning { threshold: 1, wait: true, ..Tuning::default() };
+    let hot = engine(|c| {
+        c.strategy(Strategy::Auto).tuning(tuning.clone());
+    });
+    let compiled = engine(|_| ());
+    let interpreted = engine(|c| {
+        c.strategy(Strategy::Interpreter);
+    });
+    let whole = artefact(&compiled);
+    let (mut late, mut lost, mut damaged) = (0, 0, 0);
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        for engine in [&hot, &compiled, &interpreted] {
+            let before = engine.stored_stats().damaged;
+            let Ok(module) = Module::deserialize(engine, &bytes, &trust()) else { continue };
+            late += 1;
+            lost += u32::from(run_or_lose(&module));
+            damaged += engine.stored_stats().damaged - before;
+            refusal(module.read_all().map(|()| module));
+        }
+    }
+    assert!(late > 1000 && lost > 0 && damaged > 1000, "{late} {lost} {damaged}");
+}
+
+#[test]
+fn a1_a3_files_that_change_or_are_cut_after_they_were_opened() {
+    let compiled = engine(|_| ());
+    let whole = artefact(&compiled);
+    let path = std::env::temp_dir().join(format!("palisade-a1-{}", std::process::id()));
+    // What is behind the statement, and of it the module and the code.
+    let statement = u64::from_le_bytes(whole[16..24].try_into().unwrap()) as usize;
+    let rest = HEADER + PROOF + statement;
+    for strategy in [Strategy::Compiled, Strategy::Auto, Strategy::Interpreter] {
+        for change in 0..3 {
+            let engine = engine(|c| {
+                c.strategy(strategy).tuning(Tuning {
+                    threshold: 1,
+                    wait: true,
+                    ..Tuning::default()
+                });
+            });
+            std::fs::write(&path, &whole).unwrap();
+            let module = Module::deserialize_file(&engine, &path, &trust()).unwrap();
+            assert_eq!(engine.stored_stats(), Default::default(), "nothing was read yet");
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            let lost = match change {
+                // Code that was compiled before is not to be had; the module itself is neither.
+                0 => {
+                    file.set_len(rest as u64).unwrap();
+                    true
+                }
+                1 => {
+                    use std::os::unix::fs::FileExt as _;
+                    file.write_all_at(&vec![0xF4; whole.len() - rest], rest as u64).unwrap();
+                    true
+                }
+                // Another file in its place is no change of this one.
+                _ => {
+                    std::fs::remove_file(&path).unwrap();
+                    std::fs::write(&path, b"another").unwrap();
+                    false
+                }
+            };
+            assert_eq!(run_or_lose(&module), lost, "{strategy:?} {change}");
+            let stats = engine.stored_stats();
+            assert_eq!(stats.damaged > 0, lost && strategy != Strategy::Interpreter, "{stats:?}");
+            assert_eq!(module.read_all().is_err(), lost);
+            assert!(!lost || stats.functions == 0, "nothing of it ran");
+            if lost {
+                refusal(module.serialize(&seal()).map(|_| module));
+            }
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn only_what_is_needed_is_read() {
+    // Each function makes a batch of its own.
+    let tuning = Tuning { threshold: 2, wait: true, ..Tuning::default() };
+    let hot = || {
+        engine(|c| {
+            c.strategy(Strategy::Auto).tuning(tuning.clone());
+        })
+    };
+    let first = hot();
+    let module = Module::new(&first, PROGRAM).unwrap();
+    run(&module);
+    let bytes = module.serialize(&seal()).unwrap();
+    let second = hot();
+    let module = Module::deserialize(&second, &bytes, &trust()).unwrap();
+    let batches = module.code_batches();
+    let mut store = Store::new(&second, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    assert_eq!(second.stored_stats().functions, 0);
+    assert_eq!(call(&mut store, instance, "double", 4).unwrap(), 8);
+    assert_eq!((second.stored_stats().functions, module.translated().0), (1, 0));
+    assert_eq!(module.code_batches(), batches);
+    // A second store finds it read.
+    let mut store = Store::new(&second, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    assert_eq!(call(&mut store, instance, "double", 4).unwrap(), 8);
+    assert_eq!((second.stored_stats().functions, module.translated().0), (1, 0));
+    module.read_all().unwrap();
+    assert!(second.stored_stats().functions > 4);
+    assert_eq!(module.serialize(&seal()).unwrap(), bytes);
+    // One that cannot pay for code is interpreted.
+    let poor = hot();
+    let module = Module::deserialize(&poor, &bytes, &trust()).unwrap();
+    let mut store = Store::new(&poor, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let mut lines = store.ledger().into_iter();
+    let used = lines.find(|line| line.what == crate::Resource::HostBytes).unwrap().in_use.unwrap();
+    store.set_resource_limit(crate::Resource::HostBytes, Some(used + 8));
+    let _ = call(&mut store, instance, "double", 4);
+    assert_eq!(poor.stored_stats().functions, 0);
 }
 
 #[test]
@@ -150,8 +294,10 @@ fn a1_every_truncated_or_longer_artefact_is_refused() {
     let mut bytes = artefact(&engine);
     for len in 0..bytes.len() {
         refusal(Module::deserialize(&engine, &bytes[..len], &trust()));
+        refusal(Module::deserialize_from(&engine, &bytes[..len], &trust()));
     }
     bytes.push(0);
+    refusal(Module::deserialize_from(&engine, &bytes[..], &trust()));
     refusal(Module::deserialize(&engine, &bytes, &trust()));
 }
 
@@ -218,7 +364,7 @@ fn a1_a4_artefacts_of_other_builds_processors_and_options_are_refused() {
                     assert_eq!(cut, HEADER);
                     continue;
                 }
-                refusal(Module::deserialize(&own, &spliced, &trust()));
+                refusal(all_of(&own, &spliced, &trust()));
             }
         }
     }
@@ -348,10 +494,10 @@ fn an_engine_without_machine_code_writes_none() {
 /// A file whose bytes are overwritten as soon as they have been read.
 struct Vanishing(std::fs::File);
 
-impl io::Read for Vanishing {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+impl std::io::Read for Vanishing {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         use std::os::unix::fs::FileExt as _;
-        let at = io::Seek::stream_position(&mut self.0)?;
+        let at = std::io::Seek::stream_position(&mut self.0)?;
         let read = self.0.read(into)?;
         self.0.write_all_at(&vec![0xF4; read], at)?;
         Ok(read)
@@ -370,4 +516,25 @@ fn a3_a_file_that_changes_once_it_was_read_changes_nothing() {
     std::fs::remove_file(&path).unwrap();
     assert!(left.iter().all(|&byte| byte == 0xF4) && left.len() == bytes.len());
     run(&module.unwrap());
+}
+
+#[test]
+fn what_was_refused_for_want_of_memory_is_compiled_where_there_is_more() {
+    let poor = engine(|c| {
+        c.compile_memory(Some(1));
+    });
+    let module = Module::new(&poor, PROGRAM).unwrap();
+    run(&module);
+    assert_eq!(poor.compile_stats().compiled, 0);
+    let bytes = module.serialize(&seal()).unwrap();
+    let rich = engine(|_| ());
+    let module = Module::deserialize(&rich, &bytes, &trust()).unwrap();
+    assert_eq!(rich.compile_stats().compiled, 5);
+    run(&module);
+    assert_eq!(module.translated().0, 0);
+    // Together they make what was made at once; what is there is not made again.
+    let both = module.serialize(&seal()).unwrap();
+    let again = engine(|_| ());
+    run(&Module::deserialize(&again, &both, &trust()).unwrap());
+    assert_eq!(again.compile_stats().compiled, 0);
 }

@@ -4,33 +4,41 @@
 //! magic, version, kind of proof │ length of the statement │ proof │ statement │ module │ batch of code │ …
 //! ```
 //!
-//! The statement says what the code depends on ([`stamp`]), which module it is of, what that was validated against, and
-//! for each batch its lengths and a hash. The proof (a MAC or a signature, [`trust`]) covers everything before it and the
-//! statement, and by its hashes all the rest.
+//! The statement says what the code depends on ([`stamp`]), which module it is of, what that was validated against, how the
+//! module is cut into pieces ([`pieces`]), which functions each batch of code has, and of each piece and batch the length and a
+//! hash. The proof (a MAC or a signature, [`trust`]) covers everything before it and the statement, and by its hashes all the
+//! rest. So what a start does not need is not read ([`origin`]), until it is needed.
 //!
-//! Invariants: nothing is believed before the proof has been checked, but lengths that bound what is read; bytes
-//! are read once, into memory of our own, and used from there, so that there is no time between check and use; what
-//! comes out is checked against the module ([`tables`]) before any of it becomes executable.
+//! Invariants: nothing is believed before the proof has been checked, but lengths that bound what is read; each part
+//! is read once, into memory of our own, hashed there before it is used, and used from there, so that there is no time between
+//! check and use; code is checked against the module ([`tables`]) before any of its batch becomes executable. What turns
+//! out to be something else when it is read later never runs.
 
 mod error;
+mod origin;
+mod pieces;
 mod stamp;
 mod tables;
 mod trust;
 mod wire;
 
-use std::io::{self, Read as _};
+use std::ops::Range;
 use std::sync::Arc;
 
 use palisade_jit::Bounds;
+use palisade_module::info::FuncBody;
 use palisade_module::{ModuleBytes, ModuleInfo};
-use palisade_vm::native::code::Tables;
+use palisade_vm::native::code::{FuncKind, Tables};
 use palisade_vm::native::{CodeRegistry, Draft};
-use palisade_vm::sys::large::prefer_large_pages;
+use palisade_vm::sys::pieces::Unfilled;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use error::ArtefactError;
+pub(crate) use origin::Input;
+use origin::{Origin, SHORT};
+use pieces::Piece;
 use stamp::Stamp;
 pub use trust::{Key, PublicKey, Seal, SecretKey, Trust};
 use trust::{Kind, PROOF};
@@ -39,7 +47,7 @@ use wire::{Broken, Reader, Writer};
 /// How a file begins: no text, no module, and not after a transfer that changes ends of lines.
 pub const ARTEFACT_MAGIC: [u8; 8] = *b"\x89PAL\r\n\x1a\n";
 /// The version of the format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The bytes before the proof.
 const HEADER: usize = 24;
 /// The longest statement: more than two hundred thousand batches.
@@ -80,13 +88,16 @@ pub(crate) fn refused(error: ArtefactError) -> Error {
     Error::new(ErrorKind::Artefact(error))
 }
 
+/// A piece of the module could not be had, or was another.
+pub(crate) fn lost_module() -> Error {
+    refused(ArtefactError::Damaged("a part of its module is not what was written"))
+}
+
 impl From<Broken> for Error {
     fn from(Broken(why): Broken) -> Self {
         refused(ArtefactError::Damaged(why))
     }
 }
-
-const SHORT: ArtefactError = ArtefactError::Damaged("it ends early");
 
 /// What code of an engine depends on. An engine without machine code has none to depend on anything.
 fn stamp_of(engine: &Engine) -> Result<Stamp> {
@@ -111,7 +122,7 @@ pub(crate) fn cache_key(engine: &Engine, module: &[u8]) -> Result<[u8; 32]> {
 
 /// Writes an artefact.
 pub(crate) fn write(engine: &Engine, contents: &Contents<'_>, seal: &Seal) -> Result<Vec<u8>> {
-    let module: &[u8] = &contents.info.bytes;
+    let module = contents.info.bytes.whole().ok_or_else(lost_module)?;
     let mut w = Writer::default();
     let stamp = stamp_of(engine)?;
     w.u64(stamp.0.len() as u64);
@@ -123,6 +134,10 @@ pub(crate) fn write(engine: &Engine, contents: &Contents<'_>, seal: &Seal) -> Re
     w.u8(contents.with_module.into());
     w.u64(module.len() as u64);
     w.raw(blake3::hash(module).as_bytes());
+    if contents.with_module {
+        let cut = pieces::cut(contents.info, module);
+        pieces::write(&mut w, &cut, &contents.info.bodies);
+    }
     contents.whole.iter().for_each(|&whole| w.u8(whole.into()));
     w.u64(contents.batches.len() as u64);
     let mut encoded = Vec::with_capacity(contents.batches.len());
@@ -138,6 +153,7 @@ pub(crate) fn write(engine: &Engine, contents: &Contents<'_>, seal: &Seal) -> Re
         };
         w.u8(number);
         w.var(offset);
+        write_funcs(&mut w, tables);
         w.u64(code.len() as u64);
         w.u64(bytes.0.len() as u64);
         w.raw(blake3::hash(code).as_bytes());
@@ -165,6 +181,45 @@ pub(crate) fn write(engine: &Engine, contents: &Contents<'_>, seal: &Seal) -> Re
     Ok(out)
 }
 
+/// Which functions a batch has, in runs that follow each other.
+fn write_funcs(w: &mut Writer, tables: &Tables) {
+    let mut runs: Vec<Range<u32>> = Vec::new();
+    for func in functions(tables) {
+        match runs.last_mut() {
+            Some(run) if run.end == func => run.end += 1,
+            _ => runs.push(func..func + 1),
+        }
+    }
+    w.var(runs.len() as u32);
+    let mut end = 0;
+    for run in runs {
+        // Functions stand in their order.
+        w.var(run.start - end);
+        w.var(run.end - run.start);
+        end = run.end;
+    }
+}
+
+fn read_funcs(r: &mut Reader<'_>) -> wire::Read<Vec<Range<u32>>> {
+    const OUTSIDE: Broken = Broken("a function of its code is none");
+    let mut runs = Vec::new();
+    let mut end = 0u32;
+    for _ in 0..r.var()? {
+        let start = end.checked_add(r.var()?).ok_or(OUTSIDE)?;
+        end = start.checked_add(r.var()?).ok_or(OUTSIDE)?;
+        runs.push(start..end);
+    }
+    Ok(runs)
+}
+
+/// The functions of a batch, entered at their beginning or at a loop.
+fn functions(tables: &Tables) -> impl Iterator<Item = u32> {
+    tables.funcs.iter().filter_map(|func| match func.kind {
+        FuncKind::Defined(defined) | FuncKind::Osr(defined) => Some(defined),
+        FuncKind::Stub => None,
+    })
+}
+
 fn header(kind: Kind, statement: u64) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(&ARTEFACT_MAGIC);
@@ -175,12 +230,18 @@ fn header(kind: Kind, statement: u64) -> [u8; HEADER] {
 }
 
 /// What a trusted statement says of a batch.
-struct BatchHead {
-    part: Part,
-    code: u32,
+#[derive(Debug)]
+pub(crate) struct BatchHead {
+    pub(crate) part: Part,
+    /// The functions that it has code of.
+    pub(crate) funcs: Vec<Range<u32>>,
+    /// The bytes of its code.
+    pub(crate) code: u32,
     tables: u32,
     code_hash: [u8; 32],
     tables_hash: [u8; 32],
+    /// Where it stands, from the end of the statement on.
+    at: u64,
 }
 
 /// What somebody trusted says.
@@ -190,8 +251,12 @@ struct Statement {
     with_module: bool,
     module_len: u64,
     module_hash: [u8; 32],
+    pieces: Vec<Piece>,
+    bodies: Vec<FuncBody>,
     whole: [bool; 2],
     batches: Vec<BatchHead>,
+    /// The bytes behind it.
+    rest: u64,
 }
 
 impl Statement {
@@ -213,6 +278,9 @@ impl Statement {
         };
         let with_module = flag(r.u8()?)?;
         let (module_len, module_hash) = (r.u64()?, r.array()?);
+        let (pieces, bodies) =
+            if with_module { pieces::read(&mut r, module_len)? } else { Default::default() };
+        let mut at = if with_module { module_len } else { 0 };
         let whole = [flag(r.u8()?)?, flag(r.u8()?)?];
         let count = r.u64()?;
         let mut batches = Vec::new();
@@ -226,14 +294,28 @@ impl Statement {
                 4 => Part::Loop(Bounds::Explicit, offset),
                 _ => return Err(Broken("a batch of its code is of no kind")),
             };
+            let funcs = read_funcs(&mut r)?;
             let len = |value: u64| u32::try_from(value).map_err(|_| Broken("a batch is too long"));
             let (code, tables) = (len(r.u64()?)?, len(r.u64()?)?);
             let (code_hash, tables_hash) = (r.array()?, r.array()?);
-            batches.push(BatchHead { part, code, tables, code_hash, tables_hash });
+            batches.push(BatchHead { part, funcs, code, tables, code_hash, tables_hash, at });
+            let bytes = u64::from(code) + u64::from(tables);
+            at = at.checked_add(bytes).ok_or(Broken("it is longer than anything"))?;
         }
         r.end()?;
-        let stamp = Stamp(stamp);
-        Ok(Self { stamp, checked, with_module, module_len, module_hash, whole, batches })
+        let (stamp, rest) = (Stamp(stamp), at);
+        Ok(Self {
+            stamp,
+            checked,
+            with_module,
+            module_len,
+            module_hash,
+            pieces,
+            bodies,
+            whole,
+            batches,
+            rest,
+        })
     }
 
     /// Whether its code is what this engine would make.
@@ -249,14 +331,36 @@ impl Statement {
     }
 }
 
-/// An artefact that somebody trusted vouches for, read and verified.
+/// An artefact that somebody trusted vouches for: its statement, and where the rest is.
 pub(crate) struct Artefact {
     /// The module, byte for byte what was compiled.
-    pub(crate) module: ModuleBytes,
+    pub(crate) module: Found,
     /// Whether its function bodies were found valid, under these very limits and proposals.
     pub(crate) validated: bool,
     pub(crate) whole: [bool; 2],
-    batches: Vec<(BatchHead, Draft, Vec<u8>)>,
+    pub(crate) code: StoredCode,
+}
+
+/// The module of an artefact.
+pub(crate) enum Found {
+    /// All of it.
+    Whole(ModuleBytes),
+    /// What a start needs, where its bodies stand, and what will have all of it.
+    Outline(Box<Outline>),
+}
+
+/// A module of which not all has been read.
+pub(crate) struct Outline {
+    unfilled: Unfilled,
+    late: Vec<(u64, Range<usize>, [u8; 32])>,
+    bodies: Vec<FuncBody>,
+    origin: Arc<Origin>,
+}
+
+/// The code of an artefact, which is read when it is needed.
+pub(crate) struct StoredCode {
+    origin: Arc<Origin>,
+    pub(crate) batches: Vec<BatchHead>,
 }
 
 /// Where the module comes from.
@@ -267,92 +371,19 @@ pub(crate) enum Source {
     Given(ModuleBytes),
 }
 
-fn failed(error: io::Error) -> Error {
-    Error::msg(format_args!("the artefact cannot be read: {error}"))
-}
-
-/// Room for so many bytes, which nothing has to be copied out of.
-fn room(len: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let len = usize::try_from(len).map_err(|_| refused(SHORT))?;
-    bytes
-        .try_reserve_exact(len)
-        .map_err(|_| Error::new(ErrorKind::Limit("no memory for the artefact".to_owned())))?;
-    // Touching it for the first time takes longer than reading and hashing.
-    prefer_large_pages(bytes.spare_capacity_mut());
-    Ok(bytes)
-}
-
-/// Reads exactly so many bytes, and no further than there are.
-fn take(from: &mut dyn io::Read, len: u64) -> Result<Vec<u8>> {
-    let mut bytes = room(len)?;
-    from.take(len).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 == len { Ok(bytes) } else { Err(refused(SHORT)) }
-}
-
-/// How much is read before it is hashed, so that it is still in the processor's cache.
-const PIECE: u64 = 512 << 10;
-
-fn compare(hasher: &blake3::Hasher, hash: &[u8; 32]) -> Result<()> {
-    if hasher.finalize() == blake3::Hash::from_bytes(*hash) {
-        return Ok(());
-    }
-    Err(refused(ArtefactError::Damaged("a part of it is not what was written")))
-}
-
-/// Reads so many bytes, which must be those of a hash.
-fn verified(from: &mut dyn io::Read, len: u64, hash: &[u8; 32]) -> Result<Vec<u8>> {
-    let mut bytes = room(len)?;
-    let mut hasher = blake3::Hasher::new();
-    while (bytes.len() as u64) < len {
-        let before = bytes.len();
-        let piece = PIECE.min(len - before as u64);
-        from.take(piece).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 - before as u64 != piece {
-            return Err(refused(SHORT));
-        }
-        hasher.update(bytes.get(before..).unwrap_or_default());
-    }
-    compare(&hasher, hash)?;
-    Ok(bytes)
-}
-
-/// The same for code, which goes where it is to run. Nobody can run it before it is published.
-fn verified_code(
-    registry: &Arc<CodeRegistry>,
-    from: &mut dyn io::Read,
-    len: u32,
-    hash: &[u8; 32],
-) -> Result<Draft> {
-    let mut draft = registry.draft(len as usize).map_err(|error| {
-        Error::new(ErrorKind::Limit(format!("no room for the artefact's code: {error}")))
-    })?;
-    let mut hasher = blake3::Hasher::new();
-    for piece in draft.bytes().chunks_mut(PIECE as usize) {
-        from.read_exact(piece).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => refused(SHORT),
-            _ => failed(error),
-        })?;
-        hasher.update(piece);
-    }
-    compare(&hasher, hash)?;
-    Ok(draft)
-}
-
-/// Reads an artefact for an engine, if it comes from somebody trusted.
+/// Reads of an artefact for an engine, if it comes from somebody trusted, what a start needs.
 pub(crate) fn read(
     engine: &Engine,
-    from: &mut dyn io::Read,
+    mut from: Input<'_>,
     source: Source,
     trust: &Trust,
 ) -> Result<Artefact> {
-    let mut head = Vec::new();
-    from.take(HEADER as u64).read_to_end(&mut head).map_err(failed)?;
-    let Some(found) = head.first_chunk::<8>() else { return Err(refused(ArtefactError::NotOne)) };
+    let head = from.take(0, HEADER as u64)?;
+    let Some((found, fields)) = head.split_first_chunk::<8>() else { return Err(refused(SHORT)) };
     if *found != ARTEFACT_MAGIC {
         return Err(refused(ArtefactError::NotOne));
     }
-    let mut r = Reader(&head[8..]);
+    let mut r = Reader(fields);
     let format = u32::from_le_bytes(r.array()?);
     if format != FORMAT {
         return Err(refused(ArtefactError::Format { found: format, expected: FORMAT }));
@@ -363,10 +394,10 @@ pub(crate) fn read(
     if zeros != [0; 3] || len > MOST_STATEMENT {
         return Err(refused(ArtefactError::Damaged("its header is not one that is written")));
     }
-    let proof = take(from, PROOF as u64)?;
+    let proof = from.take(HEADER as u64, PROOF as u64)?;
     let proof = proof.first_chunk().ok_or_else(|| refused(SHORT))?;
     let mut message = head;
-    message.extend(take(from, len)?);
+    message.extend(from.take((HEADER + PROOF) as u64, len)?);
     if !trust.check(kind, &message, proof) {
         return Err(refused(ArtefactError::Untrusted { signed: kind == Kind::Signature }));
     }
@@ -375,61 +406,110 @@ pub(crate) fn read(
     if engine.tier().is_some() {
         statement.agree(engine)?;
     }
+    if statement.with_module && statement.module_len > engine.config().limits.module_bytes {
+        let limit = engine.config().limits.module_bytes;
+        let error = palisade_module::DecodeError::too_large(statement.module_len, limit);
+        return Err(Error::new(ErrorKind::Module(error)));
+    }
+    let origin = Arc::new(from.rest((HEADER + PROOF) as u64 + len, statement.rest)?);
     let module = match source {
         Source::Inside if statement.with_module => {
-            if statement.module_len > engine.config().limits.module_bytes {
-                let limit = engine.config().limits.module_bytes;
-                let error = palisade_module::DecodeError::too_large(statement.module_len, limit);
-                return Err(Error::new(ErrorKind::Module(error)));
-            }
-            verified(from, statement.module_len, &statement.module_hash)?.into()
+            Found::Outline(Box::new(Outline::read(&statement, origin.clone())?))
         }
         Source::Given(module) if !statement.with_module => {
             let same = module.len() as u64 == statement.module_len
-                && blake3::hash(&module) == blake3::Hash::from_bytes(statement.module_hash);
+                && blake3::hash(module.whole().unwrap_or_default())
+                    == blake3::Hash::from_bytes(statement.module_hash);
             if !same {
                 return Err(refused(ArtefactError::OtherModule));
             }
-            module
+            Found::Whole(module)
         }
         _ => return Err(refused(ArtefactError::OtherModule)),
     };
-    let mut batches = Vec::new();
-    for head in statement.batches {
-        match engine.tier() {
-            Some(tier) => {
-                let code = verified_code(&tier.registry, from, head.code, &head.code_hash)?;
-                let tables = verified(from, head.tables.into(), &head.tables_hash)?;
-                batches.push((head, code, tables));
-            }
-            // Where the interpreter runs everything, it is checked and not needed.
-            None => {
-                verified(from, head.code.into(), &head.code_hash)?;
-                verified(from, head.tables.into(), &head.tables_hash)?;
-            }
-        }
-    }
-    let mut more = [0];
-    if from.read(&mut more).map_err(failed)? != 0 {
-        return Err(refused(ArtefactError::Damaged("there is more than there should be")));
-    }
     let validated = statement.checked == stamp::checked(engine.config());
-    Ok(Artefact { module, validated, whole: statement.whole, batches })
+    let code = StoredCode { origin, batches: statement.batches };
+    Ok(Artefact { module, validated, whole: statement.whole, code })
 }
 
-impl Artefact {
-    /// Its batches of code, consistent with themselves and with the module.
-    pub(crate) fn batches(&mut self, info: &ModuleInfo) -> Result<Vec<Batch>> {
-        let batches = std::mem::take(&mut self.batches).into_iter();
-        batches
-            .map(|(BatchHead { part, code: len, .. }, code, encoded)| {
-                let info = (part != Part::Stubs).then_some(info);
-                let mut r = Reader(&encoded);
-                let tables = tables::read(&mut r, &tables::Bounds { code: len, info })?;
-                r.end()?;
-                Ok(Batch { part, code, tables })
-            })
-            .collect()
+impl Outline {
+    /// Reads what a start needs.
+    fn read(statement: &Statement, origin: Arc<Origin>) -> Result<Self> {
+        let no_room = |_| Error::new(ErrorKind::Limit("no memory for the module".to_owned()));
+        let len = usize::try_from(statement.module_len).map_err(|_| refused(SHORT))?;
+        let mut unfilled = Unfilled::new(len).map_err(no_room)?;
+        let mut late = Vec::new();
+        let mut at = 0;
+        for piece in &statement.pieces {
+            // The pieces' lengths add up to the module's.
+            let range = at as usize..(at + piece.len) as usize;
+            if piece.late {
+                late.push((at, range, piece.hash));
+            } else {
+                let bytes = unfilled.now(range).ok_or_else(|| refused(SHORT))?;
+                origin.verified(at, bytes, &piece.hash)?;
+            }
+            at += piece.len;
+        }
+        Ok(Self { unfilled, late, bodies: statement.bodies.clone(), origin })
+    }
+
+    /// Where the bodies are said to stand.
+    pub(crate) fn bodies(&self) -> Vec<FuncBody> {
+        self.bodies.clone()
+    }
+
+    /// What reads the rest when it is asked for.
+    pub(crate) fn keep(self) -> ModuleBytes {
+        let Self { unfilled, late, origin, .. } = self;
+        let ranges = late.iter().map(|(_, range, _)| range.clone()).collect();
+        let fill = move |number: usize, bytes: &mut [u8]| {
+            let piece = late.get(number);
+            piece.is_some_and(|(at, _, hash)| origin.verified(*at, bytes, hash).is_ok())
+        };
+        // Pieces stand behind each other, as those of a statement do.
+        let pieces = unfilled.later(ranges, fill);
+        pieces.map_or_else(|| Vec::new().into(), |pieces| ModuleBytes::late(Arc::new(pieces)))
+    }
+}
+
+impl AsRef<[u8]> for Box<Outline> {
+    fn as_ref(&self) -> &[u8] {
+        self.unfilled.as_ref()
+    }
+}
+
+impl StoredCode {
+    /// Reads a batch, which comes out consistent with itself, with its head and with the module.
+    pub(crate) fn load(
+        &self,
+        head: &BatchHead,
+        registry: &Arc<CodeRegistry>,
+        info: &ModuleInfo,
+    ) -> Result<Batch> {
+        let mut code = registry.draft(head.code as usize).map_err(|error| {
+            Error::new(ErrorKind::Limit(format!("no room for the artefact's code: {error}")))
+        })?;
+        self.origin.verified(head.at, code.bytes(), &head.code_hash)?;
+        let at = head.at.saturating_add(head.code.into());
+        let encoded = self.origin.verified_vec(at, head.tables, &head.tables_hash)?;
+        let info = (head.part != Part::Stubs).then_some(info);
+        let mut r = Reader(&encoded);
+        let tables = tables::read(&mut r, &tables::Bounds { code: head.code, info })?;
+        r.end()?;
+        if !functions(&tables).eq(head.funcs.iter().cloned().flatten()) {
+            return Err(refused(ArtefactError::Damaged("its code is not what it says")));
+        }
+        Ok(Batch { part: head.part, code, tables })
+    }
+
+    /// Reads all of it, for nothing but to see whether it is what was written.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.batches.iter().try_for_each(|head| {
+            self.origin.verified_vec(head.at, head.code, &head.code_hash)?;
+            let at = head.at.saturating_add(head.code.into());
+            self.origin.verified_vec(at, head.tables, &head.tables_hash).map(drop)
+        })
     }
 }
 

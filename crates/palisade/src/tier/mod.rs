@@ -29,6 +29,7 @@ pub use palisade_jit::is_compiling;
 pub(crate) use publish::{StoreTier, depth_changed, host_made, instance_made};
 pub use queue::CompileStats;
 pub(crate) use stored::StoredBatch;
+pub use stored::StoredStats;
 
 /// Which engine runs guests.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -83,6 +84,8 @@ pub(crate) struct Tier {
     strategy: Strategy,
     tuning: Tuning,
     queue: queue::Queue,
+    /// What was read of stored code.
+    read: stored::Counts,
 }
 
 impl std::fmt::Debug for Tier {
@@ -124,6 +127,7 @@ impl Tier {
             memory,
             strategy: config.strategy,
             tuning: config.tuning.clone(),
+            read: stored::Counts::default(),
         })))
     }
 
@@ -159,10 +163,18 @@ impl Tier {
         self.queue.stats()
     }
 
+    /// What was read of stored code so far.
+    pub(crate) fn stored_stats(&self) -> StoredStats {
+        self.read.stats()
+    }
+
     /// What the interpreter has to know.
     pub(crate) fn interp_config(&self, config: InterpConfig) -> InterpConfig {
-        let native =
-            InterpNative { counts_depth: self.compiler.options().depth, finish: drive::finish };
+        let native = InterpNative {
+            counts_depth: self.compiler.options().depth,
+            finish: drive::finish,
+            first: publish::first,
+        };
         let tier = self.tiers().then(|| TierConfig {
             threshold: self.tuning.threshold.max(1),
             again: self.tuning.again(),

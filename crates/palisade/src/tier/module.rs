@@ -19,6 +19,7 @@ use palisade_vm::native::CodeObject;
 use palisade_vm::native::code::FuncKind;
 
 use super::Tier;
+use super::stored::Unread;
 
 /// The most types that the functions of a module may have, for it to get machine code: each takes some stubs, which
 /// are made at once.
@@ -35,6 +36,13 @@ const NEW: usize = 0;
 const REFUSED: usize = 1;
 /// The same for one that somebody compiles, or is going to.
 const ASKED: usize = 2;
+/// The same for one whose code is stored, and not read yet.
+const STORED: usize = 3;
+
+/// The code of all functions goes into batches of about so many bytes. A call inside a batch is direct, one out of it goes by the
+/// instance, which no program was seen to take longer for; what is stored is read by the batch, so that a start reads less the
+/// smaller they are, by half from a mebibyte to this.
+const BATCH_BYTES: usize = 32 << 10;
 
 /// The machine code of a module.
 pub(crate) struct NativeModule {
@@ -63,6 +71,10 @@ pub(super) struct Version {
     loops: Mutex<HashMap<u32, HashMap<u32, LoopCode>>>,
     /// Keeps the code.
     pub(super) objects: Mutex<Vec<Arc<CodeObject>>>,
+    /// Whether a function was refused for want of memory, which another process may have.
+    pub(super) short: AtomicBool,
+    /// What is stored of it.
+    pub(super) unread: OnceLock<Unread>,
 }
 
 /// What there is for a loop.
@@ -72,6 +84,8 @@ pub(super) enum LoopCode {
     Asked,
     /// It will not be compiled.
     Refused,
+    /// It is stored, in the batch of this number, and not read yet.
+    Stored(usize),
     /// Where it is entered, and through what; the bytes of the code.
     Ready { trampoline: usize, code: usize, bytes: u32 },
 }
@@ -85,6 +99,8 @@ impl Version {
             published: Mutex::default(),
             loops: Mutex::default(),
             objects: Mutex::default(),
+            short: AtomicBool::new(false),
+            unread: OnceLock::new(),
         }
     }
 
@@ -95,19 +111,51 @@ impl Version {
     /// Sets the address of a function, or that it has none, unless it has one already.
     fn settle(&self, defined: u32, to: usize) -> bool {
         let Some(entry) = self.entries.get(defined as usize) else { return false };
-        let open = |state| matches!(state, NEW | ASKED).then_some(to);
+        let open = |state| matches!(state, NEW | ASKED | STORED).then_some(to);
         entry.fetch_update(Ordering::Release, Ordering::Relaxed, open).is_ok()
     }
 
     /// Where a function's code is; `None` if it has none.
     pub(super) fn entry(&self, defined: u32) -> Option<*const u8> {
         let address = self.state(defined);
-        (address > ASKED).then(|| std::ptr::with_exposed_provenance(address))
+        (address > STORED).then(|| std::ptr::with_exposed_provenance(address))
     }
 
     /// Whether a function may still get code.
     pub(super) fn open(&self, defined: u32) -> bool {
         matches!(self.state(defined), NEW | ASKED)
+    }
+
+    /// Whether a function's code is stored, and not read yet.
+    pub(super) fn is_stored(&self, defined: u32) -> bool {
+        self.state(defined) == STORED
+    }
+
+    /// Changes what is known of a function from one thing to another, if it is the first.
+    fn change(&self, defined: u32, from: usize, to: usize) {
+        if let Some(entry) = self.entries.get(defined as usize) {
+            let _ = entry.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether some of what was stored could not be used.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.unread.get().is_some_and(Unread::is_damaged)
+    }
+
+    /// Notes that the code of a function is stored.
+    pub(super) fn set_stored(&self, defined: u32) {
+        self.change(defined, NEW, STORED);
+    }
+
+    /// Notes that what was stored of a function cannot be used: it may be compiled.
+    pub(super) fn set_lost(&self, defined: u32) {
+        self.change(defined, STORED, NEW);
+    }
+
+    /// Notes that a function of which nothing else is known stays interpreted.
+    pub(super) fn refuse_new(&self, defined: u32) {
+        self.change(defined, NEW, REFUSED);
     }
 
     /// Asks for a function: true for whoever asks first, who has to see to it.
@@ -141,6 +189,13 @@ impl Version {
 
     pub(super) fn set_loop(&self, defined: u32, offset: u32, code: LoopCode) {
         self.loops().entry(defined).or_default().insert(offset, code);
+    }
+
+    /// Forgets what there is for a loop: it may be asked for.
+    pub(super) fn forget_loop(&self, defined: u32, offset: u32) {
+        if let Some(loops) = self.loops().get_mut(&defined) {
+            loops.remove(&offset);
+        }
     }
 
     /// What there is for a loop.
@@ -302,7 +357,10 @@ impl NativeModule {
         let compiler = self.tier.compiler(version.bounds)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let began = Instant::now();
-        let done = compiler.compile_all_telling(&self.module(stop), threads, &|result| {
+        // What is stored is read when it is needed.
+        let functions = 0..self.info.bodies.len() as u32;
+        let wanted: Vec<u32> = functions.filter(|&defined| version.open(defined)).collect();
+        let done = compiler.compile_some(&self.module(stop), &wanted, threads, &|result| {
             self.tier.queue.count(result);
         });
         self.tier.queue.took(began);
@@ -310,14 +368,21 @@ impl NativeModule {
             return Err(CompileError::Stopped);
         }
         let mut compiled: Vec<(u32, CompiledFunc)> = Vec::with_capacity(done.len());
-        for (defined, result) in (0..).zip(done) {
+        for (&defined, result) in wanted.iter().zip(done) {
             match result {
                 Ok(func) => compiled.push((defined, func)),
                 Err(CompileError::Stopped) => return Err(CompileError::Stopped),
-                Err(_) => version.refuse(defined),
+                Err(error) => {
+                    if error.is_of_memory() {
+                        version.short.store(true, Ordering::Relaxed);
+                    }
+                    version.refuse(defined);
+                }
             }
         }
-        self.publish(version, compiled)?;
+        for batch in batches(compiled) {
+            self.publish(version, batch)?;
+        }
         *whole = true;
         Ok(())
     }
@@ -372,6 +437,22 @@ impl NativeModule {
         version.keep(object);
         Ok(LoopCode::Ready { trampoline, code, bytes })
     }
+}
+
+/// Cuts the functions of a module into batches, neighbours together.
+fn batches(compiled: Vec<(u32, CompiledFunc)>) -> Vec<Vec<(u32, CompiledFunc)>> {
+    let mut batches = Vec::new();
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for (defined, func) in compiled {
+        bytes += func.code.len();
+        batch.push((defined, func));
+        if bytes >= BATCH_BYTES {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+    }
+    batches.push(batch);
+    batches
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use palisade_vm::native::TypeStubs;
 use palisade_vm::{InstanceId, Resource};
 
 use super::Tier;
-use super::module::{LoopCode, NativeModule};
+use super::module::{LoopCode, NativeModule, Version};
 use super::queue::Job;
 use crate::error::{Error, Result};
 use crate::module::Module;
@@ -174,6 +174,7 @@ pub(crate) fn instance_made(
     id: InstanceId,
     module: &Module,
 ) -> Result<()> {
+    forget_start(store, id, module);
     // There is code for it from the start, or there was before it ran.
     let ready = store.engine.tier().is_some_and(|tier| !tier.tiers())
         || module.native().is_some_and(|native| native.stored());
@@ -186,6 +187,18 @@ pub(crate) fn instance_made(
         take_over(store, id, module);
     }
     Ok(())
+}
+
+/// What the start function called was translated, before anybody could look for its stored code: now somebody looks again.
+fn forget_start(store: &StoreOpaque, id: InstanceId, module: &Module) {
+    if module.info().start.is_none() || !module.native().is_some_and(|native| native.stored()) {
+        return;
+    }
+    let Some(instance) = store.vm().instance(id) else { return };
+    for defined in 0..module.info().bodies.len() as u32 {
+        // SAFETY: the address is the interpreter's for this function, which the instance keeps.
+        unsafe { instance.set_code(defined, module.code().code_entry(defined)) };
+    }
 }
 
 /// Gives every function of an instance an entry for machine code.
@@ -280,12 +293,52 @@ pub(super) unsafe fn entered(vm: *mut VmCtx, defined: u32) {
     let Some((store, id, module)) = (unsafe { found(vm) }) else { return };
     let Some(native) = module.native() else { return };
     let version = native.version(bounds(store, id));
+    read(store, native, version, defined);
     if version.open(defined) && has_room(store, native, defined) && version.ask(defined) {
         ask(native, Job::function(native, version.bounds, defined));
     }
     if version.entry(defined).is_some() && activate(store) {
         take_over(store, id, &module);
     }
+}
+
+/// Reads the stored code of a function, if that was not done and the store can pay for it.
+fn read(store: &mut StoreOpaque, native: &Arc<NativeModule>, version: &Version, defined: u32) {
+    if version.is_stored(defined)
+        && native.stubs().is_some()
+        && let Some(batch) = version.unread.get().and_then(|unread| unread.batch_of(defined))
+    {
+        native.read_batch(version, batch, &mut |bytes| can_pay(store, bytes));
+    }
+}
+
+/// A function is entered that an instance has no code of yet. Whether it has now: see
+/// [`palisade_interp::NativeConfig::first`].
+///
+/// # Safety
+///
+/// The context is live, and nobody holds its store.
+pub(super) unsafe fn first(vm: *mut VmCtx, defined: u32) -> bool {
+    // SAFETY: passed on to the caller.
+    let Some((store, id, module)) = (unsafe { found(vm) }) else { return false };
+    let Some(native) = module.native().filter(|native| native.stored()) else { return false };
+    let version = native.version(bounds(store, id));
+    read(store, native, version, defined);
+    // Where everything is compiled beforehand, what was damaged is compiled now.
+    if !native.tier.tiers()
+        && version.is_damaged()
+        && version.open(defined)
+        && has_room(store, native, defined)
+        && version.ask(defined)
+    {
+        Job::function(native, version.bounds, defined).run(&native.tier.queue);
+    }
+    if version.entry(defined).is_none() || !activate(store) {
+        return false;
+    }
+    take_over(store, id, &module);
+    let instance = store.vm().instance(id);
+    instance.is_some_and(|instance| instance.native_entry(defined).ctx == vm.cast())
 }
 
 /// A loop of a function is hot. See [`palisade_interp::TierConfig::looped`].
@@ -298,6 +351,10 @@ pub(super) unsafe fn looped(vm: *mut VmCtx, defined: u32, offset: u32) -> Option
     let (store, id, module) = unsafe { found(vm)? };
     let native = module.native()?;
     let version = native.version(bounds(store, id));
+    read(store, native, version, defined);
+    if let Some(LoopCode::Stored(batch)) = version.loop_code(defined, offset) {
+        native.read_batch(version, batch, &mut |bytes| can_pay(store, bytes));
+    }
     if version.loop_code(defined, offset).is_none() && !has_room(store, native, defined) {
         return None;
     }
@@ -325,6 +382,11 @@ fn pay_for_loop(store: &mut StoreOpaque, id: InstanceId, offset: u32, bytes: u32
         return true;
     }
     pay(store, bytes) && store.tier.loops.insert((id, offset))
+}
+
+/// Whether a store could pay for machine code.
+fn can_pay(store: &mut StoreOpaque, bytes: u32) -> bool {
+    store.vm_mut().ledger().has_room(Resource::HostBytes, bytes.into())
 }
 
 /// Whether a store can pay for machine code, and does. If not, nothing was refused that the guest asked for: it goes on

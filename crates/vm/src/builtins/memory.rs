@@ -20,10 +20,10 @@ pub(crate) const STEP: usize = 1 << 20;
 pub(super) type Mover = unsafe fn(*const u8, *mut u8, usize);
 
 /// A memory at this moment.
-struct Place {
-    base: *mut u8,
-    len: usize,
-    shared: bool,
+pub(crate) struct Place {
+    pub(crate) base: *mut u8,
+    pub(crate) len: usize,
+    pub(crate) shared: bool,
 }
 
 /// Where a memory is.
@@ -31,7 +31,7 @@ struct Place {
 /// # Safety
 ///
 /// `vm` is a live context, on its store's thread.
-unsafe fn memory(vm: *mut VmCtx, memory: u32) -> Result<Place, TrapCode> {
+pub(crate) unsafe fn memory(vm: *mut VmCtx, memory: u32) -> Result<Place, TrapCode> {
     // SAFETY: the index is checked against the module, so that the context has a definition there.
     unsafe {
         let instance = instance(vm);

@@ -13,5 +13,6 @@ pub(crate) mod fault;
 pub mod host_stack;
 pub mod large;
 pub mod outside;
+pub mod pieces;
 pub(crate) mod region;
 pub(crate) mod signals;
