@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use palisade_interp::InterpModule;
-use palisade_module::{DecodeError, ModuleInfo};
+use palisade_module::{DecodeError, ModuleBytes, ModuleInfo};
 use palisade_vm::layout::VmOffsets;
 
 use crate::artefact::{self, Artefact, Contents, Seal, Source, Trust};
@@ -126,6 +126,15 @@ impl Module {
         Self::load(engine, bytes, None)
     }
 
+    /// As [`Module::new`], but the bytes are taken over, not copied: for large modules.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Module`]: what is wrong and where.
+    pub fn from_vec(engine: &Engine, bytes: impl Into<Arc<Vec<u8>>>) -> Result<Self> {
+        Self::load(engine, bytes.into(), None)
+    }
+
     /// Reads a file and does with it as [`Module::new`] does.
     ///
     /// # Errors
@@ -135,11 +144,9 @@ impl Module {
         let path = path.as_ref();
         // One byte more than allowed is enough to be refused, however large the file is.
         let most = engine.config().limits.module_bytes.saturating_add(1);
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(most).read_to_end(&mut bytes))
+        let bytes = read_at_most(path, most)
             .map_err(|source| Error::new(ErrorKind::File { path: path.to_owned(), source }))?;
-        Self::new(engine, bytes).map_err(|error| {
+        Self::from_vec(engine, bytes).map_err(|error| {
             error.context(palisade_module::error::escape_name(path.as_os_str().as_encoded_bytes()))
         })
     }
@@ -167,7 +174,11 @@ impl Module {
         Self::decode(engine, bytes.as_ref(), None).map(|_| ())
     }
 
-    fn decode(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<ModuleInfo> {
+    fn decode(
+        engine: &Engine,
+        bytes: impl Into<ModuleBytes>,
+        cancel: Option<&AtomicU32>,
+    ) -> Result<ModuleInfo> {
         let config = engine.config();
         let (limits, features) = (&config.limits, config.wasm_features());
         let info = ModuleInfo::decode(bytes, limits, features, engine.types(), cancel);
@@ -187,7 +198,11 @@ impl Module {
         }
     }
 
-    fn load(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<Self> {
+    fn load(
+        engine: &Engine,
+        bytes: impl Into<ModuleBytes>,
+        cancel: Option<&AtomicU32>,
+    ) -> Result<Self> {
         let info = Self::decode(engine, bytes, cancel)?;
         let (module, native) = Self::interpreted(engine, info)?;
         if let Some(native) = native.filter(|_| engine.strategy() == Strategy::Compiled) {
@@ -474,6 +489,17 @@ impl Module {
     pub(crate) fn code(&self) -> &Arc<InterpModule> {
         &self.inner.code
     }
+}
+
+/// What a file holds, or as much of it as is asked for, in a buffer that is no larger than that.
+fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    // One byte more than the file has, so that its end is seen without growing the buffer.
+    let expected = file.metadata()?.len().saturating_add(1).min(most);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(expected).unwrap_or(0))?;
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl From<DecodeError> for ErrorKind {
