@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use palisade_interp::InterpModule;
+use palisade_interp::{Bytecode, InterpModule};
 use palisade_module::{DecodeError, ModuleBytes, ModuleInfo};
 use palisade_vm::layout::VmOffsets;
 
@@ -40,8 +40,10 @@ pub struct Explanation {
     /// The machine code, for this processor, with constants behind it.
     pub code: Vec<u8>,
     /// From which offset in the code on it comes from which offset in the module. Offsets from 2^31 on are none: what
-    /// stands there is the body of another function.
+    /// stands there is the body of another function, and 2^31 less is a place in `inlined`.
     pub sources: Vec<(u32, u32)>,
+    /// For each place in the body of another function, the offset in the module of the call that the body stands for.
+    pub inlined: Vec<u32>,
 }
 
 /// Machine code of a function: see [`Module::native_code`].
@@ -433,11 +435,7 @@ impl Module {
     ///
     /// The module defines no such function; the engine has no compiler; the function cannot be compiled.
     pub fn explain(&self, func: u32) -> Result<Explanation> {
-        let info = &self.inner.info;
-        let body = func.checked_sub(info.imported_funcs);
-        let Some(defined) = body.filter(|&defined| (defined as usize) < info.bodies.len()) else {
-            return Err(Error::not_found(format!("the module defines no function {func}")));
-        };
+        let defined = self.defined(func)?;
         let Some(native) = self.native() else {
             return Err(Error::msg("this engine makes no machine code"));
         };
@@ -446,7 +444,28 @@ impl Module {
             ir: explained.ir,
             code: explained.func.code,
             sources: explained.func.srclocs,
+            inlined: explained.func.inlined.iter().map(|place| place.call).collect(),
         })
+    }
+
+    /// What the interpreter runs of a function, by its index in the module, imported ones counted: for people to look at.
+    ///
+    /// # Errors
+    ///
+    /// The module defines no such function; the function needs too large a frame to be translated.
+    pub fn bytecode(&self, func: u32) -> Result<Bytecode> {
+        let defined = self.defined(func)?;
+        self.inner.code.explain(defined).map_err(|code| {
+            Error::msg(format!("the interpreter does not translate it: calling it ends in: {code}"))
+        })
+    }
+
+    /// The index of a function among those that it defines.
+    fn defined(&self, func: u32) -> Result<u32> {
+        let info = &self.inner.info;
+        let body = func.checked_sub(info.imported_funcs);
+        body.filter(|&defined| (defined as usize) < info.bodies.len())
+            .ok_or_else(|| Error::not_found(format!("the module defines no function {func}")))
     }
 
     /// Where its machine code stands that there is by now, for tools that look at this process from outside.

@@ -20,7 +20,7 @@ use palisade_vm::builtins;
 use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmTableDef};
 
 use crate::code::{Glue, InterpModule, Signature};
-use crate::state::{Handler, Next, Op, State, handler};
+use crate::state::{Handler, Jump, Next, Op, State, handler, jump_to};
 use crate::val::Val;
 
 /// Cells between the parameters and the locals of a frame.
@@ -118,7 +118,7 @@ impl Op for StackFull {
         Next::Trap(s, code.unwrap_or(TrapCode::StackOverflow))
     }
 }
-pub(crate) const STACK_FULL: Handler = handler::<StackFull>();
+pub(crate) const STACK_FULL: Jump = jump_to::<StackFull>();
 
 /// Too many calls are nested.
 struct TooDeep;
@@ -128,7 +128,7 @@ impl Op for TooDeep {
         Next::Trap(s, TrapCode::CallDepthExceeded)
     }
 }
-const TOO_DEEP: Handler = handler::<TooDeep>();
+const TOO_DEEP: Jump = jump_to::<TooDeep>();
 
 /// Whether a frame of `bytes` bytes from `fp` on fits the stack and nobody asked us to stop.
 #[inline(always)]
@@ -223,7 +223,7 @@ impl<const ACC: bool> Op for CallIndirect<ACC> {
                 return Next::Trap(s, TrapCode::UninitializedElement);
             }
             if (*func).type_id.0 != o.type_id || (*func).vmctx != s.vm {
-                return Next::Jump(s, const { handler::<CallIndirectSlow<ACC>>() });
+                return Next::Jump(s, const { jump_to::<CallIndirectSlow<ACC>>() });
             }
             let code = VmCtx::pointer::<u8>(s.vm, o.code + (*func).defined_index * 8);
             let ret = s.ip.add(size_of::<IndirectOps>());
@@ -295,7 +295,7 @@ impl Op for CallRef {
                 return Next::Trap(s, TrapCode::NullFunctionReference);
             }
             if (*func).vmctx != s.vm {
-                return Next::Jump(s, const { handler::<CallRefSlow>() });
+                return Next::Jump(s, const { jump_to::<CallRefSlow>() });
             }
             let code = VmCtx::pointer::<u8>(s.vm, o.code + (*func).defined_index * 8);
             let ret = s.ip.add(size_of::<IndirectOps>());

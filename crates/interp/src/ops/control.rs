@@ -8,7 +8,7 @@ use palisade_core::TrapCode;
 use palisade_vm::layout::{Cell, VmCtx, VmGlobalDef};
 
 use crate::ops::arith::{D, Dest, DestPair, R, Slots, jump, put};
-use crate::state::{Handler, Next, Op, State, handler};
+use crate::state::{Handler, Jump, Next, Op, State, handler, jump_to};
 use crate::val::Val;
 
 /// Operands of an unconditional branch.
@@ -145,7 +145,7 @@ impl Op for Interrupted {
     }
 }
 /// Ends the activation with the reason of the interruption.
-pub(crate) const INTERRUPTED: Handler = handler::<Interrupted>();
+pub(crate) const INTERRUPTED: Jump = jump_to::<Interrupted>();
 
 /// Operands of an instruction that always traps.
 #[derive(Copy, Clone)]
