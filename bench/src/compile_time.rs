@@ -72,8 +72,8 @@ fn function(text: &mut String, index: u32, mut random: impl FnMut() -> u32) {
     text.push_str("(i32.xor (local.get 2) (local.get 3)))\n");
 }
 
-/// The module.
-fn large() -> Vec<u8> {
+/// The module. It exports a `run` that does nothing with it.
+pub fn large() -> Vec<u8> {
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
     let mut random = || {
         seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
@@ -86,7 +86,10 @@ fn large() -> Vec<u8> {
     for index in 0..FUNCTIONS {
         function(&mut text, index, &mut random);
     }
-    text.push_str("(export \"f\" (func $f0)))");
+    text.push_str(
+        "(export \"f\" (func $f0))
+         (func (export \"run\") (param i32) (result i64) (i64.extend_i32_u (local.get 0))))",
+    );
     wat::parse_str(text).expect("a module")
 }
 

@@ -6,6 +6,8 @@
 //! exceptions, objects and shared memories. Its epochs and its fuel are off unless a variant says otherwise. Palisade
 //! has its defaults, of which one costs time: a guest can always be interrupted.
 
+use std::path::Path;
+
 use crate::shim::{self, Shim};
 
 /// What is run: `run(argument)` of a module without imports but the functions of `host`, or a WASI command.
@@ -124,6 +126,22 @@ fn palisade_linker(engine: &palisade::Engine, module: &palisade::Module) -> pali
 pub fn palisade(program: &Program, how: Own) -> Run {
     let engine = palisade_engine(how);
     let module = palisade::Module::new(&engine, &program.wasm).expect("a module");
+    in_palisade(program, how, engine, module)
+}
+
+/// The same; the module comes from a file.
+pub fn palisade_file(file: &Path, program: &Program, how: Own) -> Run {
+    let engine = palisade_engine(how);
+    let module = palisade::Module::from_file(&engine, file).expect("a module");
+    in_palisade(program, how, engine, module)
+}
+
+fn in_palisade(
+    program: &Program,
+    how: Own,
+    engine: palisade::Engine,
+    module: palisade::Module,
+) -> Run {
     let linker = palisade_linker(&engine, &module);
     let Some(command) = program.command.clone() else {
         let mut store = palisade_store(&engine, how, Shim::default());
@@ -208,6 +226,22 @@ fn wasmtime_linker(engine: &wasmtime::Engine, module: &wasmtime::Module) -> wasm
 pub fn wasmtime(program: &Program, how: Other) -> Run {
     let engine = wasmtime::Engine::new(&wasmtime_config(how)).expect("an engine");
     let module = wasmtime::Module::new(&engine, &program.wasm).expect("a module");
+    in_wasmtime(program, how, engine, module)
+}
+
+/// The same; the module comes from a file.
+pub fn wasmtime_file(file: &Path, program: &Program, how: Other) -> Run {
+    let engine = wasmtime::Engine::new(&wasmtime_config(how)).expect("an engine");
+    let module = wasmtime::Module::from_file(&engine, file).expect("a module");
+    in_wasmtime(program, how, engine, module)
+}
+
+fn in_wasmtime(
+    program: &Program,
+    how: Other,
+    engine: wasmtime::Engine,
+    module: wasmtime::Module,
+) -> Run {
     let linker = wasmtime_linker(&engine, &module);
     let Some(command) = program.command.clone() else {
         let mut store = wasmtime_store(&engine, how, Shim::default());

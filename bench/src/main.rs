@@ -11,6 +11,7 @@
 //! cargo run --release -- compile-time [--pairs N] [FILE]...
 //! cargo run --release -- dump      MODULE FOLDER
 //! cargo run --release -- stop      [--pairs N] [NAME]...
+//! cargo run --release -- large     [--pairs N] [FILE [ARG]...]
 //! cargo run --release -- start     --rival 'COMMAND OPTION...' [--ours PATH] [--pairs N]
 //! ```
 //!
@@ -24,6 +25,7 @@ mod dump;
 mod engines;
 mod features;
 mod kernels;
+mod large;
 mod measure;
 mod programs;
 mod shim;
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
         "compile-time",
         "dump",
         "stop",
+        "large",
+        large::ONE,
     ];
     let command = args.next_if(|arg| commands.contains(&arg.as_str()));
     while let Some(arg) = args.next() {
@@ -98,6 +102,14 @@ fn main() -> ExitCode {
     }
     if command.as_deref() == Some("compile-time") {
         compile_time::run(options.pairs, &options.names);
+        return ExitCode::SUCCESS;
+    }
+    if command.as_deref() == Some(large::ONE) {
+        large::one(&options.names);
+        return ExitCode::SUCCESS;
+    }
+    if command.as_deref() == Some("large") {
+        large::run(options.pairs, &options.names);
         return ExitCode::SUCCESS;
     }
     if let (Some("dump"), [file, folder]) = (command.as_deref(), &options.names[..]) {

@@ -441,10 +441,10 @@ pub(crate) struct Inspect {
     pub(crate) looking: Looking,
 }
 
-/// Show a function as WebAssembly, as the compiler's intermediate form and as machine code
+/// Show a function as WebAssembly, as bytecode, as machine code and as the compiler's intermediate form
 ///
-/// Without FUNC, lists the functions. Runs no code of the module. What is shown side by side on a wide terminal stands one
-/// after the other elsewhere.
+/// Without FUNC, lists the functions. Runs no code of the module. On a terminal of 160 columns the first three stand side by
+/// side, with what was made of an operator beside it (from 220 columns on all four); elsewhere one after the other.
 #[derive(Parser, Debug)]
 #[command(name = "explore")]
 pub(crate) struct Explore {

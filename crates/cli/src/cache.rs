@@ -248,7 +248,7 @@ impl Entry {
                 Err(_) => self.outcome = "entry refused, compiled anew",
             }
         }
-        let module = Module::new(engine, self.module.as_slice());
+        let module = Module::from_vec(engine, self.module.clone());
         module.map_err(|error| outcome::failure(file, &error))
     }
 

@@ -93,7 +93,7 @@ pub(crate) fn artefact(engine: &Engine, opened: Opened, trust: &Trust) -> Result
 pub(crate) fn module(engine: &Engine, limits: &Limits, opened: Opened) -> Result<Module, Failure> {
     let path = opened.path.clone();
     let bytes = read(opened, limits)?;
-    Module::new(engine, bytes).map_err(|error| outcome::failure(&path, &error))
+    Module::from_vec(engine, bytes).map_err(|error| outcome::failure(&path, &error))
 }
 
 /// Reads the debug file of a module, and gives it to the module.

@@ -221,6 +221,8 @@ fn a_function_is_shown_in_all_its_forms() {
             "WebAssembly\n    (func $middle (;0;)",
             "\n      i32.div_s\n",
             "intermediate form (Cranelift)\n    function u0:0(i64, i32) -> i32 tail {",
+            "bytecode (interpreter)\n    ; 6 cells, header at 1\n    ; @0x4e\n",
+            " arith::BinOp<I32DivS, SA, R> a=0\n",
             "machine code (x86-64)\n",
             " push rbp\n",
             " idiv ",
@@ -235,12 +237,26 @@ fn a_function_is_shown_in_all_its_forms() {
 
 #[test]
 fn forms_stand_side_by_side_where_there_is_room() {
-    let ended = explore(&["run", "--width", "160"]).code(0);
-    let lines: Vec<_> = ended.stdout.lines().collect();
-    assert_eq!(lines[0].split('│').count(), 3, "{}", ended.stdout);
-    assert!(lines[1].starts_with("(func $run (;1;)") && lines[1].contains("function u0:1"));
-    assert!(lines.iter().all(|line| line.chars().count() <= 160), "{}", ended.stdout);
-    assert!(explore(&["run", "--width", "149"]).code(0).stdout.starts_with("WebAssembly\n"));
+    let ended = explore(&["run", "--width", "170"]).code(0);
+    let (beside, below) = ended.stdout.split_once("\n\n").expect("two parts");
+    let rows: Vec<Vec<&str>> = beside.lines().map(|line| line.split('│').collect()).collect();
+    assert!(beside.lines().all(|line| line.chars().count() <= 170), "{beside}");
+    let titles: Vec<_> = rows[0].iter().map(|title| title.trim()).collect();
+    let forms = ["WebAssembly", "bytecode (interpreter)", "machine code (x86-64)"];
+    assert_eq!(titles, forms, "{beside}");
+    // What was made of an operator stands beside it.
+    let call = rows.iter().position(|row| row[0].trim() == "call $middle").expect("a call");
+    let end = rows[call + 1..].iter().position(|row| !row[0].trim().is_empty()).expect("more");
+    let group = &rows[call..=call + end];
+    assert!(group.iter().any(|row| row[1].contains("call::Call base=3 params=1")), "{beside}");
+    // The callee's body, which stands in its place in machine code.
+    assert!(group.iter().any(|row| row.len() > 2 && row[2].contains("idiv")), "{beside}");
+    assert!(below.starts_with("intermediate form (Cranelift)\n    function u0:1"), "{below}");
+    let widest = explore(&["run", "--width", "240"]).code(0).stdout;
+    assert_eq!(widest.lines().next().map(|line| line.split('│').count()), Some(4), "{widest}");
+    assert!(explore(&["run", "--width", "159"]).code(0).stdout.starts_with("WebAssembly\n"));
+    // No terminal, and nothing said.
+    assert!(explore(&["run"]).code(0).stdout.starts_with("WebAssembly\n"));
 }
 
 #[test]

@@ -596,7 +596,8 @@ pub(crate) struct Place {
 
 /// The word that begins an instruction, for a dispatcher.
 pub(crate) fn code_word(handler: Handler, tail_calls: bool) -> u64 {
-    if tail_calls { handler.tail as usize as u64 } else { handler.step as usize as u64 }
+    let forms = handler.forms();
+    if tail_calls { forms.tail as usize as u64 } else { forms.step as usize as u64 }
 }
 
 /// Code that belongs to no function: where activations end, and where calls between instances

@@ -11,8 +11,10 @@
 
 mod activation;
 mod code;
+mod explain;
 mod gc_type;
 mod handlers;
+mod operands;
 mod ops;
 mod state;
 mod trace;
@@ -26,6 +28,7 @@ use palisade_vm::layout::{Cell, VmCtx};
 
 pub use activation::{call, tail_calls_work};
 pub use code::InterpModule;
+pub use explain::{Bytecode, Instruction};
 pub use trace::activation_frames;
 
 /// How instructions are dispatched.

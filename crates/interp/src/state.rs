@@ -16,6 +16,8 @@
 //! handlers to whoever entered: there is nothing in them to clean up. Every `exec` is `#[inline(always)]`, since it returns through
 //! memory otherwise; what it calls takes and returns scalars only.
 
+use std::any::type_name;
+
 use palisade_core::TrapCode;
 use palisade_core::simd::V128;
 use palisade_vm::layout::{Cell, VmCtx};
@@ -72,11 +74,33 @@ pub(crate) type Step = unsafe fn(&mut State) -> u64;
 /// What a [`Step`] returns when the next instruction is to follow.
 pub(crate) const CONTINUE: u64 = u64::MAX;
 
-/// Both forms of an operation.
-#[derive(Copy, Clone)]
-pub(crate) struct Handler {
+/// An operation that instructions are made of.
+///
+/// There are thousands, in tables that stand in every process. So each is one address, of a function that says the rest:
+/// what the loader has to do for them is part of the time that the smallest guest takes.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Handler(fn() -> Forms);
+
+/// Both forms of an operation, and what it is.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Forms {
     pub(crate) tail: Tail,
     pub(crate) step: Step,
+    /// The operation's type, for people who look at code.
+    pub(crate) name: &'static str,
+}
+
+impl Handler {
+    pub(crate) fn forms(self) -> Forms {
+        (self.0)()
+    }
+}
+
+/// Both forms of an operation that others go on to.
+#[derive(Copy, Clone)]
+pub(crate) struct Jump {
+    tail: Tail,
+    step: Step,
 }
 
 /// What follows an operation.
@@ -86,7 +110,7 @@ pub(crate) enum Next {
     /// A trap at `ip`.
     Trap(State, TrapCode),
     /// Another operation, with the same operands.
-    Jump(State, Handler),
+    Jump(State, Jump),
     /// The activation is over.
     Halt(State),
 }
@@ -103,14 +127,22 @@ pub(crate) trait Op {
     unsafe fn exec(s: State) -> Next;
 }
 
-/// Both forms of an operation.
+/// An operation for instructions.
 pub(crate) const fn handler<O: Op>() -> Handler {
-    Handler { tail: tail::<O>, step: step::<O> }
+    fn forms<O: Op>() -> Forms {
+        Forms { tail: tail::<O>, step: step::<O>, name: type_name::<O>() }
+    }
+    Handler(forms::<O>)
 }
 
-/// Both forms of an operation that others go on to where their own handler is not enough.
-pub(crate) const fn cold_handler<O: Op>() -> Handler {
-    Handler { tail: tail_cold::<O>, step: step::<O> }
+/// An operation that others go on to.
+pub(crate) const fn jump_to<O: Op>() -> Jump {
+    Jump { tail: tail::<O>, step: step::<O> }
+}
+
+/// An operation that others go on to where their own handler is not enough.
+pub(crate) const fn cold<O: Op>() -> Jump {
+    Jump { tail: tail_cold::<O>, step: step::<O> }
 }
 
 /// Leaves Wasm because of a trap: notes where, and returns the code to whoever entered.
@@ -227,22 +259,27 @@ tail_handler! {
 #[derive(Copy, Clone)]
 pub(crate) struct VecHandler {
     plain: Handler,
-    wide: Tail,
+    wide: Handler,
 }
 
-/// Both forms of an operation on vectors; `W` is the one that may use more instructions.
+/// An operation on vectors; `W` is the one that may use more instructions.
 pub(crate) const fn vec_handler<O: Op, W: Op>() -> VecHandler {
     #[cfg(target_arch = "x86_64")]
-    let wide: Tail = tail_wide::<W>;
+    let wide = {
+        fn forms<O: Op, W: Op>() -> Forms {
+            Forms { tail: tail_wide::<W>, step: step::<O>, name: type_name::<W>() }
+        }
+        Handler(forms::<O, W>)
+    };
     #[cfg(not(target_arch = "x86_64"))]
-    let wide: Tail = tail::<W>;
+    let wide = handler::<W>();
     VecHandler { plain: handler::<O>(), wide }
 }
 
 impl VecHandler {
     /// The form that is best on this processor.
     pub(crate) fn pick(self) -> Handler {
-        if has_wide() { Handler { tail: self.wide, ..self.plain } } else { self.plain }
+        if has_wide() { self.wide } else { self.plain }
     }
 }
 

@@ -657,6 +657,8 @@ fn srclocs(buffer: &MachBufferFinalized<Final>, body: u32) -> Vec<(u32, u32)> {
             _ => found.push(here),
         }
     }
+    // It is kept as long as the code is.
+    found.shrink_to_fit();
     found
 }
 

@@ -59,7 +59,7 @@ pub fn link(
     mut funcs: Vec<(u32, CompiledFunc)>,
 ) -> Result<Linked, CompileError> {
     funcs.sort_by_key(|&(defined, _)| defined);
-    let mut batch = Batch::new();
+    let mut batch = Batch::for_all(&funcs);
     for (defined, func) in &funcs {
         let start = batch.add(
             &func.code,
@@ -132,6 +132,32 @@ impl Batch {
     fn new() -> Self {
         let room = limits::BATCH_BYTES;
         Self { room, code: Vec::new(), tables: Tables::default(), entries: Vec::new() }
+    }
+
+    /// With room for all of these. Lists that grow are twice what they hold for a moment, and more than that afterwards; of
+    /// a large module they are as large as its code.
+    fn for_all(funcs: &[(u32, CompiledFunc)]) -> Self {
+        fn all(funcs: &[(u32, CompiledFunc)], count: impl Fn(&CompiledFunc) -> usize) -> usize {
+            funcs.iter().map(|(_, func)| count(func)).sum()
+        }
+        // Whatever stands between them is less than this.
+        let between = |func: &CompiledFunc| match func.hot {
+            Some(_) => LINE + func.alignment as usize,
+            None => func.alignment.max(ALIGNMENT) as usize,
+        };
+        let mut batch = Self::new();
+        batch.code.reserve_exact(all(funcs, |func| func.code.len() + between(func)));
+        batch.entries.reserve_exact(funcs.len());
+        let tables = &mut batch.tables;
+        tables.funcs.reserve_exact(funcs.len());
+        tables.traps.reserve_exact(all(funcs, |func| func.traps.len()));
+        tables.srclocs.reserve_exact(all(funcs, |func| func.srclocs.len()));
+        tables.inlined.reserve_exact(all(funcs, |func| func.inlined.len()));
+        tables.calls.reserve_exact(all(funcs, |func| func.calls.len()));
+        tables.handlers.reserve_exact(all(funcs, |func| func.handlers.len()));
+        tables.maps.reserve_exact(all(funcs, |func| func.maps.len()));
+        tables.slots.reserve_exact(all(funcs, |func| func.slots.len()));
+        batch
     }
 
     /// Appends code, which has something at `hot` that is to begin with a line. Where it starts.

@@ -145,13 +145,12 @@ fn decode_binary(
         return Err(text::component());
     }
     let mut outline = Outline::read(all, limits, features, None, cancel)?;
-    let first = outline.first_func.take().filter(|_| known == Known::Nothing);
-    if let Some(FuncToValidate { resources, .. }) = first {
-        let imported_funcs = outline.imported_funcs;
-        let bodies = &outline.bodies;
-        Bodies { bytes: all, bodies, imported_funcs, resources, features, limits, cancel }
-            .validate()?;
+    if known == Known::Nothing
+        && let Some(bodies) = outline.bodies(all, limits, features, cancel)
+    {
+        bodies.validate()?;
     }
+    outline.first_func = None;
     let parts = describe::describe(outline, types, cancel)?;
     Ok(parts.into_info(bytes))
 }
@@ -190,7 +189,7 @@ pub(crate) struct Outline<'a> {
 
 impl<'a> Outline<'a> {
     /// With `known` bodies none of them is looked for.
-    fn read(
+    pub(crate) fn read(
         bytes: &'a [u8],
         limits: &Limits,
         features: WasmFeatures,
@@ -237,6 +236,20 @@ impl<'a> Outline<'a> {
         }
         outline.imported_funcs = counter.counts.imported_funcs;
         Ok(outline)
+    }
+
+    /// The bodies, which are still to be validated, if there are any.
+    pub(crate) fn bodies<'b>(
+        &'b self,
+        bytes: &'b [u8],
+        limits: &'b Limits,
+        features: WasmFeatures,
+        cancel: Option<&'b AtomicU32>,
+    ) -> Option<Bodies<'b>> {
+        let FuncToValidate { resources, .. } = self.first_func.as_ref()?;
+        let (resources, imported_funcs) = (resources.clone(), self.imported_funcs);
+        let bodies = &self.bodies;
+        Some(Bodies { bytes, bodies, imported_funcs, resources, features, limits, cancel })
     }
 
     fn take(&mut self, payload: Payload<'a>) {

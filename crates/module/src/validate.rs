@@ -76,7 +76,21 @@ struct Progress {
 impl Bodies<'_> {
     /// Validates all of them.
     pub(crate) fn validate(&self) -> Result<(), DecodeError> {
+        self.validate_on(self.threads())
+    }
+
+    /// How many threads the code is worth.
+    fn threads(&self) -> usize {
         let code: usize = self.bodies.iter().map(|body| body.range.len()).sum();
+        if code < PARALLEL_FROM {
+            return 1;
+        }
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        cores.min(code / PER_THREAD).clamp(1, MOST_THREADS)
+    }
+
+    /// Validates all of them on at most so many threads: the outcome does not depend on how many.
+    pub(crate) fn validate_on(&self, threads: usize) -> Result<(), DecodeError> {
         let progress = Progress {
             next: AtomicUsize::new(0),
             failed: AtomicUsize::new(usize::MAX),
@@ -84,19 +98,20 @@ impl Bodies<'_> {
             wide: self.has_wide_types(),
             error: Mutex::new(None),
         };
-        if code < PARALLEL_FROM {
-            self.work(&progress);
-        } else {
-            let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-            let threads = cores.min(code / PER_THREAD).clamp(1, MOST_THREADS);
-            thread::scope(|scope| {
-                for _ in 1..threads {
-                    let helper = thread::Builder::new().name("palisade-validate".into());
-                    // Without another thread the work gets done all the same.
-                    let _ = helper.spawn_scoped(scope, || self.work(&progress));
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                let helper = thread::Builder::new().name("palisade-validate".into());
+                // Without another thread the work gets done all the same.
+                if helper.spawn_scoped(scope, || self.work(&progress)).is_err() {
+                    break;
                 }
-                self.work(&progress);
-            });
+            }
+            self.work(&progress);
+        });
+        // In which function a sum over all of them becomes too large depends on who was how far. One thread alone finds the
+        // function that is first in the file, and has no more to do than the limit gives.
+        if threads > 1 && progress.checks.into_inner() > self.limits.operand_checks {
+            return self.validate_on(1);
         }
         let error = progress.error.into_inner().unwrap_or_else(PoisonError::into_inner);
         error.map_or(Ok(()), |(_, error)| Err(error))
@@ -331,3 +346,7 @@ fn invalid(error: wasmparser::Error) -> DecodeError {
     };
     DecodeError::from_parser(kind, &error)
 }
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

@@ -103,7 +103,7 @@ pub use module::{Explanation, ExportType, ImportType, Module, NativeCode};
 pub use native_tools::JitDump;
 pub use palisade_core::limits::LimitTooHigh;
 pub use palisade_core::{LimitKind, Limits, TrapCode};
-pub use palisade_interp::Dispatch;
+pub use palisade_interp::{Bytecode, Dispatch, Instruction};
 pub use palisade_module::error::escape_name;
 pub use palisade_module::{DecodeError, DecodeErrorKind};
 pub use palisade_vm::WaitResult;

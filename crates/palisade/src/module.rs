@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
-use palisade_interp::InterpModule;
-use palisade_module::{DecodeError, ModuleInfo};
+use palisade_interp::{Bytecode, InterpModule};
+use palisade_module::{DecodeError, ModuleBytes, ModuleInfo};
 use palisade_vm::layout::VmOffsets;
 
 use crate::artefact::{
@@ -44,8 +44,10 @@ pub struct Explanation {
     /// The machine code, for this processor, with constants behind it.
     pub code: Vec<u8>,
     /// From which offset in the code on it comes from which offset in the module. Offsets from 2^31 on are none: what
-    /// stands there is the body of another function.
+    /// stands there is the body of another function, and 2^31 less is a place in `inlined`.
     pub sources: Vec<(u32, u32)>,
+    /// For each place in the body of another function, the offset in the module of the call that the body stands for.
+    pub inlined: Vec<u32>,
 }
 
 /// Machine code of a function: see [`Module::native_code`].
@@ -130,6 +132,15 @@ impl Module {
         Self::load(engine, bytes, None)
     }
 
+    /// As [`Module::new`], but the bytes are taken over, not copied: for large modules.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Module`]: what is wrong and where.
+    pub fn from_vec(engine: &Engine, bytes: impl Into<Arc<Vec<u8>>>) -> Result<Self> {
+        Self::load(engine, bytes.into(), None)
+    }
+
     /// Reads a file and does with it as [`Module::new`] does.
     ///
     /// # Errors
@@ -139,11 +150,9 @@ impl Module {
         let path = path.as_ref();
         // One byte more than allowed is enough to be refused, however large the file is.
         let most = engine.config().limits.module_bytes.saturating_add(1);
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(most).read_to_end(&mut bytes))
+        let bytes = read_at_most(path, most)
             .map_err(|source| Error::new(ErrorKind::File { path: path.to_owned(), source }))?;
-        Self::new(engine, bytes).map_err(|error| {
+        Self::from_vec(engine, bytes).map_err(|error| {
             error.context(palisade_module::error::escape_name(path.as_os_str().as_encoded_bytes()))
         })
     }
@@ -171,7 +180,11 @@ impl Module {
         Self::decode(engine, bytes.as_ref(), None).map(|_| ())
     }
 
-    fn decode(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<ModuleInfo> {
+    fn decode(
+        engine: &Engine,
+        bytes: impl Into<ModuleBytes>,
+        cancel: Option<&AtomicU32>,
+    ) -> Result<ModuleInfo> {
         let config = engine.config();
         let (limits, features) = (&config.limits, config.wasm_features());
         let info = ModuleInfo::decode(bytes, limits, features, engine.types(), cancel);
@@ -191,7 +204,11 @@ impl Module {
         }
     }
 
-    fn load(engine: &Engine, bytes: &[u8], cancel: Option<&AtomicU32>) -> Result<Self> {
+    fn load(
+        engine: &Engine,
+        bytes: impl Into<ModuleBytes>,
+        cancel: Option<&AtomicU32>,
+    ) -> Result<Self> {
         let info = Self::decode(engine, bytes, cancel)?;
         let (module, native) = Self::interpreted(engine, info)?;
         if let Some(native) = native.filter(|_| engine.strategy() == Strategy::Compiled) {
@@ -507,11 +524,7 @@ impl Module {
     ///
     /// The module defines no such function; the engine has no compiler; the function cannot be compiled.
     pub fn explain(&self, func: u32) -> Result<Explanation> {
-        let info = &self.inner.info;
-        let body = func.checked_sub(info.imported_funcs);
-        let Some(defined) = body.filter(|&defined| (defined as usize) < info.bodies.len()) else {
-            return Err(Error::not_found(format!("the module defines no function {func}")));
-        };
+        let defined = self.defined(func)?;
         let Some(native) = self.native() else {
             return Err(Error::msg("this engine makes no machine code"));
         };
@@ -520,7 +533,28 @@ impl Module {
             ir: explained.ir,
             code: explained.func.code,
             sources: explained.func.srclocs,
+            inlined: explained.func.inlined.iter().map(|place| place.call).collect(),
         })
+    }
+
+    /// What the interpreter runs of a function, by its index in the module, imported ones counted: for people to look at.
+    ///
+    /// # Errors
+    ///
+    /// The module defines no such function; the function needs too large a frame to be translated.
+    pub fn bytecode(&self, func: u32) -> Result<Bytecode> {
+        let defined = self.defined(func)?;
+        self.inner.code.explain(defined).map_err(|code| {
+            Error::msg(format!("the interpreter does not translate it: calling it ends in: {code}"))
+        })
+    }
+
+    /// The index of a function among those that it defines.
+    fn defined(&self, func: u32) -> Result<u32> {
+        let info = &self.inner.info;
+        let body = func.checked_sub(info.imported_funcs);
+        body.filter(|&defined| (defined as usize) < info.bodies.len())
+            .ok_or_else(|| Error::not_found(format!("the module defines no function {func}")))
     }
 
     /// Where its machine code stands that there is by now, for tools that look at this process from outside.
@@ -563,6 +597,17 @@ impl Module {
     pub(crate) fn code(&self) -> &Arc<InterpModule> {
         &self.inner.code
     }
+}
+
+/// What a file holds, or as much of it as is asked for, in a buffer that is no larger than that.
+fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    // One byte more than the file has, so that its end is seen without growing the buffer.
+    let expected = file.metadata()?.len().saturating_add(1).min(most);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(expected).unwrap_or(0))?;
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl From<DecodeError> for ErrorKind {

@@ -7,17 +7,16 @@ use std::io;
 use std::ops::Range;
 
 use iced_x86::{Decoder, DecoderOptions, Formatter as _, IntelFormatter};
-use palisade::{Module, Strategy};
+use palisade::{Explanation, Module, Strategy};
 use palisade_module::FuncIdx;
 use wasmprinter::Print;
 
+use super::columns::{Form, Line, lay_out};
 use super::validate::Look;
 use crate::args::Explore;
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 
-/// Columns below which nothing is shown side by side.
-const WIDE: usize = 150;
 /// The most lines of one form.
 const MOST_LINES: usize = 100_000;
 /// What is added to the number of an inlined place, where an offset in the module would stand.
@@ -30,7 +29,11 @@ pub(super) fn run(args: &Explore) -> Result<Status, Failure> {
         None => failure::print(&list(&module))?,
         Some(func) => {
             let func = find(args, &module, func)?;
-            let forms = [wasm(&module, func), ir(&module, func), machine(&module, func)];
+            let explained =
+                module.explain(func).map_err(|error| format!("not compiled: {error:#}"));
+            let explained = explained.as_ref();
+            let forms =
+                [wasm(&module, func), bytecode(&module, func), machine(explained), ir(explained)];
             failure::print(&lay_out(&forms, width(args)))?;
         }
     }
@@ -82,19 +85,14 @@ fn find(args: &Explore, module: &Module, wanted: &str) -> Result<u32, Failure> {
     }
 }
 
-/// A form of a function: a heading and lines.
-struct Form {
-    title: &'static str,
-    lines: Vec<String>,
-}
-
 /// Takes the lines that come from a range of the module, and ends the printing behind it.
 struct Lines {
     range: Range<u64>,
     inside: bool,
     over: bool,
+    source: Option<u64>,
     line: String,
-    lines: Vec<String>,
+    lines: Vec<Line>,
 }
 
 impl Print for Lines {
@@ -110,7 +108,7 @@ impl Print for Lines {
 
     fn newline(&mut self) -> io::Result<()> {
         if self.inside {
-            self.lines.push(std::mem::take(&mut self.line));
+            self.lines.push(Line::new(self.source, std::mem::take(&mut self.line)));
         }
         Ok(())
     }
@@ -121,6 +119,7 @@ impl Print for Lines {
             self.over = true;
         }
         self.inside = self.range.contains(&offset);
+        self.source = Some(offset);
     }
 }
 
@@ -131,6 +130,7 @@ fn wasm(module: &Module, func: u32) -> Form {
         range: body.start as u64..body.end as u64,
         inside: false,
         over: false,
+        source: None,
         line: String::new(),
         lines: Vec::new(),
     };
@@ -138,30 +138,63 @@ fn wasm(module: &Module, func: u32) -> Form {
     // An error is the end that `Lines` asks for, or leaves what was printed before it.
     let _ = config.indent_text("  ").print(info.bytes.whole().unwrap_or_default(), &mut lines);
     if !lines.line.is_empty() {
-        lines.lines.push(lines.line);
+        lines.lines.push(Line::new(lines.source, lines.line));
     }
-    let indent = |line: &String| line.len() - line.trim_start().len();
-    let common = lines.lines.iter().map(indent).min().unwrap_or(0);
-    let lines = lines.lines.iter().map(|line| line[common..].to_owned()).collect();
-    Form { title: "WebAssembly", lines }
+    let mut lines = lines.lines;
+    let indent = |line: &Line| line.text.len() - line.text.trim_start().len();
+    let common = lines.iter().map(indent).min().unwrap_or(0);
+    lines.iter_mut().for_each(|line| drop(line.text.drain(..common)));
+    Form { title: "WebAssembly", lines, share: 28, wide: false }
 }
 
-fn ir(module: &Module, func: u32) -> Form {
-    let lines = match module.explain(func) {
-        Ok(explained) => explained.ir.lines().take(MOST_LINES).map(str::to_owned).collect(),
-        Err(error) => vec![format!("not compiled: {error:#}")],
-    };
-    Form { title: "intermediate form (Cranelift)", lines }
-}
-
-fn machine(module: &Module, func: u32) -> Form {
+fn bytecode(module: &Module, func: u32) -> Form {
     let mut lines = Vec::new();
-    match module.explain(func) {
-        Err(error) => lines.push(format!("not compiled: {error:#}")),
+    match module.bytecode(func) {
+        Err(error) => lines.push(Line::new(None, format!("not translated: {error:#}"))),
+        Ok(code) => {
+            let frame = format!("; {} cells, header at {}", code.cells, code.header);
+            lines.push(Line::new(None, frame));
+            let mut source = None;
+            for instruction in &code.instructions {
+                if lines.len() >= MOST_LINES {
+                    break;
+                }
+                let here = u64::from(instruction.source);
+                if source.replace(here) != Some(here) {
+                    lines.push(Line::offset(here));
+                }
+                lines.push(Line::new(source, format!("{:6x}  {instruction}", instruction.at)));
+            }
+        }
+    }
+    Form { title: "bytecode (interpreter)", lines, share: 42, wide: false }
+}
+
+fn ir(explained: Result<&Explanation, &String>) -> Form {
+    // The offset in the module stands before an instruction, as `@0034`.
+    let source = |line: &str| {
+        let digits = line.trim_start().strip_prefix('@')?.split_whitespace().next()?;
+        u64::from_str_radix(digits, 16).ok().filter(|source| *source < u64::from(INLINED))
+    };
+    let lines = match explained {
+        Ok(explained) => {
+            let lines = explained.ir.lines().take(MOST_LINES);
+            lines.map(|line| Line::new(source(line), line.to_owned())).collect()
+        }
+        Err(why) => vec![Line::new(None, why.clone())],
+    };
+    Form { title: "intermediate form (Cranelift)", lines, share: 40, wide: true }
+}
+
+fn machine(explained: Result<&Explanation, &String>) -> Form {
+    let mut lines = Vec::new();
+    match explained {
+        Err(why) => lines.push(Line::new(None, why.clone())),
         Ok(explained) => {
             let mut formatter = IntelFormatter::new();
             formatter.options_mut().set_space_after_operand_separator(true);
             let mut sources = explained.sources.iter().peekable();
+            let mut source = None;
             for instruction in Decoder::with_ip(64, &explained.code, 0, DecoderOptions::NONE) {
                 if lines.len() >= MOST_LINES {
                     break;
@@ -172,55 +205,28 @@ fn machine(module: &Module, func: u32) -> Form {
                     here = Some(*source);
                 }
                 match here {
-                    Some(source) if source < INLINED => lines.push(format!("; @{source:#x}")),
-                    Some(_) => lines.push("; inlined".to_owned()),
+                    Some(place) if place < INLINED => {
+                        source = Some(u64::from(place));
+                        lines.push(Line::offset(u64::from(place)));
+                    }
+                    // It stands where the call was.
+                    Some(place) => {
+                        let call = explained.inlined.get((place - INLINED) as usize);
+                        source = call.copied().map(u64::from).or(source);
+                        lines.push(Line::new(source, "; inlined".to_owned()));
+                    }
                     None => {}
                 }
                 let mut text = String::new();
                 formatter.format(&instruction, &mut text);
-                lines.push(format!("{at:6x}  {text}"));
+                lines.push(Line::new(source, format!("{at:6x}  {text}")));
             }
         }
     }
-    Form { title: "machine code (x86-64)", lines }
+    Form { title: "machine code (x86-64)", lines, share: 30, wide: false }
 }
 
 fn width(args: &Explore) -> usize {
     let terminal = || rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
     args.width.map_or_else(|| terminal().into(), |width| width as usize)
-}
-
-/// Side by side where there is room, one after the other elsewhere.
-fn lay_out(forms: &[Form], width: usize) -> String {
-    let mut out = String::new();
-    if width < WIDE {
-        for (i, form) in forms.iter().enumerate() {
-            let blank = if i > 0 { "\n" } else { "" };
-            let _ = writeln!(out, "{blank}{}", form.title);
-            for line in &form.lines {
-                let _ = writeln!(out, "    {}", escape::lines(line));
-            }
-        }
-        return out;
-    }
-    const BETWEEN: &str = " │ ";
-    let column = (width - (forms.len() - 1) * 3) / forms.len();
-    let rows = forms.iter().map(|form| form.lines.len()).max().unwrap_or(0);
-    for row in 0..=rows {
-        let cells = forms.iter().map(|form| {
-            let line = match row.checked_sub(1) {
-                None => Some(form.title),
-                Some(row) => form.lines.get(row).map(String::as_str),
-            };
-            let line = escape::lines(line.unwrap_or_default());
-            let cut: String = match line.chars().count() > column {
-                true => line.chars().take(column - 1).chain(['…']).collect(),
-                false => line,
-            };
-            format!("{cut:column$}")
-        });
-        let line = cells.collect::<Vec<_>>().join(BETWEEN);
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
-    out
 }

@@ -1,6 +1,7 @@
 //! The subcommands, and finding out which one is meant.
 
 mod cache;
+mod columns;
 mod compile;
 mod explore;
 mod features;

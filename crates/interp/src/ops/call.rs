@@ -20,7 +20,7 @@ use palisade_vm::builtins;
 use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmTableDef};
 
 use crate::code::{Glue, InterpModule, Signature};
-use crate::state::{Handler, Next, Op, State, cold_handler, handler};
+use crate::state::{Handler, Jump, Next, Op, State, cold, handler, jump_to};
 use crate::val::Val;
 
 /// Cells between the parameters and the locals of a frame.
@@ -124,7 +124,7 @@ impl Op for StackFull {
         Next::Trap(s, code.unwrap_or(TrapCode::StackOverflow))
     }
 }
-pub(crate) const STACK_FULL: Handler = cold_handler::<StackFull>();
+pub(crate) const STACK_FULL: Jump = cold::<StackFull>();
 
 /// Too many calls are nested.
 struct TooDeep;
@@ -134,7 +134,7 @@ impl Op for TooDeep {
         Next::Trap(s, TrapCode::CallDepthExceeded)
     }
 }
-const TOO_DEEP: Handler = handler::<TooDeep>();
+const TOO_DEEP: Jump = jump_to::<TooDeep>();
 
 /// Whether a frame of `bytes` bytes from `fp` on fits the stack and nobody asked us to stop.
 #[inline(always)]
@@ -241,7 +241,7 @@ impl<const ACC: bool> Op for CallIndirect<ACC> {
                 return Next::Trap(s, TrapCode::UninitializedElement);
             }
             if (*func).type_id.0 != o.type_id || (*func).vmctx != s.vm {
-                return Next::Jump(s, const { handler::<CallIndirectSlow<ACC>>() });
+                return Next::Jump(s, const { jump_to::<CallIndirectSlow<ACC>>() });
             }
             let code = VmCtx::pointer::<u8>(s.vm, o.code + (*func).defined_index * 8);
             let ret = s.ip.add(size_of::<IndirectOps>());
@@ -313,7 +313,7 @@ impl Op for CallRef {
                 return Next::Trap(s, TrapCode::NullFunctionReference);
             }
             if (*func).vmctx != s.vm {
-                return Next::Jump(s, const { handler::<CallRefSlow>() });
+                return Next::Jump(s, const { jump_to::<CallRefSlow>() });
             }
             let code = VmCtx::pointer::<u8>(s.vm, o.code + (*func).defined_index * 8);
             let ret = s.ip.add(size_of::<IndirectOps>());

@@ -15,7 +15,7 @@ use crate::ops::call::trap_code;
 use crate::ops::fields::object;
 use crate::ops::refs::{get, set, window};
 use crate::ops::slow::{note_exit, works};
-use crate::state::{Handler, Next, Op, State, cold_handler, handler};
+use crate::state::{Handler, Next, Op, State, cold, handler};
 
 /// Operands of an instruction that makes a structure, or an array, from a run of cells and a run of references.
 #[derive(Copy, Clone)]
@@ -214,7 +214,7 @@ impl Op for StructNew {
             let at = (*store).heap_next;
             let end = at + o.bytes as usize;
             if end > (*store).heap_end {
-                return Next::Jump(s, STRUCT_NEW_SLOW);
+                return Next::Jump(s, const { cold::<StructNewSlow>() });
             }
             (*store).heap_next = end;
             let object = (*store).heap_base.add(at);
@@ -277,7 +277,7 @@ impl Op for StructNewSlow {
     }
 }
 /// A structure of few fields: [`SmallNewOps`].
-pub(crate) const STRUCT_NEW_SLOW: Handler = cold_handler::<StructNewSlow>();
+pub(crate) static STRUCT_NEW_SLOW: Handler = handler::<StructNewSlow>();
 
 /// An operand that is a number.
 unsafe fn number(s: &State, slot: u16) -> u32 {

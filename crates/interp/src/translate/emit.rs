@@ -4,6 +4,8 @@
 use std::mem::MaybeUninit;
 
 use crate::code::{PREFIX_WORDS, Word};
+use crate::operands::{Operands, Shown, show};
+use crate::state::Handler;
 
 /// Where an instruction begins, in bytes from the first one.
 pub(super) type At = u32;
@@ -15,17 +17,62 @@ pub(super) struct Fixup {
     pub(super) field: u32,
 }
 
+/// What people want to know of an instruction.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Note {
+    /// Where it begins, in bytes from the first one.
+    pub(crate) at: At,
+    /// The offset in the module of the operator that it was made for.
+    pub(crate) source: u32,
+    /// Its operation.
+    pub(crate) operation: Handler,
+    /// Reads its operands from its words, which are those from `at` to the next instruction.
+    pub(crate) show: unsafe fn(&[Word]) -> Shown,
+}
+
+/// One for each instruction, in order.
+pub(crate) type Notes = Vec<Note>;
+
 /// The code of a function while it is made.
 #[derive(Default)]
 pub(super) struct Emitter {
     words: Vec<Word>,
     pub(super) marks: Vec<(u32, u32)>,
+    /// Where somebody is going to look at the code.
+    pub(super) notes: Option<Notes>,
+}
+
+/// An instruction that was taken off, to be put back behind others.
+pub(super) struct Taken {
+    words: Vec<Word>,
+    mark: Option<u32>,
+    note: Option<Note>,
 }
 
 impl Emitter {
     /// Starts with room for the prefix.
     pub(super) fn new() -> Self {
-        Self { words: vec![Word::new(0); PREFIX_WORDS], marks: Vec::new() }
+        Self { words: vec![Word::new(0); PREFIX_WORDS], marks: Vec::new(), notes: None }
+    }
+
+    /// The same, to make notes on the instructions as well.
+    pub(super) fn with_notes() -> Self {
+        Self { notes: Some(Notes::new()), ..Self::new() }
+    }
+
+    /// Notes an instruction with operands of type `T`.
+    pub(super) fn note<T: Operands>(&mut self, at: At, source: u32, handler: Handler) {
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note { at, source, operation: handler, show: show::<T> });
+        }
+    }
+
+    /// Notes that an instruction has become another one, with the same operands.
+    pub(super) fn rename(&mut self, at: At, handler: Handler) {
+        let notes = self.notes.as_mut().into_iter().flatten();
+        if let Some(note) = notes.rev().find(|note| note.at == at) {
+            note.operation = handler;
+        }
     }
 
     /// Where the next instruction will begin.
@@ -63,23 +110,31 @@ impl Emitter {
         while self.marks.last().is_some_and(|&(mark, _)| mark > at) {
             self.marks.pop();
         }
+        if let Some(notes) = &mut self.notes {
+            notes.truncate(notes.partition_point(|note| note.at < at));
+        }
     }
 
     /// Takes off the instruction that begins at `at` and is the newest one.
-    pub(super) fn take(&mut self, at: At) -> (Vec<Word>, Option<u32>) {
+    pub(super) fn take(&mut self, at: At) -> Taken {
         let words = self.words.get(at as usize / 8 + PREFIX_WORDS..).unwrap_or_default().to_vec();
         let mark = self.marks.last().filter(|mark| mark.0 == at).map(|mark| mark.1);
+        let notes = self.notes.iter().flatten();
+        let note = notes.rev().find(|note| note.at == at).copied();
         self.truncate(at);
-        (words, mark)
+        Taken { words, mark, note }
     }
 
     /// Puts an instruction back that was taken off.
-    pub(super) fn put_back(&mut self, (words, mark): (Vec<Word>, Option<u32>)) -> At {
+    pub(super) fn put_back(&mut self, Taken { words, mark, note }: Taken) -> At {
         if let Some(offset) = mark {
             self.mark(offset);
         }
         let at = self.here();
         self.words.extend(words);
+        if let (Some(notes), Some(note)) = (&mut self.notes, note) {
+            notes.push(Note { at, ..note });
+        }
         at
     }
 

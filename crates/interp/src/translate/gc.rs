@@ -11,6 +11,7 @@ use palisade_vm::gc::layout::{FieldKind, FieldLayout, ObjectLayout, StructLayout
 
 use crate::code::Ty;
 use crate::gc_type::GcType;
+use crate::operands::Operands;
 use crate::ops::arith::{DestPair, Slots};
 use crate::ops::cast::{self, QuickIdx, RefOps};
 use crate::ops::fields::{self, Access, FieldOps};
@@ -235,7 +236,7 @@ impl<'m> Translator<'m> {
     }
 
     /// Emits an instruction that makes a reference, after its operands were popped.
-    fn make_ref<T: Copy>(
+    fn make_ref<T: Operands>(
         &mut self,
         handler: Handler,
         operands: impl FnOnce(u16) -> T,
@@ -245,7 +246,7 @@ impl<'m> Translator<'m> {
     }
 
     /// [`Self::make_ref`] for an instruction that cannot trap.
-    pub(super) fn make_ref_unmarked<T: Copy>(
+    pub(super) fn make_ref_unmarked<T: Operands>(
         &mut self,
         handler: Handler,
         operands: impl FnOnce(u16) -> T,
@@ -365,7 +366,7 @@ impl<'m> Translator<'m> {
     }
 
     /// Reads a field or an element, and pushes what was there.
-    fn get<T: Copy>(
+    fn get<T: Operands>(
         &mut self,
         access: &Access,
         kind: FieldKind,

@@ -13,7 +13,7 @@ mod atomic;
 mod calls;
 mod canonical;
 mod control;
-mod emit;
+pub(crate) mod emit;
 mod exceptions;
 mod gc;
 mod operators;
@@ -30,6 +30,7 @@ use palisade_module::wasmparser::{self, BinaryReader, FunctionBody, Operator};
 
 use crate::code::{FuncCode, InterpModule, Loops, Signature, Ty};
 use crate::handlers::Handlers;
+use crate::operands::Operands;
 use crate::ops::arith::{BinIdx, FormIdx, Slots};
 use crate::ops::call::HEADER_CELLS;
 use crate::ops::control::{FUEL, NumberOps, ZERO, ZERO_FIXED};
@@ -38,7 +39,7 @@ use crate::ops::refs;
 use crate::state::{Handler, VecHandler};
 
 use control::Frame;
-use emit::{At, Emitter};
+use emit::{At, Emitter, Notes};
 use exceptions::Try;
 use gc::Asked;
 use stack::Stack;
@@ -83,8 +84,28 @@ pub(crate) fn function(
     reason: &AtomicU32,
     most: u64,
 ) -> std::result::Result<FuncCode, TrapCode> {
-    let result = match Translator::run(module, defined, reason, most, false) {
-        Err(Stop::NeedsRefs) => Translator::run(module, defined, reason, most, true),
+    translated(module, defined, reason, most, Emitter::new).map(|(code, _)| code)
+}
+
+/// The same for people to look at: with notes on each instruction. Nothing keeps the code.
+pub(crate) fn with_notes(
+    module: &InterpModule,
+    defined: u32,
+) -> std::result::Result<(FuncCode, Notes), TrapCode> {
+    let (code, notes) =
+        translated(module, defined, &AtomicU32::new(0), u64::MAX, Emitter::with_notes)?;
+    Ok((code, notes.unwrap_or_default()))
+}
+
+fn translated(
+    module: &InterpModule,
+    defined: u32,
+    reason: &AtomicU32,
+    most: u64,
+    emitter: fn() -> Emitter,
+) -> std::result::Result<(FuncCode, Option<Notes>), TrapCode> {
+    let result = match Translator::run(module, defined, reason, most, emitter(), false) {
+        Err(Stop::NeedsRefs) => Translator::run(module, defined, reason, most, emitter(), true),
         other => other,
     };
     result.map_err(|stop| match stop {
@@ -174,8 +195,9 @@ impl<'m> Translator<'m> {
         defined: u32,
         reason: &AtomicU32,
         most: u64,
+        emitter: Emitter,
         with_refs: bool,
-    ) -> Result<FuncCode> {
+    ) -> Result<(FuncCode, Option<Notes>)> {
         let info = module.info();
         let range = match info.bodies.get(defined as usize) {
             Some(body) => body.range.clone(),
@@ -196,7 +218,7 @@ impl<'m> Translator<'m> {
         let mut this = Self {
             module,
             signature,
-            emitter: Emitter::new(),
+            emitter,
             stack: Stack::default(),
             locals: Vec::new(),
             frames: Vec::new(),
@@ -296,7 +318,7 @@ impl<'m> Translator<'m> {
         self.stack.refs += ty.refs();
     }
 
-    fn finish(mut self) -> Result<FuncCode> {
+    fn finish(mut self) -> Result<(FuncCode, Option<Notes>)> {
         let cells = self.stack.max_cells + 1;
         if cells > MAX_FRAME_CELLS || self.stack.max_refs > MAX_FRAME_CELLS {
             return Err(Stop::Trap(TrapCode::StackOverflow));
@@ -305,14 +327,16 @@ impl<'m> Translator<'m> {
             self.emitter.patch(at, 10, self.stack.max_refs as u16);
         }
         let signature: *const Signature = self.signature;
+        let notes = self.emitter.notes.take();
         let (words, marks) = self.emitter.finish(signature as u64, u64::from(cells) * 8);
-        Ok(FuncCode {
+        let code = FuncCode {
             words,
             marks: marks.into_boxed_slice(),
             handlers: self.handlers.finish(),
             header: self.signature.param_cells,
             loops: self.loops.map(Box::new),
-        })
+        };
+        Ok((code, notes))
     }
 
     /// Lets entries of the function be counted, where that is wanted.
@@ -379,11 +403,18 @@ impl<'m> Translator<'m> {
     }
 
     /// Emits an instruction. Its operands begin with a word for the handler.
-    fn emit<T: Copy>(&mut self, handler: Handler, operands: T) -> At {
+    fn emit<T: Operands>(&mut self, handler: Handler, operands: T) -> At {
         let at = self.emitter.push(operands);
-        self.emitter.patch(at, 0, self.module.word(handler));
+        self.emitter.note::<T>(at, self.offset, handler);
+        self.set_handler(at, handler);
         self.forget_newest();
         at
+    }
+
+    /// Sets what the instruction at `at` does.
+    fn set_handler(&mut self, at: At, handler: Handler) {
+        self.emitter.patch(at, 0, self.module.word(handler));
+        self.emitter.rename(at, handler);
     }
 
     /// Nothing that was emitted may be taken back: something leads to here, or it was moved.
@@ -395,7 +426,7 @@ impl<'m> Translator<'m> {
     }
 
     /// Emits an instruction that may trap, or that calls.
-    fn emit_marked<T: Copy>(&mut self, handler: Handler, operands: T) -> At {
+    fn emit_marked<T: Operands>(&mut self, handler: Handler, operands: T) -> At {
         self.emitter.mark(self.offset);
         self.emit(handler, operands)
     }

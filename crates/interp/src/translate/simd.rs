@@ -7,6 +7,7 @@ use palisade_core::simd::{self as meaning, V128};
 use palisade_module::wasmparser::{MemArg, Operator};
 
 use crate::code::Ty;
+use crate::operands::Operands;
 use crate::ops::arith::{DestPair, Slots};
 use crate::ops::control::{GlobalOps, SelectOps};
 use crate::ops::memory::{FarOps, MemOps, MemOpsWide};
@@ -137,7 +138,7 @@ impl Translator<'_> {
         self.emit_vec(handler.pick(), operands)
     }
 
-    fn emit_vec<T: Copy>(
+    fn emit_vec<T: Operands>(
         &mut self,
         handler: Handler,
         operands: impl FnOnce(u16) -> T,
@@ -149,7 +150,7 @@ impl Translator<'_> {
     }
 
     /// Emits an instruction that makes a vector, or traps.
-    pub(super) fn make_vec_marked<T: Copy>(
+    pub(super) fn make_vec_marked<T: Operands>(
         &mut self,
         handler: Handler,
         operands: impl FnOnce(u16) -> T,

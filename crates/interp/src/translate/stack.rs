@@ -5,6 +5,7 @@
 //! accumulator alone (*pending*: its producer can still be patched to store it), in a local, or a constant.
 
 use crate::code::Ty;
+use crate::state::Handler;
 use crate::translate::emit::At;
 use crate::val::Reg;
 
@@ -39,8 +40,8 @@ pub(super) struct Pending {
     pub(super) at: At,
     /// Where the next instruction began.
     pub(super) end: At,
-    /// The handler of the form of that instruction that stores.
-    pub(super) store: u64,
+    /// The form of that instruction that stores.
+    pub(super) store: Handler,
     /// Whether the upper half of the accumulator is known to be zero.
     pub(super) zero_extended: bool,
 }

@@ -4,6 +4,7 @@ use palisade_core::TrapCode;
 use palisade_module::wasmparser::{self, AbstractHeapType, HeapType, ValType};
 
 use crate::code::Ty;
+use crate::operands::Operands;
 use crate::ops::arith::{DestPair, Slots};
 use crate::ops::control::{
     CONST, COPY, COPY_ACC, COPY_TO_ACC, COPY2, ConstOps, SMALL_CONST, SmallConstOps,
@@ -125,7 +126,7 @@ impl<'m> Translator<'m> {
     /// Patches the producer of a value to store it to a slot as well.
     pub(super) fn store_result(&mut self, pending: Pending, slot: u32) {
         let short = self.slot(slot);
-        self.emitter.patch(pending.at, 0, pending.store);
+        self.set_handler(pending.at, pending.store);
         self.emitter.patch(pending.at, 8, short);
         self.stack.wrote(slot);
         if self.asked.is_some_and(|asked| asked.at == pending.at) {
@@ -161,7 +162,7 @@ impl<'m> Translator<'m> {
 
     /// Emits an instruction whose result goes to the accumulator of a type, and pushes it. What
     /// was pending there must have been spilled.
-    pub(super) fn produce<T: Copy>(
+    pub(super) fn produce<T: Operands>(
         &mut self,
         handlers: DestPair,
         operands: T,
@@ -171,7 +172,7 @@ impl<'m> Translator<'m> {
         let at = self.emit(handlers[0], operands);
         let end = self.emitter.here();
         let entry = self.push(ty, Loc::Acc)?;
-        let store = self.module.word(handlers[1]);
+        let store = handlers[1];
         let state = self.stack.reg(reg);
         state.holds = None;
         state.pending = Some(Pending { entry, at, end, store, zero_extended: false });
