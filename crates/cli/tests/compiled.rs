@@ -598,7 +598,7 @@ fn a1_a3_an_artefact_that_changes_while_it_runs() {
                 }
                 _ => {
                     let said = ended.stderr.contains("not what was written when it was needed");
-                    assert!(said, "{change}: {ended:#?}");
+                    assert!(said, "{whole} {options} {change}: {ended:#?}");
                     ended.code(1)
                 }
             };
