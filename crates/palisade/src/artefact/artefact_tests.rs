@@ -122,8 +122,9 @@ fn what_tiering_made_is_kept_loops_as_well() {
 
     let second = hot();
     let cancel = AtomicU32::new(0);
-    let with =
-        |wasm: Vec<u8>| Module::with_code(&second, wasm.into(), &bytes[..], &trust(), &cancel);
+    let with = |wasm: Vec<u8>| {
+        Module::with_code(&second, HashedModule::new(wasm), &bytes[..], &trust(), &cancel)
+    };
     let module = with(wasm.clone()).unwrap();
     assert_eq!(module.code_batches(), batches);
     run(&module);

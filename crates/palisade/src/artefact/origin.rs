@@ -43,7 +43,7 @@ fn failed(error: io::Error) -> Error {
 }
 
 /// Room for so many bytes, which nothing has to be copied out of.
-fn room(len: u64) -> Result<Vec<u8>> {
+pub(super) fn room(len: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let len = usize::try_from(len).map_err(|_| refused(SHORT))?;
     bytes
