@@ -334,7 +334,7 @@ pub fn palisade_cached(
     Box::new(move || {
         let engine = palisade_engine(Own::with(palisade::Strategy::Auto));
         let trust = palisade::Trust::new().key(bench_key());
-        let wasm = std::sync::Arc::new(std::fs::read(&wasm).expect("a module"));
+        let wasm = palisade::HashedModule::new(std::fs::read(&wasm).expect("a module"));
         palisade::Module::cache_key(&engine, &wasm).expect("a name");
         let file = std::fs::File::open(&file).expect("an entry");
         let cancel = std::sync::atomic::AtomicU32::new(0);

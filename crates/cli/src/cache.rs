@@ -1,6 +1,6 @@
 //! The cache of machine code: `run --cache`, and what `palisade cache` does.
 //!
-//! An entry is an artefact without its module, under a name made from the module and from all that code depends on, vouched
+//! An entry is an artefact without its module (of one in the text format with what that means), under a name made from the module and from all that code depends on, vouched
 //! for by a key made from the user's for this entry alone. So whoever breaks out of a guest holds no key that would
 //! vouch for anything else.
 //!
@@ -12,11 +12,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, SystemTime};
 
-use palisade::{Engine, Key, Module, Seal, Trust};
+use palisade::{Engine, HashedModule, Key, Module, Seal, Trust};
 use palisade_core::Limits;
 
 use crate::args::Code;
@@ -158,7 +157,7 @@ impl Cache {
     /// `None` where there is nothing to keep. `locked`: whether nothing can be opened or renamed any more when it is written.
     /// `proceed` says from time to time whether to go on.
     pub(crate) fn entry(
-        self,
+        &self,
         engine: &Engine,
         limits: &Limits,
         opened: &Opened,
@@ -169,8 +168,8 @@ impl Cache {
         if !engine.has_machine_code() {
             return Ok(None);
         }
-        let Some(module) = opened.read_binary(limits, proceed)? else { return Ok(None) };
-        let module = Arc::new(module);
+        let Some(module) = opened.read_whole(limits, proceed)? else { return Ok(None) };
+        let module = HashedModule::new(module);
         let entry = Module::cache_key(engine, &module).map_err(|error| error.to_string());
         let entry = entry.and_then(|name| {
             let key = keys::own(Use::Cache(&name)).map_err(|failure| failure.message)?;
@@ -199,7 +198,7 @@ impl Cache {
 
 /// The entry of one module, found or not.
 pub(crate) struct Entry {
-    module: Arc<Vec<u8>>,
+    module: HashedModule,
     /// What is there.
     stored: Option<File>,
     /// Where it is, and what vouches for it.
@@ -233,12 +232,23 @@ impl Entry {
         }
     }
 
+    /// Whether the module is in the binary format; if not, what the text means is in the entry.
+    fn is_binary(&self) -> bool {
+        self.module.bytes().starts_with(b"\0asm")
+    }
+
     /// Loads the module, with the code that there is.
     pub(crate) fn load(&mut self, engine: &Engine, file: &Path) -> Result<Module, Failure> {
         if let (Some(stored), Some((_, key))) = (self.stored.take(), &self.place) {
             let trust = Trust::new().key(key.clone());
             let cancel = AtomicU32::new(0);
-            match Module::with_code_file(engine, self.module.clone(), stored, &trust, &cancel) {
+            let found = if self.is_binary() {
+                Module::with_code_file(engine, self.module.clone(), stored, &trust, &cancel)
+            } else {
+                // All at once: another process may write over the module that is in it.
+                Module::deserialize_from(engine, stored, &trust)
+            };
+            match found {
                 Ok(module) => {
                     self.found = Some(module.code_batches());
                     self.outcome = "used";
@@ -248,7 +258,7 @@ impl Entry {
                 Err(_) => self.outcome = "entry refused, compiled anew",
             }
         }
-        let module = Module::from_vec(engine, self.module.clone());
+        let module = Module::from_vec(engine, self.module.shared());
         module.map_err(|error| outcome::failure(file, &error))
     }
 
@@ -268,7 +278,10 @@ impl Entry {
         if self.found.is_some_and(|found| module.code_batches() <= found) {
             return;
         }
-        let Ok(bytes) = module.serialize_code(&Seal::Key(key)) else { return };
+        let seal = Seal::Key(key);
+        let bytes =
+            if self.is_binary() { module.serialize_code(&seal) } else { module.serialize(&seal) };
+        let Ok(bytes) = bytes else { return };
         if bytes.len() as u64 > MOST_ENTRY {
             return;
         }

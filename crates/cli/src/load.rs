@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use palisade::{ARTEFACT_MAGIC, Engine, Module, Trust};
+use palisade::{ARTEFACT_MAGIC, Engine, HashedModule, Module, Trust};
 use palisade_core::{LimitKind, Limits};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
@@ -50,14 +50,14 @@ impl Opened {
             && start == ARTEFACT_MAGIC
     }
 
-    /// Reads a module in the binary format, if this is a file that holds one, for a cache. `None`, and nothing has
+    /// Reads a module, if this is a regular file of no more than the limit, for a cache. `None`, and nothing has
     /// changed, if not. `proceed` says from time to time whether to go on.
-    pub(crate) fn read_binary(
+    pub(crate) fn read_whole(
         &self,
         limits: &Limits,
         proceed: &mut dyn FnMut() -> Result<(), Failure>,
     ) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(mut bytes) = self.room_for_binary(limits) else { return Ok(None) };
+        let Some(mut bytes) = self.room(limits) else { return Ok(None) };
         while (bytes.len() as u64) < self.metadata.len() {
             proceed()?;
             let step = STEP.min(self.metadata.len() - bytes.len() as u64);
@@ -70,16 +70,12 @@ impl Opened {
         Ok(Some(bytes))
     }
 
-    fn room_for_binary(&self, limits: &Limits) -> Option<Vec<u8>> {
-        let mut start = [0; 4];
+    fn room(&self, limits: &Limits) -> Option<Vec<u8>> {
         let len = self.metadata.len();
         if !self.metadata.is_file() || len > limits.get(LimitKind::ModuleBytes) {
             return None;
         }
-        self.file.read_exact_at(&mut start, 0).ok().filter(|()| start == *b"\0asm")?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(usize::try_from(len.saturating_add(1)).ok()?).ok()?;
-        Some(bytes)
+        HashedModule::room(usize::try_from(len).ok()?)
     }
 }
 

@@ -436,6 +436,31 @@ fn a5_a_writer_that_is_killed_leaves_what_was_there() {
 }
 
 #[test]
+fn a5_processes_that_are_killed_at_any_moment_leave_a_cache_that_works() {
+    let home = Home::new();
+    for locked in ["", "--lockdown"] {
+        let line = format!("p.wasm --engine jit --stats --cache=c {locked}");
+        for moment in 0..25 {
+            let mut command = home.command(&format!("{line} --invoke sum 1000"));
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().expect("the command starts");
+            // Not to wait for anything: so that each is killed while it does something else.
+            std::thread::sleep(std::time::Duration::from_micros(moment * 400));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            if moment % 5 == 0 {
+                home.sums(&line);
+                home.line("cache clear --cache c").code(0);
+            }
+        }
+        home.sums(&line);
+        assert_eq!(stat(&home.sums(&line), "cache"), "used");
+        home.line("cache clear --cache c").code(0);
+        assert!(home.entries("c").is_empty());
+    }
+}
+
+#[test]
 fn a5_a_full_or_read_only_cache_costs_a_recompile() {
     let home = Home::new();
     // A file may take no more than so many blocks: writing fails in the middle, as on a full disk.
@@ -472,9 +497,43 @@ fn a5_a_full_or_read_only_cache_costs_a_recompile() {
 }
 
 #[test]
-fn modules_in_text_and_from_pipes_run_and_are_not_kept() {
+fn modules_in_text_are_kept_and_so_are_those_that_are_linked() {
     let home = Home::new();
-    home.sums("p.wat --engine jit --cache=c").quietly();
+    let user = r#"(module (import "p" "sum" (func $sum (param i64) (result i64)))
+        (func (export "double") (param i64) (result i64)
+            (i64.mul (i64.const 2) (call $sum (local.get 0)))))"#;
+    home.place.file("user.wat", user);
+    for (locked, cache) in [("", "a"), ("--lockdown", "b")] {
+        let line = |cached: &str, link: &str| {
+            let line = format!("user.wat --link p={link} --stats --engine jit {locked} {cached}");
+            home.line(&format!("{line} --invoke double 1000")).code(0).prints("1001000\n")
+        };
+        let cached = format!("--cache={cache}");
+        let first = line(&cached, "p.wasm");
+        assert_eq!(stat(&first, "cache"), "written");
+        assert_eq!(home.entries(cache).len(), 2);
+        // With the text in place of the same module in the binary format there is one more.
+        line(&cached, "p.wat");
+        assert_eq!(home.entries(cache).len(), 3);
+        for link in ["p.wasm", "p.wat"] {
+            let again = line(&cached, link);
+            assert_eq!(stat(&again, "cache"), "used");
+            assert!(stat(&again, "machine code").starts_with("0 functions"), "{again:#?}");
+            assert!(stat(&again, "stored code").contains("damaged 0"), "{again:#?}");
+        }
+        // Another text, another module.
+        home.place.file("user.wat", user.replace("const 2", "const 3"));
+        let other = home.line(&format!(
+            "user.wat --link p=p.wat --engine jit {locked} {cached} --invoke double 10"
+        ));
+        other.code(0).prints("165\n");
+        home.place.file("user.wat", user);
+    }
+}
+
+#[test]
+fn modules_from_pipes_run_and_are_not_kept() {
+    let home = Home::new();
     home.sums("p.wasm --engine interp --cache=c").quietly();
     let shell = format!(
         "cat p.wasm | {} run /dev/stdin --engine jit --cache=c --invoke sum 1000",
@@ -598,7 +657,7 @@ fn a1_a3_an_artefact_that_changes_while_it_runs() {
                 }
                 _ => {
                     let said = ended.stderr.contains("not what was written when it was needed");
-                    assert!(said, "{change}: {ended:#?}");
+                    assert!(said, "{whole} {options} {change}: {ended:#?}");
                     ended.code(1)
                 }
             };

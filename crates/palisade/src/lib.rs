@@ -76,7 +76,9 @@ mod types;
 mod val;
 
 pub use arrayref::{ArrayRef, ArrayRefPre};
-pub use artefact::{ARTEFACT_MAGIC, ArtefactError, Key, PublicKey, Seal, SecretKey, Trust};
+pub use artefact::{
+    ARTEFACT_MAGIC, ArtefactError, HashedModule, Key, PublicKey, Seal, SecretKey, Trust,
+};
 pub use caller::Caller;
 #[cfg(feature = "mutations")]
 #[doc(hidden)]

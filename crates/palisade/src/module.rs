@@ -12,7 +12,7 @@ use palisade_module::{DecodeError, ModuleBytes, ModuleInfo};
 use palisade_vm::layout::VmOffsets;
 
 use crate::artefact::{
-    self, Artefact, Contents, Found, Input, Outline, Seal, Source, StoredCode, Trust,
+    self, Artefact, Contents, Found, HashedModule, Input, Outline, Seal, Source, StoredCode, Trust,
 };
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -372,7 +372,7 @@ impl Module {
     /// [`ErrorKind::Artefact`] as [`Module::deserialize`]; [`ErrorKind::Module`].
     pub fn with_code(
         engine: &Engine,
-        module: Arc<Vec<u8>>,
+        module: HashedModule,
         mut code: impl Read,
         trust: &Trust,
         cancel: &AtomicU32,
@@ -387,7 +387,7 @@ impl Module {
     /// As [`Module::with_code`].
     pub fn with_code_file(
         engine: &Engine,
-        module: Arc<Vec<u8>>,
+        module: HashedModule,
         code: File,
         trust: &Trust,
         cancel: &AtomicU32,
@@ -400,22 +400,22 @@ impl Module {
 
     fn load_code(
         engine: &Engine,
-        module: Arc<Vec<u8>>,
+        module: HashedModule,
         code: Input<'_>,
         trust: &Trust,
         cancel: &AtomicU32,
     ) -> Result<Self> {
-        let artefact = artefact::read(engine, code, Source::Given(module.into()), trust)?;
+        let artefact = artefact::read(engine, code, Source::Given(module), trust)?;
         Self::of_artefact(engine, artefact, Some(cancel))
     }
 
-    /// The name under which a cache keeps the code of a module, given in the binary format: equal for equal modules and equal
+    /// The name under which a cache keeps the code of a module: equal for equal modules and equal
     /// configurations, builds and processors, as far as they change code.
     ///
     /// # Errors
     ///
     /// The engine makes no machine code.
-    pub fn cache_key(engine: &Engine, module: &[u8]) -> Result<[u8; 32]> {
+    pub fn cache_key(engine: &Engine, module: &HashedModule) -> Result<[u8; 32]> {
         artefact::cache_key(engine, module)
     }
 

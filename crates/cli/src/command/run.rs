@@ -63,13 +63,17 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     // What was compiled without counting fuel is not refused for the sake of a line of --stats.
     let metered = settings.fuel.is_some() || (args.stats && !artefact);
     let engine = engine(&settings, metered, &profiles)?;
-    let cache = cache.filter(|_| !artefact);
-    let mut cached = match cache {
-        Some(cache) => {
-            cache.entry(&engine, &settings.limits, &file, lock.is_some(), &mut proceed)?
-        }
-        None => None,
-    };
+    // The entries of the module and of what is linked to it.
+    let mut entries = Vec::new();
+    for opened in std::iter::once(&file).chain(&link_files) {
+        let usable = cache.as_ref().filter(|_| !opened.is_artefact());
+        let limits = &settings.limits;
+        let entry =
+            usable.map(|cache| cache.entry(&engine, limits, opened, lock.is_some(), &mut proceed));
+        entries.push(entry.transpose()?.flatten());
+    }
+    let mut linked_entries = entries.split_off(1);
+    let mut cached = entries.pop().flatten();
     let locked = match &lock {
         Some(lock) => {
             let locked = lock.enforce(&wasi, settings.engine)?;
@@ -91,8 +95,12 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let linked = links
         .into_iter()
         .zip(link_files)
-        .map(|(link, file)| {
-            let module = load::module(&engine, &settings.limits, file)?;
+        .zip(&mut linked_entries)
+        .map(|((link, file), entry)| {
+            let module = match entry {
+                Some(entry) => entry.load(&engine, &link.file)?,
+                None => load::module(&engine, &settings.limits, file)?,
+            };
             Ok(Linked { link, module })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
@@ -116,7 +124,11 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     let running = began.elapsed();
     if let Some(entry) = &mut cached {
         entry.save(&module);
-    } else if engine.stored_stats().damaged > 0 {
+    }
+    for (entry, linked) in linked_entries.iter_mut().zip(&linked) {
+        entry.iter_mut().for_each(|entry| entry.save(&linked.module));
+    }
+    if artefact && engine.stored_stats().damaged > 0 {
         failure::warn(&format!(
             "{}: machine code in it was not what was written when it was needed, or the file changed meanwhile: what it was for \
              ran without it; copy the artefact again, or compile the module again",

@@ -122,8 +122,9 @@ fn what_tiering_made_is_kept_loops_as_well() {
 
     let second = hot();
     let cancel = AtomicU32::new(0);
-    let with =
-        |wasm: Vec<u8>| Module::with_code(&second, wasm.into(), &bytes[..], &trust(), &cancel);
+    let with = |wasm: Vec<u8>| {
+        Module::with_code(&second, HashedModule::new(wasm), &bytes[..], &trust(), &cancel)
+    };
     let module = with(wasm.clone()).unwrap();
     assert_eq!(module.code_batches(), batches);
     run(&module);
@@ -537,4 +538,44 @@ fn what_was_refused_for_want_of_memory_is_compiled_where_there_is_more() {
     let again = engine(|_| ());
     run(&Module::deserialize(&again, &both, &trust()).unwrap());
     assert_eq!(again.compile_stats().compiled, 0);
+}
+
+#[test]
+fn s1_functions_that_are_read_each_from_within_another_end_in_a_clean_trap_at_worst() {
+    use std::fmt::Write as _;
+    const FUNCTIONS: usize = 6000;
+    let mut text =
+        "(module (func (export \"run\") (param i32) (result i32) (call 1 (local.get 0)))"
+            .to_owned();
+    for next in 2..FUNCTIONS {
+        let _ = write!(text, "(func (param i32) (result i32) (call {next} (local.get 0)))");
+    }
+    text += "(func (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))";
+    // Each makes a batch of its own.
+    let tuning = Tuning { threshold: 1, wait: true, ..Tuning::default() };
+    let hot = || {
+        engine(|c| {
+            c.strategy(Strategy::Auto).tuning(tuning.clone());
+        })
+    };
+    let first = hot();
+    let module = Module::new(&first, &text).unwrap();
+    let run = |module: &Module| {
+        let mut store = Store::new(module.engine(), ());
+        let instance = Instance::new(&mut store, module, &[]).unwrap();
+        call(&mut store, instance, "run", 41)
+    };
+    assert_eq!(run(&module).unwrap(), 42);
+    let bytes = module.serialize(&seal()).unwrap();
+    let second = hot();
+    let module = Module::deserialize(&second, &bytes, &trust()).unwrap();
+    assert!(module.code_batches() > FUNCTIONS / 2, "{}", module.code_batches());
+    let mut calls = 1;
+    while let Err(error) = run(&module) {
+        assert_eq!(error.trap_code(), Some(crate::TrapCode::StackOverflow), "{error:?}");
+        calls += 1;
+        assert!(calls < 100);
+    }
+    assert_eq!(run(&module).unwrap(), 42);
+    println!("{calls} calls until all of it was read");
 }

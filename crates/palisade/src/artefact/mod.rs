@@ -109,14 +109,51 @@ fn stamp_of(engine: &Engine) -> Result<Stamp> {
     Ok(Stamp::of(tier.options(), tier.fingerprint()))
 }
 
+/// The bytes of a module with their hash, which is taken once: for caches.
+#[derive(Clone)]
+pub struct HashedModule {
+    bytes: Arc<Vec<u8>>,
+    hash: [u8; 32],
+}
+
+impl HashedModule {
+    /// Hashes a module.
+    pub fn new(bytes: impl Into<Arc<Vec<u8>>>) -> Self {
+        let bytes = bytes.into();
+        let hash = *blake3::hash(&bytes).as_bytes();
+        Self { bytes, hash }
+    }
+
+    /// Room for so many bytes of a module, which takes less time to be filled than it would elsewhere. `None` if there is none.
+    pub fn room(len: usize) -> Option<Vec<u8>> {
+        origin::room(len as u64).ok()
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same, shared.
+    pub fn shared(&self) -> Arc<Vec<u8>> {
+        self.bytes.clone()
+    }
+}
+
+impl std::fmt::Debug for HashedModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HashedModule").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
 /// The name under which a cache keeps the code of a module: a number over the module and all that its code depends on.
-pub(crate) fn cache_key(engine: &Engine, module: &[u8]) -> Result<[u8; 32]> {
+pub(crate) fn cache_key(engine: &Engine, module: &HashedModule) -> Result<[u8; 32]> {
     let mut w = Writer::default();
     for (name, value) in &stamp_of(engine)?.0 {
         w.bytes(name.as_bytes());
         w.bytes(value.as_bytes());
     }
-    w.raw(blake3::hash(module).as_bytes());
+    w.raw(&module.hash);
     Ok(blake3::derive_key("palisade 2026 name in the cache", &w.0))
 }
 
@@ -368,7 +405,7 @@ pub(crate) enum Source {
     /// The artefact.
     Inside,
     /// It is at hand; the artefact has its code alone.
-    Given(ModuleBytes),
+    Given(HashedModule),
 }
 
 /// Reads of an artefact for an engine, if it comes from somebody trusted, what a start needs.
@@ -417,13 +454,12 @@ pub(crate) fn read(
             Found::Outline(Box::new(Outline::read(&statement, origin.clone())?))
         }
         Source::Given(module) if !statement.with_module => {
-            let same = module.len() as u64 == statement.module_len
-                && blake3::hash(module.whole().unwrap_or_default())
-                    == blake3::Hash::from_bytes(statement.module_hash);
+            let same = module.bytes.len() as u64 == statement.module_len
+                && module.hash == statement.module_hash;
             if !same {
                 return Err(refused(ArtefactError::OtherModule));
             }
-            Found::Whole(module)
+            Found::Whole(module.bytes.into())
         }
         _ => return Err(refused(ArtefactError::OtherModule)),
     };

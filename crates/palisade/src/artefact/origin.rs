@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 
+use palisade_vm::sys::file::regular_len;
 use palisade_vm::sys::large::prefer_large_pages;
 
 use super::error::ArtefactError;
@@ -42,7 +43,7 @@ fn failed(error: io::Error) -> Error {
 }
 
 /// Room for so many bytes, which nothing has to be copied out of.
-fn room(len: u64) -> Result<Vec<u8>> {
+pub(super) fn room(len: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let len = usize::try_from(len).map_err(|_| refused(SHORT))?;
     bytes
@@ -56,8 +57,8 @@ fn room(len: u64) -> Result<Vec<u8>> {
 impl<'a> Input<'a> {
     /// A file, which is read when its parts are needed if it is one that can be read anywhere. `Err` with the file if not.
     pub(crate) fn of_file(file: File) -> std::result::Result<Self, File> {
-        let regular = file.metadata().is_ok_and(|data| data.is_file());
-        if regular { Ok(Self::File(file)) } else { Err(file) }
+        // Not by `std`: a locked process may not ask in its way.
+        if matches!(regular_len(&file), Ok(Some(_))) { Ok(Self::File(file)) } else { Err(file) }
     }
 
     /// The bytes from an offset on, which is where the last ones ended.
@@ -94,7 +95,7 @@ impl<'a> Input<'a> {
         };
         match self {
             Self::File(file) => {
-                let all = file.metadata().map_err(failed)?.len();
+                let all = regular_len(&file).map_err(failed)?.unwrap_or(0);
                 exactly(all.saturating_sub(from))?;
                 Ok(Origin::File { file, from })
             }
