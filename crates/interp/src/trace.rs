@@ -1,9 +1,10 @@
 //! Backtraces: from where an activation was left back to where it was entered.
 
 use palisade_vm::layout::{Cell, VmCtx, VmStoreCtx};
-use palisade_vm::native::{Trace, TraceFrame};
+use palisade_vm::native::{LocalValue, Trace, TraceFrame};
 
-use crate::code::{Glue, InterpModule};
+use crate::code::{Glue, InterpModule, Ty};
+use crate::translate;
 
 /// A frame of an activation, while frames are walked.
 #[derive(Copy, Clone)]
@@ -54,6 +55,38 @@ impl Frame {
     }
 }
 
+/// The locals of a frame, if they are wanted and all there: a function that could not be translated never set them, and a
+/// tail call of the host may have put its arguments over them.
+///
+/// # Safety
+///
+/// As for [`frames`].
+unsafe fn locals(frame: Frame, module: &InterpModule, trace: &Trace) -> Box<[LocalValue]> {
+    if !trace.wants_locals(0) {
+        return Box::default();
+    }
+    let Some((code, defined, at)) = module.code_at(frame.ip as usize) else {
+        return Box::default();
+    };
+    let site = code.handlers.as_deref().and_then(|handlers| handlers.site(at));
+    let slots = translate::local_slots(module, defined).unwrap_or_default();
+    if site.is_some_and(|site| site.tail) || !trace.wants_locals(slots.len()) {
+        return Box::default();
+    }
+    let value = |(ty, slot): (Ty, u32)| {
+        // SAFETY: the slot is one of the function's locals, and its frame is in place.
+        let cell = || unsafe { frame.fp.add(slot as usize).read() };
+        match ty {
+            Ty::I32 => LocalValue::I32(cell() as i32),
+            Ty::I64 => LocalValue::I64(cell().cast_signed()),
+            Ty::F32 => LocalValue::F32(cell() as u32),
+            Ty::F64 => LocalValue::F64(cell()),
+            Ty::V128 | Ty::Func | Ty::Ref => LocalValue::Missing,
+        }
+    };
+    slots.into_iter().map(value).collect()
+}
+
 /// Adds the frames from `frame` outwards to a backtrace.
 ///
 /// # Safety
@@ -66,7 +99,9 @@ pub(crate) unsafe fn frames(mut frame: Frame, trace: &mut Trace) {
         let Some(place) = module.locate(frame.ip as usize) else { break };
         if place.is_frame {
             let (info, func) = (module.shared_info().clone(), module.func_idx(place.defined));
-            trace.push(TraceFrame { module: info, func, offset: place.offset });
+            // SAFETY: the frame is in place.
+            let locals = unsafe { locals(frame, module, trace) };
+            trace.push(TraceFrame { module: info, func, offset: place.offset, locals });
         }
         // SAFETY: the frame has its header where its code says.
         match unsafe { frame.caller(module, place.header) } {

@@ -10,6 +10,7 @@ use palisade_core::TrapCode;
 use palisade_module::debug::Place;
 use palisade_module::error::escape_name;
 use palisade_module::{FuncIdx, ModuleInfo};
+use palisade_vm::native::LocalValue;
 
 /// Why a guest was ended. Another name of [`TrapCode`].
 pub type Trap = TrapCode;
@@ -35,6 +36,7 @@ pub struct FrameInfo {
     module: Arc<ModuleInfo>,
     func: FuncIdx,
     offset: u32,
+    locals: Arc<[LocalValue]>,
 }
 
 impl WasmBacktrace {
@@ -61,8 +63,19 @@ impl WasmBacktrace {
 }
 
 impl FrameInfo {
-    pub(crate) fn new(module: Arc<ModuleInfo>, func: FuncIdx, offset: u32) -> Self {
-        Self { module, func, offset }
+    pub(crate) fn new(
+        module: Arc<ModuleInfo>,
+        func: FuncIdx,
+        offset: u32,
+        locals: Box<[LocalValue]>,
+    ) -> Self {
+        Self { module, func, offset, locals: locals.into() }
+    }
+
+    /// The values of its locals, parameters first, as far as they are known. None, unless the store was told to keep
+    /// them ([`Store::keep_locals`](crate::Store::keep_locals)); none in machine code, which keeps them wherever it likes.
+    pub fn locals(&self) -> &[LocalValue] {
+        &self.locals
     }
 
     pub(crate) fn module_info(&self) -> &Arc<ModuleInfo> {

@@ -97,6 +97,41 @@ pub(crate) fn with_notes(
     Ok((code, notes.unwrap_or_default()))
 }
 
+/// The locals of a function, parameters first: what each is, and its slot, as translated code has them.
+pub(crate) fn local_slots(module: &InterpModule, defined: u32) -> Option<Vec<(Ty, u32)>> {
+    let info = module.info();
+    let range = info.bodies.get(defined as usize)?.range.clone();
+    let bytes = info.bytes.get(range.clone())?;
+    let signature = module.signature_of(*info.funcs.get(module.func_idx(defined).index())?)?;
+    let mut slots = Slotting::default();
+    let mut locals: Vec<_> = signature.params.iter().map(|&ty| (ty, slots.next(ty))).collect();
+    slots.cells += HEADER_CELLS;
+    let body = FunctionBody::new(BinaryReader::new(bytes, range.start as u64));
+    for group in body.get_locals_reader().ok()? {
+        let (count, ty) = group.ok()?;
+        let ty = values::ty_in(module, ty);
+        locals.extend((0..count).map(|_| (ty, slots.next(ty))));
+    }
+    Some(locals)
+}
+
+/// How many slots are taken.
+#[derive(Default)]
+struct Slotting {
+    cells: u32,
+    refs: u32,
+}
+
+impl Slotting {
+    /// The slot of the next local.
+    fn next(&mut self, ty: Ty) -> u32 {
+        let slot = if ty == Ty::Ref { self.refs } else { self.cells };
+        self.cells = self.cells.saturating_add(ty.cells());
+        self.refs = self.refs.saturating_add(ty.refs());
+        slot
+    }
+}
+
 fn translated(
     module: &InterpModule,
     defined: u32,

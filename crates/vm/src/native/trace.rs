@@ -11,6 +11,24 @@ use palisade_module::{FuncIdx, ModuleInfo};
 /// How many frames are kept at each end.
 const KEPT: usize = 100;
 
+/// How many values of locals a backtrace holds at most: frames for which there is no room tell none.
+const MOST_LOCALS: usize = 1 << 18;
+
+/// The value of a local, for tools that look at it afterwards.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum LocalValue {
+    /// Nobody knows it any more, or it would say nothing outside of the store.
+    Missing,
+    /// A 32-bit integer.
+    I32(i32),
+    /// A 64-bit integer.
+    I64(i64),
+    /// The bits of a 32-bit float.
+    F32(u32),
+    /// The bits of a 64-bit float.
+    F64(u64),
+}
+
 /// A frame of a backtrace.
 #[derive(Clone, Debug)]
 pub struct TraceFrame {
@@ -20,6 +38,8 @@ pub struct TraceFrame {
     pub func: FuncIdx,
     /// The offset of the operator in the module's bytes.
     pub offset: u32,
+    /// Its locals, parameters first; none if they are not known, or nobody wants to know.
+    pub locals: Box<[LocalValue]>,
 }
 
 /// A backtrace that is being taken.
@@ -28,9 +48,22 @@ pub struct Trace {
     first: Vec<TraceFrame>,
     last: VecDeque<TraceFrame>,
     omitted: u64,
+    /// Whether values of locals are kept.
+    locals: bool,
 }
 
 impl Trace {
+    /// Whether frames are to tell the values of their locals, from now on.
+    pub fn keep_locals(&mut self, keep: bool) {
+        self.locals = keep;
+    }
+
+    /// Whether there is room for the values of so many locals, and somebody wants to know them.
+    pub fn wants_locals(&self, count: usize) -> bool {
+        let known = || self.first.iter().chain(&self.last).map(|frame| frame.locals.len());
+        self.locals && known().sum::<usize>().saturating_add(count) <= MOST_LOCALS
+    }
+
     /// Adds the next frame outwards.
     pub fn push(&mut self, frame: TraceFrame) {
         if self.first.len() < KEPT {
@@ -48,7 +81,7 @@ impl Trace {
     #[inline]
     pub fn clear(&mut self) {
         if !self.first.is_empty() {
-            *self = Self::default();
+            *self = Self { locals: self.locals, ..Self::default() };
         }
     }
 
@@ -59,7 +92,8 @@ impl Trace {
 
     /// The frames, innermost first, and how many were left out behind the first hundred. Nothing is left.
     pub fn take(&mut self) -> (Vec<TraceFrame>, u64) {
-        let Self { mut first, last, omitted } = std::mem::take(self);
+        let empty = Self { locals: self.locals, ..Self::default() };
+        let Self { mut first, last, omitted, .. } = std::mem::replace(self, empty);
         first.extend(last);
         (first, omitted)
     }

@@ -168,7 +168,7 @@ impl Frame {
         };
         let frame = |defined, offset| {
             let func = FuncIdx(module.imported_funcs + defined);
-            Some(TraceFrame { module: module.clone(), func, offset })
+            Some(TraceFrame { module: module.clone(), func, offset, locals: Box::default() })
         };
         let source = object.source_at(inside, func);
         Some(match object.inlined(source) {
