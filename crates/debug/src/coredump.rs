@@ -75,6 +75,8 @@ pub struct Frame {
     /// The values of the function's locals, parameters first; `None` for those that are not known. What the conventions have
     /// no form for, vectors and references, is told as missing.
     pub locals: Vec<Option<Value>>,
+    /// What waits on its operand stack, the lowest first, as far as it is known; told in the same way.
+    pub operands: Vec<Option<Value>>,
 }
 
 /// What a core dump is made of.
@@ -158,10 +160,10 @@ impl CoreDump<'_> {
             for part in [frame.instance, frame.func, frame.offset] {
                 number(&mut stack, part.into());
             }
-            number(&mut stack, frame.locals.len() as u64);
-            frame.locals.iter().for_each(|value| local(&mut stack, *value));
-            // The operand stack is not told.
-            stack.push(0);
+            for values in [&frame.locals, &frame.operands] {
+                number(&mut stack, values.len() as u64);
+                values.iter().for_each(|value| known_value(&mut stack, *value));
+            }
         }
         custom(out, "corestack", &stack)?;
         out.flush()?;
@@ -239,8 +241,8 @@ impl Segment {
     }
 }
 
-/// The value of a local.
-fn local(out: &mut Vec<u8>, value: Option<Value>) {
+/// A value of a frame.
+fn known_value(out: &mut Vec<u8>, value: Option<Value>) {
     const MISSING: u8 = 0x01;
     match value {
         Some(Value::I32(n)) => {

@@ -10,7 +10,7 @@ use palisade_debug::coredump::{CoreDump, Frame, Instance, Memory, Value};
 use palisade_module::info::ExportIdx;
 use palisade_module::wasmparser::{BinaryReader, FunctionBody};
 use palisade_module::{FuncIdx, GlobalIdx, MemoryIdx, ModuleInfo};
-use palisade_vm::native::LocalValue;
+use palisade_vm::native::FrameValue;
 use palisade_vm::{ImportValue, InstanceId};
 
 use crate::error::{Error, Result};
@@ -36,8 +36,8 @@ impl WasmCoreDump {
     /// form that the tool conventions for WebAssembly describe. `name` is the program's. At most `most` bytes of memories
     /// are written; stretches of 64 KiB that are zero do not count and are left out.
     ///
-    /// The store should be as the trap left it. Values of locals are told where the backtrace has them
-    /// ([`Store::keep_locals`]), and as missing elsewhere; references as null. Where a
+    /// The store should be as the trap left it. Values of locals and operands are told where the backtrace has them
+    /// ([`Store::keep_values`]), and as missing elsewhere; references as null. Where a
     /// store has several instances of the module of a frame, the frame is told as of the first.
     ///
     /// # Errors
@@ -132,9 +132,10 @@ impl Parts {
         let body = info.bodies.get(func.0.checked_sub(info.imported_funcs)? as usize)?;
         let offset = frame.module_offset().saturating_sub(body.range.start) as u32;
         let count = locals(info, func)? as usize;
-        let mut locals: Vec<_> = frame.locals().iter().map(|local| known(*local)).collect();
+        let all = |values: &[FrameValue]| values.iter().map(|value| known(*value)).collect();
+        let (mut locals, operands): (Vec<_>, _) = (all(frame.locals()), all(frame.operands()));
         locals.resize(count, None);
-        Some(Frame { instance, func: func.0, offset, locals })
+        Some(Frame { instance, func: func.0, offset, locals, operands })
     }
 }
 
@@ -149,13 +150,13 @@ fn locals(info: &ModuleInfo, func: FuncIdx) -> Option<u32> {
     Some(declared + ty.params.len() as u32)
 }
 
-fn known(value: LocalValue) -> Option<Value> {
+fn known(value: FrameValue) -> Option<Value> {
     Some(match value {
-        LocalValue::Missing => return None,
-        LocalValue::I32(n) => Value::I32(n),
-        LocalValue::I64(n) => Value::I64(n),
-        LocalValue::F32(bits) => Value::F32(bits),
-        LocalValue::F64(bits) => Value::F64(bits),
+        FrameValue::Missing => return None,
+        FrameValue::I32(n) => Value::I32(n),
+        FrameValue::I64(n) => Value::I64(n),
+        FrameValue::F32(bits) => Value::F32(bits),
+        FrameValue::F64(bits) => Value::F64(bits),
     })
 }
 

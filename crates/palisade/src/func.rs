@@ -280,7 +280,7 @@ fn trap_error(store: &mut StoreOpaque, code: TrapCode) -> Error {
     });
     let frames = frames
         .into_iter()
-        .map(|frame| FrameInfo::new(frame.module, frame.func, frame.offset, frame.locals));
+        .map(|frame| FrameInfo::new(frame.module, frame.func, frame.offset, frame.values));
     error.extend_backtrace(WasmBacktrace::new(frames.collect(), omitted));
     error
 }

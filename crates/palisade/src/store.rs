@@ -284,8 +284,8 @@ impl<T: 'static> Store<T> {
 
     /// Whether backtraces from now on keep the values of locals, where they are known: for core dumps. They are read when a
     /// guest ends in a trap; nothing else costs anything.
-    pub fn keep_locals(&mut self, keep: bool) {
-        self.opaque_mut().vm_mut().trace.keep_locals(keep);
+    pub fn keep_values(&mut self, keep: bool) {
+        self.opaque_mut().vm_mut().trace.keep_values(keep);
     }
 
     /// Sets how much of something all guests of the store may hold together; `None` for no limit. Fuel, time, stack

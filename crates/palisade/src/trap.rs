@@ -10,7 +10,7 @@ use palisade_core::TrapCode;
 use palisade_module::debug::Place;
 use palisade_module::error::escape_name;
 use palisade_module::{FuncIdx, ModuleInfo};
-use palisade_vm::native::LocalValue;
+use palisade_vm::native::{FrameValue, FrameValues};
 
 /// Why a guest was ended. Another name of [`TrapCode`].
 pub type Trap = TrapCode;
@@ -36,7 +36,7 @@ pub struct FrameInfo {
     module: Arc<ModuleInfo>,
     func: FuncIdx,
     offset: u32,
-    locals: Arc<[LocalValue]>,
+    values: Arc<FrameValues>,
 }
 
 impl WasmBacktrace {
@@ -67,15 +67,21 @@ impl FrameInfo {
         module: Arc<ModuleInfo>,
         func: FuncIdx,
         offset: u32,
-        locals: Box<[LocalValue]>,
+        values: FrameValues,
     ) -> Self {
-        Self { module, func, offset, locals: locals.into() }
+        Self { module, func, offset, values: Arc::new(values) }
     }
 
     /// The values of its locals, parameters first, as far as they are known. None, unless the store was told to keep
-    /// them ([`Store::keep_locals`](crate::Store::keep_locals)); none in machine code, which keeps them wherever it likes.
-    pub fn locals(&self) -> &[LocalValue] {
-        &self.locals
+    /// them ([`Store::keep_values`](crate::Store::keep_values)); none in machine code, which keeps them wherever it likes.
+    pub fn locals(&self) -> &[FrameValue] {
+        &self.values.locals
+    }
+
+    /// What waited on its operand stack, the lowest first, as far as it is known: without what the operator took at which the
+    /// frame stands. As for [`FrameInfo::locals`].
+    pub fn operands(&self) -> &[FrameValue] {
+        &self.values.operands
     }
 
     pub(crate) fn module_info(&self) -> &Arc<ModuleInfo> {

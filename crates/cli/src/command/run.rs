@@ -100,7 +100,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
         locked,
     };
     session.store.on_refusal(audit.refusals());
-    session.store.keep_locals(session.coredump.is_some());
+    session.store.keep_values(session.coredump.is_some());
     let loading = began.elapsed();
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);

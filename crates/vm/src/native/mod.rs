@@ -35,7 +35,7 @@ pub use activate::TypeStubs;
 pub use builtins::{Builtin, HeapCode, PLAIN_BYTES, builtin_table};
 pub use entry::{Continuation, EngineHooks, Entered, NativeConfig, Segment, enter};
 pub use registry::{CodeObject, CodeRegistry, Draft};
-pub use trace::{LocalValue, Trace, TraceFrame};
+pub use trace::{FrameValue, FrameValues, Trace, TraceFrame};
 
 pub(crate) use entry::NativeStore;
 pub(crate) use walk::each_root;

@@ -11,12 +11,12 @@ use palisade_module::{FuncIdx, ModuleInfo};
 /// How many frames are kept at each end.
 const KEPT: usize = 100;
 
-/// How many values of locals a backtrace holds at most: frames for which there is no room tell none.
-const MOST_LOCALS: usize = 1 << 18;
+/// How many values of frames a backtrace holds at most: frames for which there is no room tell none.
+const MOST_VALUES: usize = 1 << 18;
 
-/// The value of a local, for tools that look at it afterwards.
+/// The value of a local or of an operand, for tools that look at it afterwards.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum LocalValue {
+pub enum FrameValue {
     /// Nobody knows it any more, or it would say nothing outside of the store.
     Missing,
     /// A 32-bit integer.
@@ -38,8 +38,23 @@ pub struct TraceFrame {
     pub func: FuncIdx,
     /// The offset of the operator in the module's bytes.
     pub offset: u32,
-    /// Its locals, parameters first; none if they are not known, or nobody wants to know.
-    pub locals: Box<[LocalValue]>,
+    /// What is known of its values.
+    pub values: FrameValues,
+}
+
+/// The values of a frame: none if they are not known, or nobody wants to know.
+#[derive(Clone, Default, Debug)]
+pub struct FrameValues {
+    /// Its locals, parameters first.
+    pub locals: Box<[FrameValue]>,
+    /// What waits on the operand stack, the lowest first, below what the operator at which the frame stands has taken.
+    pub operands: Box<[FrameValue]>,
+}
+
+impl FrameValues {
+    fn count(&self) -> usize {
+        self.locals.len() + self.operands.len()
+    }
 }
 
 /// A backtrace that is being taken.
@@ -48,20 +63,21 @@ pub struct Trace {
     first: Vec<TraceFrame>,
     last: VecDeque<TraceFrame>,
     omitted: u64,
-    /// Whether values of locals are kept.
-    locals: bool,
+    /// Whether values of frames are kept.
+    values: bool,
 }
 
 impl Trace {
-    /// Whether frames are to tell the values of their locals, from now on.
-    pub fn keep_locals(&mut self, keep: bool) {
-        self.locals = keep;
+    /// Whether frames are to tell their values, from now on.
+    pub fn keep_values(&mut self, keep: bool) {
+        self.values = keep;
     }
 
-    /// Whether there is room for the values of so many locals, and somebody wants to know them.
-    pub fn wants_locals(&self, count: usize) -> bool {
-        let known = || self.first.iter().chain(&self.last).map(|frame| frame.locals.len());
-        self.locals && known().sum::<usize>().saturating_add(count) <= MOST_LOCALS
+    /// Whether there is room for so many values of the next frame, and somebody wants to know them. Only the innermost
+    /// hundred frames tell any: to look for those of every frame of a deep recursion would take long.
+    pub fn wants_values(&self, count: usize) -> bool {
+        let known = || self.first.iter().map(|frame| frame.values.count()).sum::<usize>();
+        self.values && self.first.len() < KEPT && known().saturating_add(count) <= MOST_VALUES
     }
 
     /// Adds the next frame outwards.
@@ -81,7 +97,7 @@ impl Trace {
     #[inline]
     pub fn clear(&mut self) {
         if !self.first.is_empty() {
-            *self = Self { locals: self.locals, ..Self::default() };
+            *self = Self { values: self.values, ..Self::default() };
         }
     }
 
@@ -92,7 +108,7 @@ impl Trace {
 
     /// The frames, innermost first, and how many were left out behind the first hundred. Nothing is left.
     pub fn take(&mut self) -> (Vec<TraceFrame>, u64) {
-        let empty = Self { locals: self.locals, ..Self::default() };
+        let empty = Self { values: self.values, ..Self::default() };
         let Self { mut first, last, omitted, .. } = std::mem::replace(self, empty);
         first.extend(last);
         (first, omitted)
