@@ -485,3 +485,41 @@ fn modules_describe_themselves() {
     assert!(matches!(error.kind(), ErrorKind::File { .. }), "{error}");
     assert!(Module::from_binary(&engine, b"(module)").is_err());
 }
+
+#[test]
+fn a_module_takes_its_bytes_over() {
+    let bytes = wat::parse_str(ARITHMETIC).unwrap();
+    for kind in ENGINES {
+        let engine = engine(kind);
+        let bytes = bytes.clone();
+        let at = bytes.as_ptr();
+        let module = Module::from_vec(&engine, bytes).unwrap();
+        assert_eq!(module.info().bytes.whole().expect("all of them").as_ptr(), at);
+        assert!(module.get_export("swap").is_some());
+        // The text format is one, too.
+        assert!(Module::from_vec(&engine, ARITHMETIC.as_bytes().to_vec()).is_ok());
+        assert!(Module::from_vec(&engine, b"nothing".to_vec()).is_err());
+    }
+}
+
+#[test]
+fn frames_tell_their_values_to_those_who_asked() {
+    use palisade::FrameValue;
+    let text = r#"(module (func (export "f") (param i32) (local i64)
+        (local.set 1 (i64.const 7)) unreachable))"#;
+    for kind in DISPATCHERS {
+        for keep in [false, true] {
+            let (mut store, instance) = instance(&engine(kind), text);
+            store.keep_values(keep);
+            let f = instance.get_typed_func::<i32, ()>(&store, "f").unwrap();
+            // More than once: a backtrace that was taken leaves the wish in place.
+            for n in [3, -4] {
+                let error = f.call(&mut store, n).unwrap_err();
+                let frame = &error.backtrace().expect("a backtrace").frames()[0];
+                let known = [FrameValue::I32(n), FrameValue::I64(7)];
+                assert_eq!(frame.locals(), if keep { &known[..] } else { &[] });
+                assert!(frame.operands().is_empty());
+            }
+        }
+    }
+}

@@ -106,13 +106,28 @@ struct Dump {
     instances: Vec<(u32, Vec<u32>, Vec<u32>)>,
     /// Instance, function, offset in the function, locals.
     frames: Vec<(u32, u32, u32, usize)>,
+    /// The values of each frame's locals and operands, as text.
+    values: Vec<[Vec<String>; 2]>,
     /// Memory, offset, bytes.
     data: Vec<(u32, i64, Vec<u8>)>,
     memories: Vec<u64>,
 }
 
+fn shown(value: &wasmparser::CoreDumpValue) -> String {
+    use wasmparser::CoreDumpValue::{F32, F64, I32, I64, Missing};
+    match value {
+        Missing => "?".to_owned(),
+        I32(n) => format!("i32 {n}"),
+        I64(n) => format!("i64 {n}"),
+        F32(n) => format!("f32 {}", f32::from_bits(n.bits())),
+        F64(n) => format!("f64 {}", f64::from_bits(n.bits())),
+    }
+}
+
 fn read_dump(bytes: &[u8]) -> Dump {
-    use wasmparser::{DataKind, KnownCustom, Operator, Parser, Payload, Validator, WasmFeatures};
+    use wasmparser::{
+        CoreDumpValue, DataKind, KnownCustom, Operator, Parser, Payload, Validator, WasmFeatures,
+    };
     Validator::new_with_features(WasmFeatures::all()).validate_all(bytes).expect("a valid module");
     let mut dump = Dump::default();
     for payload in Parser::new(0).parse_all(bytes) {
@@ -125,10 +140,13 @@ fn read_dump(bytes: &[u8]) -> Dump {
                     dump.instances = all.map(|i| (i.module_index, i.memories, i.globals)).collect();
                 }
                 KnownCustom::CoreDumpStack(stack) => {
-                    let all = stack.frames.into_iter();
+                    let all = stack.frames.iter();
                     dump.frames = all
                         .map(|f| (f.instanceidx, f.funcidx, f.codeoffset, f.locals.len()))
                         .collect();
+                    let told = |values: &[CoreDumpValue]| values.iter().map(shown).collect();
+                    let all = stack.frames.iter();
+                    dump.values = all.map(|f| [told(&f.locals), told(&f.stack)]).collect();
                 }
                 _ => panic!("another section: {}", section.name()),
             },
@@ -184,6 +202,44 @@ fn core_dumps_are_read_by_others_whatever_the_engine() {
         let (memory, at, bytes) = &dump.data[0];
         assert_eq!((*memory, *at, bytes.len(), bytes[65535]), (0, 65536, 65536, 7));
         assert_eq!(dump.data[1].2[..9], [255, 255, 255, 255, 255, 255, 255, 255, 0]);
+    }
+}
+
+/// Frames with locals of all sorts, and with operands that wait: in slots, as locals, as constants.
+const VALUES: &str = r#"(module
+    (func (export "_start") (local i32 f64)
+        (local.set 0 (i32.const -3)) (local.set 1 (f64.const 2.5))
+        (i64.const 99) (local.get 0) (f32.neg (f32.const 4))
+        (call $inner (i32.const 41) (f64.const -0.25)) drop drop drop drop)
+    (func $inner (param i32 f64) (result i32) (local i64 f32 v128 externref)
+        (local.set 2 (i64.const -5)) (local.set 3 (f32.const 1.5))
+        (local.get 0) (i64.const 8)
+        (i32.div_u (local.get 0) (i32.sub (local.get 0) (local.get 0)))
+        drop drop))"#;
+
+#[test]
+fn core_dumps_tell_the_values_of_frames_as_far_as_they_are_known() {
+    let inner = ["i32 41", "f64 -0.25", "i64 -5", "f32 1.5", "?", "?"];
+    for (options, known) in [
+        (&["--engine", "interp"][..], true),
+        (&["--engine", "interp", "--fuel", "1000"], true),
+        (&["--sandbox"], true),
+        (&["--engine", "jit"], false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.wat"), VALUES).unwrap();
+        let mut command = command(dir.path());
+        command.args(["run", "--coredump", "core", "a.wat"]).args(options);
+        Ended::from(command.output().unwrap()).code(134);
+        let dump = read_dump(&std::fs::read(dir.path().join("core")).unwrap());
+        let expected: [[&[&str]; 2]; 2] = match known {
+            true => [
+                [&inner, &["i32 41", "i64 8"]],
+                [&["i32 -3", "f64 2.5"], &["i64 99", "i32 -3", "f32 -4"]],
+            ],
+            false => [[&["?"; 6], &[]], [&["?"; 2], &[]]],
+        };
+        assert_eq!(dump.values, expected, "{options:?}");
     }
 }
 

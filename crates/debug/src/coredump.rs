@@ -35,7 +35,7 @@ impl std::fmt::Debug for Memory<'_> {
     }
 }
 
-/// A global's value.
+/// A value of a global or a local.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Value {
     /// A 32-bit integer.
@@ -72,8 +72,11 @@ pub struct Frame {
     pub func: u32,
     /// The operator, in bytes from the start of the function's body.
     pub offset: u32,
-    /// How many locals the function has. Their values are told as missing.
-    pub locals: u32,
+    /// The values of the function's locals, parameters first; `None` for those that are not known. What the conventions have
+    /// no form for, vectors and references, is told as missing.
+    pub locals: Vec<Option<Value>>,
+    /// What waits on its operand stack, the lowest first, as far as it is known; told in the same way.
+    pub operands: Vec<Option<Value>>,
 }
 
 /// What a core dump is made of.
@@ -154,13 +157,13 @@ impl CoreDump<'_> {
         number(&mut stack, self.frames.len() as u64);
         for frame in &self.frames {
             stack.push(0);
-            for part in [frame.instance, frame.func, frame.offset, frame.locals] {
+            for part in [frame.instance, frame.func, frame.offset] {
                 number(&mut stack, part.into());
             }
-            // A value that is missing.
-            stack.resize(stack.len() + frame.locals as usize, 1);
-            // The operand stack is not told.
-            stack.push(0);
+            for values in [&frame.locals, &frame.operands] {
+                number(&mut stack, values.len() as u64);
+                values.iter().for_each(|value| known_value(&mut stack, *value));
+            }
         }
         custom(out, "corestack", &stack)?;
         out.flush()?;
@@ -235,6 +238,30 @@ impl Segment {
         }
         header.push(0x0b);
         number(header, self.length);
+    }
+}
+
+/// A value of a frame.
+fn known_value(out: &mut Vec<u8>, value: Option<Value>) {
+    const MISSING: u8 = 0x01;
+    match value {
+        Some(Value::I32(n)) => {
+            out.push(0x7f);
+            signed(out, n.into());
+        }
+        Some(Value::I64(n)) => {
+            out.push(0x7e);
+            signed(out, n);
+        }
+        Some(Value::F32(bits)) => {
+            out.push(0x7d);
+            out.extend(bits.to_le_bytes());
+        }
+        Some(Value::F64(bits)) => {
+            out.push(0x7c);
+            out.extend(bits.to_le_bytes());
+        }
+        Some(Value::V128(_) | Value::Ref) | None => out.push(MISSING),
     }
 }
 

@@ -72,9 +72,9 @@ impl InterpModule {
         let bytes = size_of_val(words);
         // SAFETY: the second word of the prefix is the size of the frame, which is always written.
         let frame = code.words.get(1).map_or(0, |word| unsafe { word.assume_init() });
-        let ends = notes.iter().skip(1).map(|note| note.at).chain([bytes as u32]);
-        let mut instructions = Vec::with_capacity(notes.len());
-        for (note, end) in notes.iter().zip(ends) {
+        let ends = notes.list.iter().skip(1).map(|note| note.at).chain([bytes as u32]);
+        let mut instructions = Vec::with_capacity(notes.list.len());
+        for (note, end) in notes.list.iter().zip(ends) {
             let own = words.get(note.at as usize / 8..end as usize / 8).unwrap_or_default();
             // SAFETY: these are the words from this instruction to the next, and the function came with its operands.
             let shown = unsafe { (note.show)(own) };

@@ -191,6 +191,47 @@ fn d4_counts_of_four_billion() {
     refused_cheaply("locals", with_code(&locals, &[0x0b]));
 }
 
+/// The bytes of a module are taken over, and what is made of them is small beside them, whatever they hold.
+#[test]
+fn large_modules_take_little_more_than_their_bytes() {
+    const FUNCTIONS: u64 = 10_000;
+    let _alone = alone();
+    let code = [&[0x01].repeat(400)[..], &[0x0b]].concat();
+    let bodies = [leb(FUNCTIONS), body(&[0], &code).repeat(FUNCTIONS as usize)].concat();
+    let mut names = leb(FUNCTIONS);
+    for func in 0..FUNCTIONS {
+        names.extend(leb(func));
+        names.extend(b"\x20a_function_of_a_name_that_is_lon");
+    }
+    let names = [&b"\x04name\x01"[..], &leb(names.len() as u64), &names].concat();
+    let debug = [&b"\x0b.debug_info"[..], &[7].repeat(1 << 20)].concat();
+    let plain = [
+        list(1, &[&[0x60, 0, 0]]),
+        section(3, &[leb(FUNCTIONS), vec![0; FUNCTIONS as usize]].concat()),
+        section(10, &bodies),
+    ];
+    let full = [&plain[..], &[section(0, &names), section(0, &debug)]].concat();
+    let registry = TypeRegistry::new();
+    for (what, bytes) in [("plain", module(&plain)), ("names", module(&full))] {
+        let (len, at) = (bytes.len(), bytes.as_ptr());
+        let before = IN_USE.load(Ordering::Relaxed);
+        PEAK.store(before, Ordering::Relaxed);
+        let decoded =
+            ModuleInfo::decode(bytes, &Limits::default(), default_features(), &registry, None);
+        let used = PEAK.load(Ordering::Relaxed).saturating_sub(before);
+        let info = decoded.expect(what);
+        assert!(used <= len / 3, "{what}: {used} bytes beside {len}");
+        assert_eq!(
+            info.bytes.whole().expect("all of them").as_ptr(),
+            at,
+            "{what}: the bytes were copied"
+        );
+        if what == "names" {
+            assert_eq!(info.func_name(FuncIdx(9_999)), Some("a_function_of_a_name_that_is_lon"));
+        }
+    }
+}
+
 #[test]
 fn d4_a_broken_name_section_is_ignored() {
     let _alone = alone();

@@ -10,6 +10,7 @@ use palisade_debug::coredump::{CoreDump, Frame, Instance, Memory, Value};
 use palisade_module::info::ExportIdx;
 use palisade_module::wasmparser::{BinaryReader, FunctionBody};
 use palisade_module::{FuncIdx, GlobalIdx, MemoryIdx, ModuleInfo};
+use palisade_vm::native::FrameValue;
 use palisade_vm::{ImportValue, InstanceId};
 
 use crate::error::{Error, Result};
@@ -35,7 +36,8 @@ impl WasmCoreDump {
     /// form that the tool conventions for WebAssembly describe. `name` is the program's. At most `most` bytes of memories
     /// are written; stretches of 64 KiB that are zero do not count and are left out.
     ///
-    /// The store should be as the trap left it. Values of locals are told as missing; references as null. Where a
+    /// The store should be as the trap left it. Values of locals and operands are told where the backtrace has them
+    /// ([`Store::keep_values`]), and as missing elsewhere; references as null. Where a
     /// store has several instances of the module of a frame, the frame is told as of the first.
     ///
     /// # Errors
@@ -129,7 +131,11 @@ impl Parts {
         let func = FuncIdx(frame.func_index());
         let body = info.bodies.get(func.0.checked_sub(info.imported_funcs)? as usize)?;
         let offset = frame.module_offset().saturating_sub(body.range.start) as u32;
-        Some(Frame { instance, func: func.0, offset, locals: locals(info, func)? })
+        let count = locals(info, func)? as usize;
+        let all = |values: &[FrameValue]| values.iter().map(|value| known(*value)).collect();
+        let (mut locals, operands): (Vec<_>, _) = (all(frame.locals()), all(frame.operands()));
+        locals.resize(count, None);
+        Some(Frame { instance, func: func.0, offset, locals, operands })
     }
 }
 
@@ -142,6 +148,16 @@ fn locals(info: &ModuleInfo, func: FuncIdx) -> Option<u32> {
     let declared: u32 = declared.into_iter().map_while(|group| Some(group.ok()?.0)).sum();
     let ty = info.registered.registry().func_type(*info.funcs.get(func.index())?)?;
     Some(declared + ty.params.len() as u32)
+}
+
+fn known(value: FrameValue) -> Option<Value> {
+    Some(match value {
+        FrameValue::Missing => return None,
+        FrameValue::I32(n) => Value::I32(n),
+        FrameValue::I64(n) => Value::I64(n),
+        FrameValue::F32(bits) => Value::F32(bits),
+        FrameValue::F64(bits) => Value::F64(bits),
+    })
 }
 
 fn value_of(value: Val) -> Value {

@@ -278,8 +278,9 @@ fn trap_error(store: &mut StoreOpaque, code: TrapCode) -> Error {
         ErrorKind::Trap(code) => store.refusal_of(*code),
         _ => None,
     });
-    let frames =
-        frames.into_iter().map(|frame| FrameInfo::new(frame.module, frame.func, frame.offset));
+    let frames = frames
+        .into_iter()
+        .map(|frame| FrameInfo::new(frame.module, frame.func, frame.offset, frame.values));
     error.extend_backtrace(WasmBacktrace::new(frames.collect(), omitted));
     error
 }

@@ -109,6 +109,7 @@ pub use palisade_interp::{Bytecode, Dispatch, Instruction};
 pub use palisade_module::error::escape_name;
 pub use palisade_module::{DecodeError, DecodeErrorKind};
 pub use palisade_vm::WaitResult;
+pub use palisade_vm::native::FrameValue;
 pub use refs::{AnyRef, EqRef, ExnRef, ExternRef, I31, Ref};
 pub use resources::{LedgerLine, ResourceLimits};
 pub use sampling::{GuestProfile, GuestProfiler};

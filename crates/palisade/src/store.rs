@@ -295,6 +295,12 @@ impl<T: 'static> Store<T> {
         Resource::ALL.iter().map(|what| self.opaque().ledger_line(*what)).collect()
     }
 
+    /// Whether backtraces from now on keep the values of locals, where they are known: for core dumps. They are read when a
+    /// guest ends in a trap; nothing else costs anything.
+    pub fn keep_values(&mut self, keep: bool) {
+        self.opaque_mut().vm_mut().trace.keep_values(keep);
+    }
+
     /// Sets how much of something all guests of the store may hold together; `None` for no limit. Fuel, time, stack
     /// and the depth of calls have setters of their own, and [`Store::set_limits`].
     pub fn set_resource_limit(&mut self, what: Resource, limit: Option<u64>) {

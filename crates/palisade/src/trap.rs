@@ -10,6 +10,7 @@ use palisade_core::TrapCode;
 use palisade_module::debug::Place;
 use palisade_module::error::escape_name;
 use palisade_module::{FuncIdx, ModuleInfo};
+use palisade_vm::native::{FrameValue, FrameValues};
 
 /// Why a guest was ended. Another name of [`TrapCode`].
 pub type Trap = TrapCode;
@@ -35,6 +36,7 @@ pub struct FrameInfo {
     module: Arc<ModuleInfo>,
     func: FuncIdx,
     offset: u32,
+    values: Arc<FrameValues>,
 }
 
 impl WasmBacktrace {
@@ -61,8 +63,25 @@ impl WasmBacktrace {
 }
 
 impl FrameInfo {
-    pub(crate) fn new(module: Arc<ModuleInfo>, func: FuncIdx, offset: u32) -> Self {
-        Self { module, func, offset }
+    pub(crate) fn new(
+        module: Arc<ModuleInfo>,
+        func: FuncIdx,
+        offset: u32,
+        values: FrameValues,
+    ) -> Self {
+        Self { module, func, offset, values: Arc::new(values) }
+    }
+
+    /// The values of its locals, parameters first, as far as they are known. None, unless the store was told to keep
+    /// them ([`Store::keep_values`](crate::Store::keep_values)); none in machine code, which keeps them wherever it likes.
+    pub fn locals(&self) -> &[FrameValue] {
+        &self.values.locals
+    }
+
+    /// What waited on its operand stack, the lowest first, as far as it is known: without what the operator took at which the
+    /// frame stands. As for [`FrameInfo::locals`].
+    pub fn operands(&self) -> &[FrameValue] {
+        &self.values.operands
     }
 
     pub(crate) fn module_info(&self) -> &Arc<ModuleInfo> {

@@ -116,6 +116,7 @@ pub(super) fn run(args: &Run) -> Result<Status, Failure> {
     };
     session.store.on_refusal(audit.refusals());
     profiles.start(&mut session.store)?;
+    session.store.keep_values(session.coredump.is_some());
     let loading = began.elapsed();
     let began = Instant::now();
     let status = session.run(&settings, &linked, &module, &entry);

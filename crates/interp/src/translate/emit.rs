@@ -3,7 +3,7 @@
 
 use std::mem::MaybeUninit;
 
-use crate::code::{PREFIX_WORDS, Word};
+use crate::code::{PREFIX_WORDS, Ty, Word};
 use crate::operands::{Operands, Shown, show};
 use crate::state::Handler;
 
@@ -30,8 +30,27 @@ pub(crate) struct Note {
     pub(crate) show: unsafe fn(&[Word]) -> Shown,
 }
 
-/// One for each instruction, in order.
-pub(crate) type Notes = Vec<Note>;
+/// What is noted while a function is translated.
+#[derive(Default, Debug)]
+pub(crate) struct Notes {
+    /// A note for each instruction, in order.
+    pub(crate) list: Vec<Note>,
+    /// The instruction whose operand stack is wanted, by its place.
+    watched: Option<At>,
+    /// That stack, the lowest first, without what the instruction takes itself.
+    pub(crate) operands: Option<Vec<(Ty, Held)>>,
+}
+
+/// Where an operand is kept while an instruction runs.
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Held {
+    /// In a slot of the frame.
+    Slot(u32),
+    /// Nowhere: it is a constant.
+    Const(u64),
+    /// In an accumulator, which nobody saves, or among the references.
+    Lost,
+}
 
 /// The code of a function while it is made.
 #[derive(Default)]
@@ -56,21 +75,27 @@ impl Emitter {
     }
 
     /// The same, to make notes on the instructions as well.
-    pub(super) fn with_notes() -> Self {
-        Self { notes: Some(Notes::new()), ..Self::new() }
+    pub(super) fn with_notes(watched: Option<At>) -> Self {
+        Self { notes: Some(Notes { watched, ..Notes::default() }), ..Self::new() }
+    }
+
+    /// Where to put the operand stack of the instruction that was just emitted at `at`, if it is wanted.
+    pub(super) fn watched(&mut self, at: At) -> Option<&mut Option<Vec<(Ty, Held)>>> {
+        let notes = self.notes.as_mut().filter(|notes| notes.watched == Some(at))?;
+        Some(&mut notes.operands)
     }
 
     /// Notes an instruction with operands of type `T`.
     pub(super) fn note<T: Operands>(&mut self, at: At, source: u32, handler: Handler) {
         if let Some(notes) = &mut self.notes {
-            notes.push(Note { at, source, operation: handler, show: show::<T> });
+            notes.list.push(Note { at, source, operation: handler, show: show::<T> });
         }
     }
 
     /// Notes that an instruction has become another one, with the same operands.
     pub(super) fn rename(&mut self, at: At, handler: Handler) {
-        let notes = self.notes.as_mut().into_iter().flatten();
-        if let Some(note) = notes.rev().find(|note| note.at == at) {
+        let Some(notes) = &mut self.notes else { return };
+        if let Some(note) = notes.list.iter_mut().rev().find(|note| note.at == at) {
             note.operation = handler;
         }
     }
@@ -111,7 +136,7 @@ impl Emitter {
             self.marks.pop();
         }
         if let Some(notes) = &mut self.notes {
-            notes.truncate(notes.partition_point(|note| note.at < at));
+            notes.list.truncate(notes.list.partition_point(|note| note.at < at));
         }
     }
 
@@ -119,8 +144,9 @@ impl Emitter {
     pub(super) fn take(&mut self, at: At) -> Taken {
         let words = self.words.get(at as usize / 8 + PREFIX_WORDS..).unwrap_or_default().to_vec();
         let mark = self.marks.last().filter(|mark| mark.0 == at).map(|mark| mark.1);
-        let notes = self.notes.iter().flatten();
-        let note = notes.rev().find(|note| note.at == at).copied();
+        let notes = self.notes.as_ref();
+        let note = notes.and_then(|notes| notes.list.iter().rev().find(|note| note.at == at));
+        let note = note.copied();
         self.truncate(at);
         Taken { words, mark, note }
     }
@@ -133,7 +159,11 @@ impl Emitter {
         let at = self.here();
         self.words.extend(words);
         if let (Some(notes), Some(note)) = (&mut self.notes, note) {
-            notes.push(Note { at, ..note });
+            notes.list.push(Note { at, ..note });
+            // What was on the stack is not known any more.
+            if notes.watched == Some(at) {
+                notes.operands = None;
+            }
         }
         at
     }

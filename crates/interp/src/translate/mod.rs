@@ -39,10 +39,11 @@ use crate::ops::refs;
 use crate::state::{Handler, VecHandler};
 
 use control::Frame;
+pub(crate) use emit::Held;
 use emit::{At, Emitter, Notes};
 use exceptions::Try;
 use gc::Asked;
-use stack::Stack;
+use stack::{Entry, Loc, Stack};
 
 /// Why a translation stopped.
 enum Stop {
@@ -84,7 +85,7 @@ pub(crate) fn function(
     reason: &AtomicU32,
     most: u64,
 ) -> std::result::Result<FuncCode, TrapCode> {
-    translated(module, defined, reason, most, Emitter::new).map(|(code, _)| code)
+    translated(module, defined, reason, most, &Emitter::new).map(|(code, _)| code)
 }
 
 /// The same for people to look at: with notes on each instruction. Nothing keeps the code.
@@ -92,9 +93,59 @@ pub(crate) fn with_notes(
     module: &InterpModule,
     defined: u32,
 ) -> std::result::Result<(FuncCode, Notes), TrapCode> {
-    let (code, notes) =
-        translated(module, defined, &AtomicU32::new(0), u64::MAX, Emitter::with_notes)?;
+    let emitter = || Emitter::with_notes(None);
+    let (code, notes) = translated(module, defined, &AtomicU32::new(0), u64::MAX, &emitter)?;
     Ok((code, notes.unwrap_or_default()))
+}
+
+/// Functions with larger bodies are not translated again to see what is on their operand stack.
+const MOST_BODY_AGAIN: usize = 64 << 10;
+
+/// The operand stack, the lowest first, when the instruction that begins at `at` runs, without what it takes itself. `None`
+/// if the function is large, or there is no such instruction.
+pub(crate) fn operands_at(module: &InterpModule, defined: u32, at: At) -> Option<Vec<(Ty, Held)>> {
+    let body = module.info().bodies.get(defined as usize)?;
+    if body.range.len() > MOST_BODY_AGAIN {
+        return None;
+    }
+    let emitter = || Emitter::with_notes(Some(at));
+    let done = translated(module, defined, &AtomicU32::new(0), u64::MAX, &emitter);
+    done.ok()?.1?.operands
+}
+
+/// The locals of a function, parameters first: what each is, and its slot, as translated code has them.
+pub(crate) fn local_slots(module: &InterpModule, defined: u32) -> Option<Vec<(Ty, u32)>> {
+    let info = module.info();
+    let range = info.bodies.get(defined as usize)?.range.clone();
+    let bytes = info.bytes.get(range.clone())?;
+    let signature = module.signature_of(*info.funcs.get(module.func_idx(defined).index())?)?;
+    let mut slots = Slotting::default();
+    let mut locals: Vec<_> = signature.params.iter().map(|&ty| (ty, slots.next(ty))).collect();
+    slots.cells += HEADER_CELLS;
+    let body = FunctionBody::new(BinaryReader::new(bytes, range.start as u64));
+    for group in body.get_locals_reader().ok()? {
+        let (count, ty) = group.ok()?;
+        let ty = values::ty_in(module, ty);
+        locals.extend((0..count).map(|_| (ty, slots.next(ty))));
+    }
+    Some(locals)
+}
+
+/// How many slots are taken.
+#[derive(Default)]
+struct Slotting {
+    cells: u32,
+    refs: u32,
+}
+
+impl Slotting {
+    /// The slot of the next local.
+    fn next(&mut self, ty: Ty) -> u32 {
+        let slot = if ty == Ty::Ref { self.refs } else { self.cells };
+        self.cells = self.cells.saturating_add(ty.cells());
+        self.refs = self.refs.saturating_add(ty.refs());
+        slot
+    }
 }
 
 fn translated(
@@ -102,7 +153,7 @@ fn translated(
     defined: u32,
     reason: &AtomicU32,
     most: u64,
-    emitter: fn() -> Emitter,
+    emitter: &dyn Fn() -> Emitter,
 ) -> std::result::Result<(FuncCode, Option<Notes>), TrapCode> {
     let result = match Translator::run(module, defined, reason, most, emitter(), false) {
         Err(Stop::NeedsRefs) => Translator::run(module, defined, reason, most, emitter(), true),
@@ -406,9 +457,23 @@ impl<'m> Translator<'m> {
     fn emit<T: Operands>(&mut self, handler: Handler, operands: T) -> At {
         let at = self.emitter.push(operands);
         self.emitter.note::<T>(at, self.offset, handler);
+        self.note_operands(at);
         self.set_handler(at, handler);
         self.forget_newest();
         at
+    }
+
+    /// Notes what is on the operand stack, if that is wanted of the instruction at `at`.
+    fn note_operands(&mut self, at: At) {
+        let Some(operands) = self.emitter.watched(at) else { return };
+        let held = |entry: &Entry| match entry.loc {
+            _ if entry.ty == Ty::Ref => Held::Lost,
+            Loc::Slot => Held::Slot(entry.slot),
+            Loc::Local(slot) => Held::Slot(slot),
+            Loc::Const(cell) => Held::Const(cell),
+            Loc::Acc => Held::Lost,
+        };
+        *operands = Some(self.stack.entries.iter().map(|entry| (entry.ty, held(entry))).collect());
     }
 
     /// Sets what the instruction at `at` does.

@@ -3,7 +3,7 @@
 use palisade_core::TrapCode;
 use palisade_module::wasmparser::{self, AbstractHeapType, HeapType, ValType};
 
-use crate::code::Ty;
+use crate::code::{InterpModule, Ty};
 use crate::operands::Operands;
 use crate::ops::arith::{DestPair, Slots};
 use crate::ops::control::{
@@ -24,30 +24,39 @@ pub(super) enum Source {
     Imm(u64),
 }
 
+/// The interpreter's view of a type of a module.
+pub(super) fn ty_in(module: &InterpModule, ty: ValType) -> Ty {
+    match ty {
+        ValType::I32 => Ty::I32,
+        ValType::I64 => Ty::I64,
+        ValType::F32 => Ty::F32,
+        ValType::F64 => Ty::F64,
+        ValType::V128 => Ty::V128,
+        ValType::Ref(r) => heap_ty_in(module, r.heap_type()),
+    }
+}
+
+fn heap_ty_in(module: &InterpModule, heap: HeapType) -> Ty {
+    let func = match heap {
+        HeapType::Abstract { ty, .. } => {
+            matches!(ty, AbstractHeapType::Func | AbstractHeapType::NoFunc)
+        }
+        HeapType::Concrete(index) | HeapType::Exact(index) => {
+            index.as_module_index().is_some_and(|index| module.is_func_type(index))
+        }
+    };
+    if func { Ty::Func } else { Ty::Ref }
+}
+
 impl<'m> Translator<'m> {
     /// The interpreter's view of a type of the module.
     pub(super) fn ty(&self, ty: ValType) -> Ty {
-        match ty {
-            ValType::I32 => Ty::I32,
-            ValType::I64 => Ty::I64,
-            ValType::F32 => Ty::F32,
-            ValType::F64 => Ty::F64,
-            ValType::V128 => Ty::V128,
-            ValType::Ref(r) => self.heap_ty(r.heap_type()),
-        }
+        ty_in(self.module, ty)
     }
 
     /// The interpreter's view of a reference.
     pub(super) fn heap_ty(&self, heap: HeapType) -> Ty {
-        let func = match heap {
-            HeapType::Abstract { ty, .. } => {
-                matches!(ty, AbstractHeapType::Func | AbstractHeapType::NoFunc)
-            }
-            HeapType::Concrete(index) | HeapType::Exact(index) => {
-                index.as_module_index().is_some_and(|index| self.module.is_func_type(index))
-            }
-        };
-        if func { Ty::Func } else { Ty::Ref }
+        heap_ty_in(self.module, heap)
     }
 
     pub(super) fn push(&mut self, ty: Ty, loc: Loc) -> Result<usize> {

@@ -411,7 +411,12 @@ mod tests {
             let mut all = 0..info.funcs.len() as u32;
             all.find(|&func| info.func_name(FuncIdx(func)) == Some(name)).unwrap()
         };
-        let frame = |func, offset| TraceFrame { module: info.clone(), func, offset };
+        let frame = |func, offset| TraceFrame {
+            module: info.clone(),
+            func,
+            offset,
+            values: Default::default(),
+        };
         let mut stacks = Stacks::default();
         let inner = frame(FuncIdx(find("middle")), offset as u32);
         let path = [

@@ -39,7 +39,7 @@ pub use builtins::{Builtin, HeapCode, PLAIN_BYTES, builtin_table};
 pub use debugger::NativeDebug;
 pub use entry::{Continuation, EngineHooks, Entered, NativeConfig, Segment, enter};
 pub use registry::{CodeListener, CodeObject, CodeRegistry, Draft};
-pub use trace::{Trace, TraceFrame};
+pub use trace::{FrameValue, FrameValues, Trace, TraceFrame};
 
 pub(crate) use entry::NativeStore;
 pub(crate) use walk::{each_root, each_segment};

@@ -6,7 +6,7 @@
 
 use crate::layout::{NativeState, VmRef, VmStoreCtx};
 use crate::native::code::FuncKind;
-use crate::native::trace::TraceFrame;
+use crate::native::trace::{FrameValues, TraceFrame};
 use crate::native::{CodeObject, CodeRegistry, Segment};
 use palisade_core::TrapCode;
 use palisade_module::FuncIdx;
@@ -168,7 +168,12 @@ impl Frame {
         };
         let frame = |defined, offset| {
             let func = FuncIdx(module.imported_funcs + defined);
-            Some(TraceFrame { module: module.clone(), func, offset })
+            Some(TraceFrame {
+                module: module.clone(),
+                func,
+                offset,
+                values: FrameValues::default(),
+            })
         };
         let source = object.source_at(inside, func);
         Some(match object.inlined(source) {
