@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     let compare = match command.as_deref() {
         Some("compiled") => Some(compiled::run as fn(&compiled::Options)),
         Some("overhead") => Some(compiled::overhead as fn(&compiled::Options)),
-        Some("artefacts") => Some(artefacts::run),
+        Some("artefacts") => Some(artefacts::run as fn(&compiled::Options)),
         Some("tiering") => Some(compiled::tiering as fn(&compiled::Options)),
         _ => None,
     };
