@@ -72,26 +72,26 @@ unsafe fn run_elements(vm: *mut VmCtx, module: &ModuleInfo, elem: ElemIdx) -> Re
 /// `vm` is the context of a complete instance of `module` on this thread.
 unsafe fn expect_data(vm: *mut VmCtx, module: &ModuleInfo) {
     let own = module.imported_memories == 0 && module.memories.first().is_some_and(|m| !m.shared);
-    let mut span = usize::MAX..0;
+    let (mut start, mut end) = (usize::MAX, 0);
     let mut bytes = 0;
     for segment in &module.data {
         if let SegmentMode::Active { target: MemoryIdx(0), offset } = &segment.mode
             && let [ConstOp::I32(at)] = offset.ops[..]
         {
             let at = at.cast_unsigned() as usize;
-            span = span.start.min(at)..span.end.max(at.saturating_add(segment.range.len()));
+            (start, end) = (start.min(at), end.max(at.saturating_add(segment.range.len())));
             bytes += segment.range.len();
         }
     }
     // Most of what lies between is to be written.
-    if own && bytes >= MUCH_DATA && span.len() / 2 < bytes {
+    if own && bytes >= MUCH_DATA && (end - start) / 2 < bytes {
         // SAFETY: passed on to the caller; the memory is the instance's own, and no guest runs.
         unsafe {
             if let Ok(memory) = crate::builtins::memory::memory(vm, 0)
-                && span.end <= memory.len
+                && end <= memory.len
             {
-                let at = memory.base.add(span.start).cast();
-                prefer_large_pages(std::slice::from_raw_parts_mut(at, span.len()));
+                let at = memory.base.add(start).cast();
+                prefer_large_pages(std::slice::from_raw_parts_mut(at, end - start));
             }
         }
     }

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn pieces_that_overlap_or_lie_outside_are_none() {
-        for late in [vec![0..5, 4..8], vec![4..8, 0..4], vec![9..11]] {
+        for late in [vec![0..5, 4..8], vec![4..8, 0..4], vec![0..1, 9..11]] {
             assert!(Unfilled::new(10).unwrap().later(late, |_, _| true).is_none());
         }
     }
@@ -184,7 +184,8 @@ mod tests {
             bytes.iter_mut().for_each(|byte| *byte += 1);
             true
         };
-        let pieces = Unfilled::new(1 << 16).unwrap().later(vec![0..1 << 16], fill).unwrap();
+        let late = vec![0..1 << 15, 1 << 15..1 << 16];
+        let pieces = Unfilled::new(1 << 16).unwrap().later(late, fill).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| assert!(pieces.get(0..1 << 16).unwrap().iter().all(|&b| b == 1)));
