@@ -243,6 +243,23 @@ fn core_dumps_tell_the_values_of_frames_as_far_as_they_are_known() {
     }
 }
 
+/// Of a deep recursion, frames are told from both ends, and values of the inner end alone.
+#[test]
+fn a_core_dump_of_a_deep_recursion_tells_the_innermost_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = r#"(module (func $r (export "_start") (local i32)
+        (local.set 0 (i32.const 5)) (call $r) (call $r)))"#;
+    std::fs::write(dir.path().join("a.wat"), text).unwrap();
+    let mut command = command(dir.path());
+    command.args(["run", "--engine", "interp", "--coredump", "core", "a.wat"]);
+    Ended::from(command.output().unwrap()).code(134);
+    let dump = read_dump(&std::fs::read(dir.path().join("core")).unwrap());
+    let told: Vec<_> = dump.values.iter().map(|[locals, _]| locals.join(" ")).collect();
+    assert_eq!(told.len(), 200);
+    assert!(told[..100].iter().all(|locals| locals == "i32 5"), "{told:?}");
+    assert!(told[100..].iter().all(|locals| locals == "?"), "{told:?}");
+}
+
 #[test]
 fn a_core_dump_is_written_on_traps_alone_and_its_file_is_made_first() {
     let dir = tempfile::tempdir().unwrap();

@@ -141,7 +141,7 @@ pub(crate) const fn jump_to<O: Op>() -> Jump {
 }
 
 /// An operation that others go on to where their own handler is not enough.
-pub(crate) const fn cold<O: Op>() -> Jump {
+pub(crate) const fn cold_handler<O: Op>() -> Jump {
     Jump { tail: tail_cold::<O>, step: step::<O> }
 }
 

@@ -20,7 +20,7 @@ use palisade_vm::builtins;
 use palisade_vm::layout::{Cell, VmCtx, VmFuncRef, VmTableDef};
 
 use crate::code::{Glue, InterpModule, Signature};
-use crate::state::{Handler, Jump, Next, Op, State, cold, handler, jump_to};
+use crate::state::{Handler, Jump, Next, Op, State, cold_handler, handler, jump_to};
 use crate::val::Val;
 
 /// Cells between the parameters and the locals of a frame.
@@ -124,7 +124,7 @@ impl Op for StackFull {
         Next::Trap(s, code.unwrap_or(TrapCode::StackOverflow))
     }
 }
-pub(crate) const STACK_FULL: Jump = cold::<StackFull>();
+pub(crate) const STACK_FULL: Jump = cold_handler::<StackFull>();
 
 /// Too many calls are nested.
 struct TooDeep;

@@ -15,7 +15,7 @@ use palisade_vm::layout::{VmCtx, VmFuncRef, VmRef};
 use crate::ops::arith::{D, Dest, DestPair, R, Slots, jump, put};
 use crate::ops::fields::object;
 use crate::ops::refs::{get, set};
-use crate::state::{Handler, Next, Op, State, cold, handler};
+use crate::state::{Handler, Next, Op, State, cold_handler, handler};
 
 /// Operands of a test of a reference.
 #[derive(Copy, Clone)]
@@ -166,7 +166,7 @@ impl<Q: Quick> Op for Cast<Q> {
             match Q::is(&s, get(&s, o.a), &o) {
                 Some(true) => s.after::<RefOps>(),
                 Some(false) => Next::Trap(s, TrapCode::CastFailure),
-                None => Next::Jump(s, const { cold::<AskCast<Objects>>() }),
+                None => Next::Jump(s, const { cold_handler::<AskCast<Objects>>() }),
             }
         }
     }
@@ -195,7 +195,7 @@ impl<Q: Quick, T: Dest> Op for Test<Q, T> {
             let o = s.operands::<RefOps>();
             match Q::is(&s, get(&s, o.a), &o) {
                 Some(is) => put::<bool, T>(&mut s, is),
-                None => return Next::Jump(s, const { cold::<AskTest<Objects, T>>() }),
+                None => return Next::Jump(s, const { cold_handler::<AskTest<Objects, T>>() }),
             }
         }
         s.after::<RefOps>()
@@ -225,7 +225,7 @@ impl<Q: Quick, const SENSE: bool, const BACK: bool> Op for Branch<Q, SENSE, BACK
             match Q::is(&s, get(&s, o.a), &o) {
                 Some(is) if is == SENSE => jump::<BACK>(s, o.first),
                 Some(_) => s.after::<RefOps>(),
-                None => Next::Jump(s, const { cold::<AskBranch<Objects, SENSE, BACK>>() }),
+                None => Next::Jump(s, const { cold_handler::<AskBranch<Objects, SENSE, BACK>>() }),
             }
         }
     }

@@ -8,7 +8,7 @@ use palisade_core::TrapCode;
 use palisade_vm::layout::{Cell, VmCtx, VmGlobalDef};
 
 use crate::ops::arith::{D, Dest, DestPair, R, Slots, jump, put};
-use crate::state::{Handler, Jump, Next, Op, State, cold, handler};
+use crate::state::{Handler, Jump, Next, Op, State, cold_handler, handler};
 use crate::val::Val;
 
 /// Operands of an unconditional branch.
@@ -171,7 +171,7 @@ pub(crate) unsafe fn sampled(ip: *const u8, fp: *mut Cell, vm: *mut VmCtx) {
 }
 
 /// Ends the activation with the reason of the interruption.
-pub(crate) const INTERRUPTED: Jump = cold::<Interrupted>();
+pub(crate) const INTERRUPTED: Jump = cold_handler::<Interrupted>();
 
 /// Operands of an instruction that always traps.
 #[derive(Copy, Clone)]

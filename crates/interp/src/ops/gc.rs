@@ -15,7 +15,7 @@ use crate::ops::call::trap_code;
 use crate::ops::fields::object;
 use crate::ops::refs::{get, set, window};
 use crate::ops::slow::{note_exit, works};
-use crate::state::{Handler, Next, Op, State, cold, handler};
+use crate::state::{Handler, Next, Op, State, cold_handler, handler};
 
 /// Operands of an instruction that makes a structure, or an array, from a run of cells and a run of references.
 #[derive(Copy, Clone)]
@@ -214,7 +214,7 @@ impl Op for StructNew {
             let at = (*store).heap_next;
             let end = at + o.bytes as usize;
             if end > (*store).heap_end {
-                return Next::Jump(s, const { cold::<StructNewSlow>() });
+                return Next::Jump(s, const { cold_handler::<StructNewSlow>() });
             }
             (*store).heap_next = end;
             let object = (*store).heap_base.add(at);

@@ -14,7 +14,7 @@ use palisade_vm::native::{self, Continuation, Entered};
 use crate::LoopEntry;
 use crate::code::{InterpModule, Signature, Ty};
 use crate::ops::call::{frame_bytes, set_accumulators, signature_of, trap_code};
-use crate::state::{Handler, Next, Op, State, cold, handler};
+use crate::state::{Handler, Next, Op, State, cold_handler, handler};
 
 /// Operands of what leads to machine code.
 #[derive(Copy, Clone)]
@@ -212,7 +212,7 @@ impl Op for CountEntry {
         unsafe {
             let o = s.operands::<TierOps>();
             if count(s.vm, &o) {
-                return Next::Jump(s, const { cold::<HotEntry>() });
+                return Next::Jump(s, const { cold_handler::<HotEntry>() });
             }
         }
         s.after::<TierOps>()
@@ -274,7 +274,7 @@ impl Op for CountLoop {
         unsafe {
             let o = s.operands::<TierOps>();
             if count(s.vm, &o) {
-                return Next::Jump(s, const { cold::<HotLoop>() });
+                return Next::Jump(s, const { cold_handler::<HotLoop>() });
             }
         }
         s.after::<TierOps>()
