@@ -1,5 +1,5 @@
 //! What the crate wants of the operating system, each in one small file: address space
-//! (`region`), the bounds of the host's stack ([`host_stack`]), files ([`file`]), events to wait on (`event`), handlers of faults (`signals`)
+//! (`region`), the bounds of the host's stack ([`host_stack`]), files ([`mod@file`]), events to wait on (`event`), handlers of faults (`signals`)
 //! and the stack that they run on (`alt_stack`).
 //!
 //! Nothing in here knows what a guest is. Everything that can fail returns the system's own error.
