@@ -12,7 +12,7 @@ use std::fs::{File, Metadata};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use palisade::Refusal;
 use palisade_wasi::{AuditEvent, Caps, Denial, WasiCtx};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
@@ -169,7 +170,7 @@ fn create(path: &Path, args: &Run, grants: &[Grant], settings: &Settings) -> Res
         Failure::usage(format!("--audit={}: {why}", escape::path(path)))
             .hint("name a file that can be written, or write --audit alone for standard error")
     };
-    let file = emptied(path, args).map_err(wrong)?;
+    let file = emptied(path, args, Links::Followed).map_err(wrong)?;
     let changes = settings.capabilities.intersects(Caps::WRITE | Caps::PATH);
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let inside = |grant: &&Grant| match (real(path), real(&grant.host)) {
@@ -186,10 +187,24 @@ fn create(path: &Path, args: &Run, grants: &[Grant], settings: &Settings) -> Res
     Ok(file)
 }
 
+/// Whether the last part of a path may be a link.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// The user named it.
+    Followed,
+    /// Nobody named it: a guest of an earlier run may have put one there that leads to another file.
+    Refused,
+}
+
 /// A file that the run writes, made or emptied; it is none that the run reads.
-pub(crate) fn emptied(path: &Path, args: &Run) -> Result<File, String> {
-    let options = File::options().write(true).create(true).truncate(false).open(path);
-    let file = options.map_err(|error| match error.kind() {
+pub(crate) fn emptied(path: &Path, args: &Run, links: Links) -> Result<File, String> {
+    let flags = if links == Links::Refused { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).map_err(|error| match error.kind() {
+        _ if Errno::from_io_error(&error) == Some(Errno::LOOP) && links == Links::Refused => {
+            "it is a link to another file; name it to have that written".to_owned()
+        }
         ErrorKind::NotFound => "its directory does not exist".to_owned(),
         ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),

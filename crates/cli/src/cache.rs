@@ -10,7 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, SystemTime};
@@ -181,6 +181,7 @@ impl Cache {
                 stored: None,
                 place: Some((path, key)),
                 over: None,
+                loaded: Vec::new(),
                 found: None,
                 outcome: "no entry yet",
             },
@@ -188,7 +189,15 @@ impl Cache {
                 failure::warn(&format!("--cache: {}", escape::name(&why)));
                 // The module has been read, and cannot be read twice.
                 let outcome = "not used";
-                Entry { module, stored: None, place: None, over: None, found: None, outcome }
+                Entry {
+                    module,
+                    stored: None,
+                    place: None,
+                    over: None,
+                    loaded: Vec::new(),
+                    found: None,
+                    outcome,
+                }
             }
         };
         entry.open(locked);
@@ -205,6 +214,8 @@ pub(crate) struct Entry {
     place: Option<(PathBuf, Key)>,
     /// What is written over, where nothing can be renamed.
     over: Option<File>,
+    /// How what was loaded begins, up to the end of its proof.
+    loaded: Vec<u8>,
     /// Batches of code that were there, if there was an entry that could be used.
     found: Option<usize>,
     outcome: &'static str,
@@ -242,6 +253,7 @@ impl Entry {
         if let (Some(stored), Some((_, key))) = (self.stored.take(), &self.place) {
             let trust = Trust::new().key(key.clone());
             let cancel = AtomicU32::new(0);
+            self.loaded = head(&stored);
             let found = if self.is_binary() {
                 Module::with_code_file(engine, self.module.clone(), stored, &trust, &cancel)
             } else {
@@ -267,7 +279,17 @@ impl Entry {
     pub(crate) fn save(&mut self, module: &Module) {
         let Some((path, key)) = self.place.take() else { return };
         if self.found.is_some() && module.engine().stored_stats().damaged > 0 {
-            // It is not what was written any more: the next run makes it anew.
+            // It is not what was written any more: the next run makes it anew, unless somebody else has by now.
+            let now = match &self.over {
+                Some(file) => head(file),
+                None => {
+                    keys::open_own(&path, 0o022, false).map(|file| head(&file)).unwrap_or_default()
+                }
+            };
+            if now != self.loaded {
+                self.outcome = "used, and written anew by another process meanwhile";
+                return;
+            }
             let gone = match self.over.take() {
                 Some(file) => file.set_len(0).is_ok(),
                 None => fs::remove_file(&path).is_ok(),
@@ -311,6 +333,15 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     done
+}
+
+/// How an entry begins: more than its header and proof take, of which no two are alike.
+const HEAD: usize = 128;
+
+fn head(file: &File) -> Vec<u8> {
+    let mut bytes = [0; HEAD];
+    let read = file.read_at(&mut bytes, 0).unwrap_or(0);
+    bytes.get(..read).unwrap_or_default().to_vec()
 }
 
 fn overwrite(mut file: File, bytes: &[u8]) -> io::Result<()> {

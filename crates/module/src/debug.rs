@@ -5,9 +5,11 @@
 //! the same again and again.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use palisade_debug::{DebugInfo, Lines, Mismatch, Parts};
+use wasmparser::BinaryReader;
 
 pub use palisade_debug::{Mismatch as DebugMismatch, Place};
 
@@ -75,8 +77,22 @@ impl ModuleInfo {
         if self.source.file.get().is_some() {
             return None;
         }
-        let parts = Parts::find(self.bytes.whole()?)?;
-        std::str::from_utf8(self.bytes.get(parts.external?)?).ok()
+        let section = self.custom_section("external_debug_info")?;
+        let content = self.bytes.get(section)?;
+        let mut reader = BinaryReader::new(content, 0);
+        reader.read_string().ok()
+    }
+
+    /// Where the content of the first custom section of a name stands. So the bytes of all others need not be at hand.
+    fn custom_section(&self, name: &str) -> Option<Range<usize>> {
+        let mut sections = self.custom_sections.iter();
+        sections.find(|(known, _)| &**known == name).map(|(_, range)| range.clone())
+    }
+
+    /// Whether there is anything to be read: only then all of the module is asked for.
+    fn has_debug_info(&self) -> bool {
+        let own = || self.custom_sections.iter().any(|(name, _)| name.starts_with(".debug_"));
+        self.source.file.get().is_some() || own()
     }
 
     /// The places in the source that an offset in the module comes from: the innermost function inlined there first,
@@ -97,7 +113,8 @@ impl ModuleInfo {
     }
 
     fn reads_nothing(&self) -> bool {
-        self.source.off.get().is_some() && self.source.file.get().is_none()
+        let off = self.source.off.get().is_some() && self.source.file.get().is_none();
+        off || !self.has_debug_info()
     }
 
     /// Files and lines of all code at once, for profilers; read when it is asked for first. `None` if nothing is known.

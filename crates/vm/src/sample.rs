@@ -149,7 +149,8 @@ pub unsafe fn sample(ctx: *mut VmStoreCtx) {
     // SAFETY: the caller's word; the sampler is taken out for the time.
     unsafe {
         let store = (*ctx).store;
-        if !(*store).interrupt.take_sample() {
+        // While machine code is on its stack's reserve, it is to end at its next poll.
+        if !(*store).interrupt.take_sample((*ctx).native.reserve_open == 0) {
             return;
         }
         let Some(mut sampler) = (*store).sampler.take() else { return };

@@ -12,7 +12,7 @@ use palisade_wasi::Wasi;
 
 use super::Profile;
 use crate::args::Run;
-use crate::audit;
+use crate::audit::{self, Links};
 use crate::escape;
 use crate::failure::{self, Failure, Status};
 use crate::outcome;
@@ -43,8 +43,9 @@ struct Target {
 
 impl Target {
     fn create(path: Option<&Path>, default: &str, args: &Run) -> Result<Self, Failure> {
+        let links = if path.is_some() { Links::Followed } else { Links::Refused };
         let path = path.unwrap_or(Path::new(default)).to_owned();
-        let file = audit::emptied(&path, args).map_err(|why| {
+        let file = audit::emptied(&path, args, links).map_err(|why| {
             let shown = escape::path(&path);
             Failure::new(Status::Usage, format!("--profile: {shown} cannot be made: {why}"))
         })?;

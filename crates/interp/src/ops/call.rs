@@ -119,11 +119,23 @@ impl Op for StackFull {
             unsafe { super::control::sampled(s.ip, s.fp, s.vm) };
             return Next::Go(s);
         }
-        let reason = interrupts.reason.load(Ordering::Relaxed);
+        Next::Jump(s, STACK_ENDS)
+    }
+}
+
+/// The same, where the call is not made again to take a sample.
+struct StackEnds;
+impl Op for StackEnds {
+    #[inline(always)]
+    unsafe fn exec(s: State) -> Next {
+        std::sync::atomic::fence(Ordering::Acquire);
+        // SAFETY: the interrupts live as long as the store.
+        let reason = unsafe { (*(*s.vm).interrupts).reason.load(Ordering::Relaxed) };
         let code = u8::try_from(reason).ok().and_then(TrapCode::from_u8);
         Next::Trap(s, code.unwrap_or(TrapCode::StackOverflow))
     }
 }
+pub(crate) const STACK_ENDS: Jump = cold_handler::<StackEnds>();
 pub(crate) const STACK_FULL: Jump = cold_handler::<StackFull>();
 
 /// Too many calls are nested.

@@ -7,7 +7,7 @@ use palisade_vm::layout::VmCtx;
 
 use crate::code::InterpModule;
 use crate::ops::call::{
-    LAST_CODE, STACK_FULL, fits, fits_but_for_sampling, frame_bytes, trap_code,
+    LAST_CODE, STACK_ENDS, fits, fits_but_for_sampling, frame_bytes, trap_code,
 };
 use crate::state::{Handler, Next, Op, State, handler};
 
@@ -82,7 +82,7 @@ impl Op for Translate {
             let bytes = frame_bytes(code);
             // What was translated is paid for, so that this is not done again to take a sample.
             if !fits(s.vm, s.fp, bytes) && !fits_but_for_sampling(s.vm, s.fp, bytes) {
-                return Next::Jump(s, STACK_FULL);
+                return Next::Jump(s, STACK_ENDS);
             }
             s.ip = code;
         }

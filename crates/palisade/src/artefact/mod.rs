@@ -274,7 +274,7 @@ pub(crate) struct BatchHead {
     pub(crate) funcs: Vec<Range<u32>>,
     /// The bytes of its code.
     pub(crate) code: u32,
-    tables: u32,
+    pub(crate) tables: u32,
     code_hash: [u8; 32],
     tables_hash: [u8; 32],
     /// Where it stands, from the end of the statement on.

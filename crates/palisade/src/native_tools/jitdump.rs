@@ -42,8 +42,6 @@ const MOST_LINES: usize = 1 << 16;
 pub struct JitDump {
     path: PathBuf,
     out: Mutex<Out>,
-    /// By this mapping `perf record` learns of the file.
-    _mark: ExecutableMark,
 }
 
 #[derive(Debug)]
@@ -69,11 +67,13 @@ impl JitDump {
         let mut file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         let made = header().and_then(|header| {
             file.write_all(&header)?;
-            ExecutableMark::map(file.as_fd())
+            // By this mapping `perf record` learns of the file. It has by then: nothing of the file stays executable, for
+            // whoever can write to it.
+            ExecutableMark::map(file.as_fd()).map(drop)
         });
-        let mark = made.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+        made.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         let out = Out { file, written: HEADER_BYTES.into(), next: 0, failed: None };
-        Ok(Self { path, out: Mutex::new(out), _mark: mark })
+        Ok(Self { path, out: Mutex::new(out) })
     }
 
     /// Where the file is.

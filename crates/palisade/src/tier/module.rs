@@ -153,6 +153,11 @@ impl Version {
         self.change(defined, STORED, NEW);
     }
 
+    /// Notes that a function that was asked for was not compiled, for no reason of its own: it may be asked for again.
+    pub(super) fn forget_asked(&self, defined: u32) {
+        self.change(defined, ASKED, NEW);
+    }
+
     /// Notes that a function of which nothing else is known stays interpreted.
     pub(super) fn refuse_new(&self, defined: u32) {
         self.change(defined, NEW, REFUSED);

@@ -331,7 +331,9 @@ pub(super) unsafe fn first(vm: *mut VmCtx, defined: u32) -> bool {
         && has_room(store, native, defined)
         && version.ask(defined)
     {
-        Job::function(native, version.bounds, defined).run(&native.tier.queue);
+        let interrupts = store.vm().interrupts().clone();
+        let stop = || interrupts.pending().is_some();
+        Job::function(native, version.bounds, defined).run(&native.tier.queue, &stop);
     }
     if version.entry(defined).is_none() || !activate(store) {
         return false;
@@ -413,7 +415,7 @@ fn has_room(store: &mut StoreOpaque, native: &NativeModule, defined: u32) -> boo
 
 fn ask(native: &Arc<NativeModule>, job: Job) {
     if native.tier.tuning.wait {
-        job.run(&native.tier.queue);
+        job.run(&native.tier.queue, &|| false);
     } else {
         native.tier.queue.push(job, native.tier.tuning.batch);
     }

@@ -201,7 +201,7 @@ fn work(shared: &Shared) {
             jobs.extend(waiting.jobs.pop_front());
         }
         drop(waiting);
-        run(&jobs, &shared.counts);
+        run(&jobs, &shared.counts, &|| false);
     }
 }
 
@@ -219,9 +219,9 @@ impl Job {
         Self { module: Arc::downgrade(module), bounds, what: What::Loop(defined, offset) }
     }
 
-    /// Does the request at once, on this thread.
-    pub(super) fn run(self, queue: &Queue) {
-        run(&[self], &queue.shared.counts);
+    /// Does the request at once, on this thread, unless `stop` says that it is to end: then it may be asked for again.
+    pub(super) fn run(self, queue: &Queue, stop: &(dyn Fn() -> bool + Sync)) {
+        run(&[self], &queue.shared.counts, stop);
     }
 
     fn goes_with(&self, other: &Self) -> bool {
@@ -230,7 +230,7 @@ impl Job {
 }
 
 /// Compiles what jobs for one module want.
-fn run(jobs: &[Job], counts: &Counts) {
+fn run(jobs: &[Job], counts: &Counts, stop: &(dyn Fn() -> bool + Sync)) {
     let Some(first) = jobs.first() else { return };
     let Some(module) = first.module.upgrade() else { return };
     let version = module.version(first.bounds);
@@ -248,7 +248,7 @@ fn run(jobs: &[Job], counts: &Counts) {
         }
     }
     let began = Instant::now();
-    functions(&module, version, &wanted, counts);
+    functions(&module, version, &wanted, counts, stop);
     for job in jobs {
         if let What::Loop(defined, offset) = job.what {
             let code = module.compile_loop(version, defined, offset, |result| counts.add(result));
@@ -279,19 +279,26 @@ fn refuse(jobs: &[Job], version: &Version) {
 }
 
 /// Compiles functions as one batch.
-fn functions(module: &NativeModule, version: &Version, wanted: &[u32], counts: &Counts) {
+fn functions(
+    module: &NativeModule,
+    version: &Version,
+    wanted: &[u32],
+    counts: &Counts,
+    stop: &(dyn Fn() -> bool + Sync),
+) {
     let Ok(compiler) = module.compiler(version) else {
         wanted.iter().for_each(|&defined| version.refuse(defined));
         return;
     };
     let mut compiled = Vec::with_capacity(wanted.len());
-    let ending = || module.ending();
+    let ending = || module.ending() || stop();
     for &defined in wanted {
         let in_batch = |other| wanted.contains(&other);
         let result = compiler.compile(&module.module(&ending), defined, &in_batch);
         counts.add(&result);
         match result {
             Ok(func) => compiled.push((defined, func)),
+            Err(CompileError::Stopped) if !module.ending() => version.forget_asked(defined),
             Err(_) => version.refuse(defined),
         }
     }

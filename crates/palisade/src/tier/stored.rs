@@ -172,7 +172,7 @@ impl NativeModule {
         let (Some(is_open), Some(head)) = (open.get_mut(batch), unread.head(batch)) else {
             return Ok(());
         };
-        if !*is_open || !pay(head.code) {
+        if !*is_open || !pay(head.code.saturating_add(head.tables)) {
             return Ok(());
         }
         let read = self.read(version, unread, head);
@@ -291,8 +291,14 @@ impl Unread {
                 runs.extend(head.funcs.iter().map(|run| (run.start, run.end, number)));
             }
         }
-        // Where two have the same function, one is as good as the other.
+        // Where two have the same function, one is as good as the other: none of these overlap.
         runs.sort_unstable();
+        let mut end = 0;
+        runs.retain_mut(|run| {
+            run.0 = run.0.max(end);
+            end = end.max(run.1);
+            run.0 < run.1
+        });
         let (open, left) = (Mutex::new(vec![true; batches.len()]), AtomicUsize::new(batches.len()));
         Self { code, batches, open, left, damaged: AtomicBool::new(false), runs }
     }

@@ -81,7 +81,9 @@ impl Frames {
     }
 
     fn word(&self, at: usize) -> Option<usize> {
-        let inside = at >= self.low && at <= self.high.saturating_sub(size_of::<usize>());
+        // Without a stack both ends are 0: nothing lies in it.
+        let inside =
+            at != 0 && at >= self.low && at <= self.high.saturating_sub(size_of::<usize>());
         // SAFETY: an aligned word of the store's stack, on its own thread.
         (inside && at.is_multiple_of(size_of::<usize>()))
             .then(|| unsafe { std::ptr::with_exposed_provenance::<usize>(at).read() })
