@@ -21,7 +21,7 @@ pub(crate) struct Target {
 impl Target {
     /// Makes the file, empty.
     pub(crate) fn create(path: &Path, args: &Run) -> Result<Self, Failure> {
-        let file = audit::emptied(path, args).map_err(|why| {
+        let file = audit::emptied(path, args, audit::Links::Followed).map_err(|why| {
             let shown = escape::path(path);
             Failure::new(Status::Usage, format!("--coredump {shown}: cannot be made: {why}"))
         })?;
