@@ -280,6 +280,25 @@ fn checked(profile: &Value) -> std::collections::BTreeMap<Vec<String>, u64> {
 const OFTEN: [&str; 5] = ["--profile", "guest", "--profile", "folded", "--profile-interval=100us"];
 
 #[test]
+fn a_link_that_stands_where_a_profile_would_go_is_not_followed() {
+    let place = Place::new();
+    place.file("hot.wat", HOT);
+    place.file("precious", "kept");
+    for (flag, name) in [("guest", "palisade-profile.json"), ("folded", "palisade-profile.folded")]
+    {
+        // What a guest may leave in a folder that it could write to.
+        std::os::unix::fs::symlink("precious", place.path().join(name)).expect("a link");
+        let line = format!("hot.wat --invoke f 10 --profile {flag}");
+        place.line(&line).code(2).says(&[name, "link"]);
+        assert_eq!(place.read("precious"), "kept");
+        // Who names it means it.
+        place.line(&format!("{line}={name}")).code(0);
+        assert_ne!(place.read("precious"), "kept");
+        place.file("precious", "kept");
+    }
+}
+
+#[test]
 fn a_profile_tells_the_functions_that_take_the_time_in_every_engine() {
     for options in [
         &["--engine", "interp"][..],

@@ -298,3 +298,14 @@ pub(crate) unsafe fn each_root(ctx: *mut VmStoreCtx, mut visit: impl FnMut(*mut 
     }
     count
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_where_there_is_no_stack() {
+        let frames = Frames { next: None, unmade: None, low: 0, high: 0 };
+        assert!(frames.word(0).is_none() && frames.caller(0).is_none());
+    }
+}
