@@ -75,6 +75,8 @@ pub struct Frame {
     /// The values of the function's locals, parameters first; `None` for those that are not known. What the conventions have
     /// no form for, vectors and references, is told as missing.
     pub locals: Vec<Option<Value>>,
+    /// How many locals follow of which none is known. (A function may have 50,000, and a dump many frames of it.)
+    pub missing_locals: u32,
     /// What waits on its operand stack, the lowest first, as far as it is known; told in the same way.
     pub operands: Vec<Option<Value>>,
 }
@@ -160,9 +162,11 @@ impl CoreDump<'_> {
             for part in [frame.instance, frame.func, frame.offset] {
                 number(&mut stack, part.into());
             }
-            for values in [&frame.locals, &frame.operands] {
-                number(&mut stack, values.len() as u64);
+            let missing = frame.missing_locals as usize;
+            for (values, missing) in [(&frame.locals, missing), (&frame.operands, 0)] {
+                number(&mut stack, (values.len() + missing) as u64);
                 values.iter().for_each(|value| known_value(&mut stack, *value));
+                stack.resize(stack.len() + missing, MISSING);
             }
         }
         custom(out, "corestack", &stack)?;
@@ -241,9 +245,11 @@ impl Segment {
     }
 }
 
+/// A value of a frame that is not known.
+const MISSING: u8 = 0x01;
+
 /// A value of a frame.
 fn known_value(out: &mut Vec<u8>, value: Option<Value>) {
-    const MISSING: u8 = 0x01;
     match value {
         Some(Value::I32(n)) => {
             out.push(0x7f);
@@ -334,4 +340,29 @@ fn custom(out: &mut dyn Write, name: &str, content: &[u8]) -> io::Result<()> {
     text(&mut named, name);
     named.extend(content);
     section(out, 0, &named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locals_that_are_not_known_are_counted_and_told() {
+        let frame = Frame {
+            instance: 0,
+            func: 3,
+            offset: 9,
+            locals: vec![Some(Value::I32(-1)), None],
+            missing_locals: 300,
+            operands: vec![Some(Value::I64(1))],
+        };
+        let dump = CoreDump { frames: vec![frame], ..CoreDump::default() };
+        let mut bytes = Vec::new();
+        dump.write(&mut bytes, 0).unwrap();
+        // 302 of them: one known, 301 missing; then one operand.
+        let mut told = vec![0, 0, 3, 9, 0xae, 0x02, 0x7f, 0x7f];
+        told.extend([MISSING; 301]);
+        told.extend([1, 0x7e, 1]);
+        assert!(bytes.ends_with(&told));
+    }
 }

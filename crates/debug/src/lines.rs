@@ -66,6 +66,10 @@ impl Collector {
         let first = self.lines.rows.len();
         // What a table that is cut off has said so far holds.
         let _ = line::each_row(program, budget, |address, spot| {
+            // The end of a sequence is a row, too.
+            if self.lines.rows.len() + sequence.len() >= MOST_ROWS {
+                return None;
+            }
             let Ok(from) = u32::try_from(address) else {
                 sequence.clear();
                 return Some(());
@@ -79,9 +83,6 @@ impl Collector {
                 sequence.clear();
                 return Some(());
             };
-            if self.lines.rows.len() + sequence.len() >= MOST_ROWS {
-                return None;
-            }
             let file = *numbers.entry(file).or_insert_with(|| {
                 used.push(file);
                 used.len() as u32 - 1
@@ -106,5 +107,80 @@ impl Collector {
     pub(crate) fn finish(mut self) -> Lines {
         self.lines.rows.sort();
         self.lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DebugInfo, Parts};
+
+    /// A number of LEB128, as wide as any size here needs.
+    fn padded(number: usize) -> [u8; 5] {
+        std::array::from_fn(|i| (number >> (7 * i)) as u8 & 0x7f | if i < 4 { 0x80 } else { 0 })
+    }
+
+    /// A module whose one unit has these instructions of lines.
+    fn module(instructions: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\0asm\x01\0\0\0\x0a\x01\0".to_vec();
+        let mut section = |name: &str, parts: &[&[u8]]| {
+            let size: usize = parts.iter().map(|part| part.len()).sum();
+            bytes.push(0);
+            bytes.extend(padded(1 + name.len() + size));
+            bytes.push(name.len() as u8);
+            bytes.extend(name.as_bytes());
+            parts.iter().for_each(|part| bytes.extend(*part));
+        };
+        // A unit from 1 on, 1000 bytes long, whose lines are at 0.
+        section(".debug_abbrev", &[&[1, 0x11, 0, 0x11, 1, 0x12, 6, 0x10, 0x17, 0, 0, 0]]);
+        let unit = [4, 0, 0, 0, 0, 0, 4, 1, 1, 0, 0, 0, 0xe8, 3, 0, 0, 0, 0, 0, 0];
+        section(".debug_info", &[&(unit.len() as u32).to_le_bytes(), &unit]);
+        let mut header = vec![1, 1, 1, 0xfb, 14, 13, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1, 0];
+        header.extend(b"a\0\0\0\0\0");
+        let size = 2 + 4 + header.len() + instructions.len();
+        section(
+            ".debug_line",
+            &[
+                &(size as u32).to_le_bytes(),
+                &[4, 0],
+                &(header.len() as u32).to_le_bytes(),
+                &header,
+                instructions,
+            ],
+        );
+        bytes
+    }
+
+    fn lines(instructions: &[u8]) -> Lines {
+        let bytes = module(instructions);
+        let info = DebugInfo::read(&bytes, Parts::find(&bytes).unwrap()).unwrap();
+        info.lines(&bytes)
+    }
+
+    /// 17 bytes on, a row if it is wanted, and the sequence ends there.
+    fn sequence(row: bool) -> Vec<u8> {
+        let mut all = vec![8];
+        all.extend(row.then_some(1));
+        all.extend([2, 3, 0, 1, 1]);
+        all
+    }
+
+    #[test]
+    fn a_row_holds_up_to_the_end_of_its_sequence() {
+        let lines = lines(&sequence(true));
+        assert_eq!(
+            (lines.at(16), lines.at(17), lines.at(19)),
+            (None, Some((Some("a"), 1)), Some((Some("a"), 1)))
+        );
+        assert_eq!(lines.at(20), None);
+    }
+
+    #[test]
+    fn rows_are_bounded_whether_they_are_lines_or_ends() {
+        for row in [true, false] {
+            let one = sequence(row);
+            let lines = lines(&one.repeat(MOST_ROWS / (1 + usize::from(row)) + 1000));
+            assert_eq!(lines.rows.len(), MOST_ROWS, "{row}");
+        }
     }
 }

@@ -131,11 +131,12 @@ impl Parts {
         let func = FuncIdx(frame.func_index());
         let body = info.bodies.get(func.0.checked_sub(info.imported_funcs)? as usize)?;
         let offset = frame.module_offset().saturating_sub(body.range.start) as u32;
-        let count = locals(info, func)? as usize;
+        let count = locals(info, func)?;
         let all = |values: &[FrameValue]| values.iter().map(|value| known(*value)).collect();
         let (mut locals, operands): (Vec<_>, _) = (all(frame.locals()), all(frame.operands()));
-        locals.resize(count, None);
-        Some(Frame { instance, func: func.0, offset, locals, operands })
+        locals.truncate(count as usize);
+        let missing_locals = count - locals.len() as u32;
+        Some(Frame { instance, func: func.0, offset, locals, missing_locals, operands })
     }
 }
 

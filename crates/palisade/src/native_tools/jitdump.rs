@@ -14,6 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use palisade_module::error::escape_name;
 use palisade_vm::native::code::FuncRange;
 use palisade_vm::native::{CodeListener, CodeObject};
 use palisade_vm::sys::outside::{ExecutableMark, monotonic_nanos, thread_number};
@@ -36,6 +37,8 @@ const MOST_BYTES: u64 = 4 << 30;
 const _: () = assert!(MOST_BYTES < ExecutableMark::BEYOND);
 /// The most lines of one function.
 const MOST_LINES: usize = 1 << 16;
+/// The most bytes that the lines of one function take: each has the name of its file.
+const MOST_LINE_BYTES: usize = 4 << 20;
 
 /// A file that `perf inject --jit` reads: see [`Config::jit_dump`](crate::Config::jit_dump).
 #[derive(Debug)]
@@ -169,28 +172,72 @@ fn load(at: u64, code: &[u8], name: &str, number: u64) -> Vec<u8> {
 fn lines(code: &CodeObject, func: &FuncRange) -> Option<Vec<u8>> {
     let (module, _) = code.tables().module.as_ref()?;
     let table = module.lines()?;
+    let address = |at: u32| code.at(at).addr() as u64;
+    let rows = code.sources(func).take(MOST_LINES);
+    let rows = rows.filter_map(|(at, source)| {
+        let (file, line) = table.at(source as usize)?;
+        Some((address(at), file?, line))
+    });
+    line_record(address(func.range.start), rows)
+}
+
+/// The content of that record: addresses, files and lines in order, as many as there is room for. Nothing for no row.
+fn line_record<'a>(start: u64, rows: impl Iterator<Item = (u64, &'a str, u32)>) -> Option<Vec<u8>> {
     let mut content = Vec::new();
+    content.extend(start.to_ne_bytes());
+    let counted = content.len();
+    content.extend([0; 8]);
     let mut count = 0u64;
     let mut before = None;
-    for (at, source) in code.sources(func).take(MOST_LINES) {
-        let Some((Some(file), line)) = table.at(source as usize) else { continue };
-        if before.replace((file, line)) == Some((file, line)) || file.contains('\0') {
+    // Escaped once for as long as it stays the same.
+    let mut shown = String::new();
+    for (at, file, line) in rows {
+        let last = before.replace((file, line));
+        if last == Some((file, line)) {
             continue;
         }
-        content.extend((code.at(at).addr() as u64).to_ne_bytes());
+        if last.is_none_or(|(known, _)| known != file) {
+            shown = escape_name(file);
+        }
+        if content.len() + 16 + shown.len() + 1 > MOST_LINE_BYTES {
+            break;
+        }
+        content.extend(at.to_ne_bytes());
         content.extend(i32::try_from(line).unwrap_or(0).to_ne_bytes());
         content.extend(0i32.to_ne_bytes());
-        content.extend(file.as_bytes());
+        content.extend(shown.as_bytes());
         content.push(0);
         count += 1;
     }
-    if count == 0 {
-        return None;
+    content[counted..counted + 8].copy_from_slice(&count.to_ne_bytes());
+    (count > 0).then_some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_name_files_without_what_a_terminal_obeys() {
+        let rows = [(64, "a\0b\x1b[31m.c", 7), (65, "a\0b\x1b[31m.c", 7), (66, "d.c", 8)];
+        let record = line_record(64, rows.into_iter()).unwrap();
+        assert_eq!(record[..16], [64u64.to_ne_bytes(), 2u64.to_ne_bytes()].concat());
+        assert_eq!(record[16..24], 64u64.to_ne_bytes());
+        assert_eq!(record[24..32], [7i32.to_ne_bytes(), 0i32.to_ne_bytes()].concat());
+        assert!(record[32..].starts_with(b"a\\u{0}b\\u{1b}[31m.c\0"));
+        assert!(record.ends_with(b"d.c\0"));
+        assert_eq!(line_record(64, std::iter::empty()), None);
     }
-    let mut all = Vec::with_capacity(16 + content.len());
-    for word in [code.at(func.range.start).addr() as u64, count] {
-        all.extend(word.to_ne_bytes());
+
+    #[test]
+    fn lines_of_a_function_are_bounded_in_bytes() {
+        // Names as long as any that is kept, and escaped to more than that.
+        for name in ["漢".repeat(1000), "\u{1}".repeat(1000)] {
+            let rows = (0..MOST_LINES as u32).map(|line| (line.into(), name.as_str(), line));
+            let record = line_record(0, rows).unwrap();
+            let row = 16 + escape_name(&name).len() + 1;
+            assert!(record.len() <= MOST_LINE_BYTES && record.len() + row > MOST_LINE_BYTES);
+            assert_eq!(record[8..16], ((record.len() as u64 - 16) / row as u64).to_ne_bytes());
+        }
     }
-    all.extend(content);
-    Some(all)
 }

@@ -4,6 +4,9 @@
 //! that it ran in. What the guest's compiler inlined is shown for the frames where most time was spent, as frames inside
 //! of theirs; others have a line at most, since to ask for it takes a long time in large modules.
 //!
+//! Invariants: names together, and stacks with what was inlined, are bounded, as samples and calls are where they are kept; so the
+//! file is, too.
+//!
 //! Version 62 is what other tools write, too; the profiler turns older versions into its own, which is beyond it by now.
 
 use std::collections::HashMap;
@@ -17,8 +20,8 @@ use palisade_module::debug::LineTable;
 use palisade_vm::sample::FrameKind;
 
 use super::stacks::{FrameKey, Stacks};
-use super::text::{self, Json};
-use super::{GuestProfile, lock};
+use super::text::{self, Json, Namer};
+use super::{GuestProfile, Track};
 
 /// The version of the format.
 const PROCESSED: u32 = 62;
@@ -27,6 +30,12 @@ const GECKO: u32 = 24;
 
 /// For how many places it is asked what was inlined there.
 const MOST_QUESTIONS: usize = 64;
+
+/// From how many stacks on frames that were inlined are left out: each is one more for every stack that it is in.
+const MOST_STACKS: usize = 2 << 20;
+
+/// What stands for a name that there was no room for.
+const NO_ROOM: &str = "<no room for the name>";
 
 /// Numbers of the categories.
 const OTHER: u32 = 0;
@@ -90,6 +99,9 @@ struct Tables {
     frames: Set<Frame>,
     /// Parent, from 1, and frame.
     stacks: Set<(u32, u32)>,
+    namer: Namer,
+    /// By module and function, within one store: the name's number.
+    names: HashMap<(u32, u32), u32>,
 }
 
 /// What is known of a module's source.
@@ -107,7 +119,7 @@ impl Tables {
         if let Some(&known) = self.lib_of.get(&address) {
             return known;
         }
-        let name = self.strings.number(text::module(module));
+        let name = self.text(text::module(module));
         self.libs.push(name);
         let number = self.libs.len() as u32 - 1;
         self.lib_of.insert(address, number);
@@ -115,8 +127,16 @@ impl Tables {
     }
 
     fn file(&mut self, name: &str) -> u32 {
-        let name = self.strings.number(text::cut(name));
+        let name = self.text(text::cut(name));
         self.sources.number(name)
+    }
+
+    /// The number of a text, if there is room for it.
+    fn text(&mut self, text: String) -> u32 {
+        if self.strings.numbers.contains_key(&text) || self.namer.fits(&text) {
+            return self.strings.number(text);
+        }
+        self.strings.number(NO_ROOM.to_owned())
     }
 
     /// The frames that a key stands for, the outermost first.
@@ -154,7 +174,15 @@ impl Tables {
                 file
             }
         };
-        let name = self.strings.number(text::function(&source.module, key.func));
+        let name = match self.names.get(&(key.module, key.func)) {
+            Some(&known) => known,
+            None => {
+                let name = self.namer.function(&source.module, key.func);
+                let name = self.strings.number(name);
+                self.names.insert((key.module, key.func), name);
+                name
+            }
+        };
         let func = Func { name, lib: Some(source.lib), source: file, index: Some(key.func) };
         let func = self.funcs.number(func);
         // A line of another file would be shown in the function's.
@@ -164,7 +192,7 @@ impl Tables {
         let mut all = vec![self.frames.number(frame)];
         for (depth, place) in (1..).zip(places.iter().rev().skip(1)) {
             let name = place.function.as_deref().unwrap_or("<inlined>");
-            let name = self.strings.number(text::cut(name));
+            let name = self.text(text::cut(name));
             let file = place.file.as_deref().map(|file| self.file(file));
             let func = Func { name, lib: Some(source.lib), source: file, index: None };
             let func = self.funcs.number(func);
@@ -177,6 +205,7 @@ impl Tables {
     /// Takes all stacks of a store: the number of each of its nodes here, from 1.
     fn take(&mut self, stacks: &Stacks) -> Vec<u32> {
         let mut sources: Vec<Source> = Vec::new();
+        self.names.clear();
         for module in &stacks.modules {
             let (lines, lib) = (module.lines(), self.lib(module));
             sources.push(Source { module: module.clone(), lines, lib, files: HashMap::new() });
@@ -201,7 +230,10 @@ impl Tables {
         for node in &stacks.nodes {
             let parent = node.parent.checked_sub(1).and_then(|at| numbers.get(at as usize));
             let mut here = parent.copied().unwrap_or(0);
-            for &frame in frames.get(node.frame as usize).into_iter().flatten() {
+            let all = frames.get(node.frame as usize).map_or(&[][..], Vec::as_slice);
+            // The first is the function itself.
+            let most = if self.stacks.all.len() < MOST_STACKS { all.len() } else { 1 };
+            for &frame in all.iter().take(most) {
                 here = self.stacks.number((here, frame)) + 1;
             }
             numbers.push(here);
@@ -248,7 +280,7 @@ pub(super) fn write(profile: &GuestProfile, out: &mut impl Write) -> io::Result<
     let mut tables = Tables::default();
     let mut nodes = Vec::with_capacity(profile.tracks.len());
     for track in &profile.tracks {
-        nodes.push(tables.take(&lock(&track.state).stacks));
+        nodes.push(tables.take(&track.stacks));
     }
     write!(out, "{{\"meta\":")?;
     meta(profile, out)?;
@@ -257,11 +289,11 @@ pub(super) fn write(profile: &GuestProfile, out: &mut impl Write) -> io::Result<
     write!(out, "\"pages\":[],\"counters\":[],\"profilerOverhead\":[],\"shared\":{{")?;
     shared(&tables, out)?;
     write!(out, "}},\"threads\":[")?;
-    for (i, nodes) in nodes.iter().enumerate() {
+    for (i, (track, nodes)) in profile.tracks.iter().zip(&nodes).enumerate() {
         if i > 0 {
             write!(out, ",")?;
         }
-        thread(profile, i, nodes, out)?;
+        thread(profile, i, track, nodes, out)?;
     }
     writeln!(out, "]}}")
 }
@@ -351,12 +383,11 @@ fn shared(tables: &Tables, out: &mut impl Write) -> io::Result<()> {
 fn thread(
     profile: &GuestProfile,
     number: usize,
+    track: &Track,
     nodes: &[u32],
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let track = &profile.tracks[number];
-    let state = lock(&track.state);
-    let samples = &state.stacks.samples;
+    let samples = &track.stacks.samples;
     let pid = std::process::id();
     let name = text::cut(&track.name);
     write!(
@@ -420,20 +451,14 @@ mod tests {
         let mut stacks = Stacks::default();
         let inner = frame(FuncIdx(find("middle")), offset as u32);
         let path = [
-            stacks.key(FrameKind::Activation, &frame(FuncIdx(find("middle")), 1)),
-            stacks.key(FrameKind::Machine, &inner),
+            stacks.key(FrameKind::Activation, &frame(FuncIdx(find("middle")), 1)).unwrap(),
+            stacks.key(FrameKind::Machine, &inner).unwrap(),
         ];
         let node = stacks.intern(&path);
         stacks.add(1_500_000, 700_000, node, 1);
         let waiting = stacks.child(node.unwrap(), FrameKey::WAITING);
         stacks.add(2_500_000, 0, waiting, 3);
-        let mut profile = GuestProfile {
-            tracks: vec![Arc::new(Track { name: "a\n\"b".into(), state: Default::default() })],
-            interval: std::time::Duration::from_micros(500),
-            started: UNIX_EPOCH,
-            length: std::time::Duration::from_millis(3),
-        };
-        lock(&profile.tracks[0].state).stacks = stacks;
+        let mut profile = GuestProfile::of(vec![Track { name: "a\n\"b".into(), stacks }]);
         let mut text = Vec::new();
         write(&profile, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
@@ -459,5 +484,33 @@ mod tests {
         let mut empty = Vec::new();
         write(&profile, &mut empty).unwrap();
         assert!(empty.ends_with(b"\"threads\":[]}\n"));
+    }
+
+    #[test]
+    fn what_was_inlined_does_not_multiply_stacks_without_end() {
+        let module = Module::new(&Engine::default(), DWARF).unwrap();
+        let info = module.info().clone();
+        let offset = (0..DWARF.len()).find(|&at| info.places(at).len() > 1).unwrap() as u32;
+        let func = FuncIdx(info.imported_funcs);
+        let frame = TraceFrame { module: info.clone(), func, offset, values: Default::default() };
+        let mut stacks = Stacks::default();
+        let key = stacks.key(FrameKind::Machine, &frame).unwrap();
+        // A recursion as deep as there is room for.
+        let mut node = stacks.intern(&[key]).unwrap();
+        while let Some(inner) = stacks.child(node, key) {
+            node = inner;
+        }
+        stacks.add(0, 0, Some(node), 1);
+        let (mut tables, nodes) = (Tables::default(), stacks.nodes.len());
+        let places = info.places(offset as usize).len();
+        for turn in 1..=3 {
+            // The same in other modules, as far as the tables know.
+            tables.names.clear();
+            tables.lib_of.clear();
+            assert_eq!(tables.take(&stacks).len(), nodes);
+            let all = tables.stacks.all.len();
+            assert!(all <= MOST_STACKS + turn * nodes, "{all} of {places} for each");
+            assert!(all >= turn * nodes, "{all}: they are not others each time");
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Samples in bounded memory: frames, and stacks as a tree in which every branch stands once.
 //!
 //! Invariants: a node's parent comes before it; numbers of nodes and frames are below the limits here, so that they
-//! fit 32 bits; what finds no room is counted in `dropped`, never lost silently.
+//! fit 32 bits; all stores of a profile share one [`Room`]; what finds none is counted in `dropped`, never lost silently.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use palisade_module::ModuleInfo;
 use palisade_vm::native::TraceFrame;
@@ -16,6 +17,33 @@ const MOST_NODES: usize = 1 << 20;
 const MOST_SAMPLES: usize = 1 << 20;
 /// The most places in functions.
 const MOST_FRAMES: usize = 1 << 18;
+/// The most modules, counted once for each store: they are kept for their names.
+const MOST_MODULES: usize = 1 << 10;
+
+/// What all stores of a profile may still take together.
+#[derive(Debug)]
+pub(super) struct Room {
+    nodes: AtomicUsize,
+    samples: AtomicUsize,
+    frames: AtomicUsize,
+    modules: AtomicUsize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            nodes: MOST_NODES.into(),
+            samples: MOST_SAMPLES.into(),
+            frames: MOST_FRAMES.into(),
+            modules: MOST_MODULES.into(),
+        }
+    }
+}
+
+/// Takes one; whether there was one.
+fn take(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
 
 /// A place in a function, or something that stands for one.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -73,6 +101,7 @@ pub(super) struct Sample {
 /// Everything that was sampled of one store.
 #[derive(Default, Debug)]
 pub(super) struct Stacks {
+    room: Arc<Room>,
     pub(super) modules: Vec<Arc<ModuleInfo>>,
     module_ids: HashMap<usize, u32>,
     pub(super) frames: Vec<FrameKey>,
@@ -87,16 +116,28 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    /// A frame.
-    pub(super) fn key(&mut self, kind: FrameKind, frame: &TraceFrame) -> FrameKey {
+    /// With room that others take from, too.
+    pub(super) fn new(room: Arc<Room>) -> Self {
+        let mut stacks = Self::default();
+        stacks.room = room;
+        stacks
+    }
+
+    /// A frame; `None` if there is no room for its module.
+    pub(super) fn key(&mut self, kind: FrameKind, frame: &TraceFrame) -> Option<FrameKey> {
         // Kept below, so that no other module comes to stand there.
         let address = Arc::as_ptr(&frame.module).addr();
-        let modules = &mut self.modules;
-        let module = *self.module_ids.entry(address).or_insert_with(|| {
-            modules.push(frame.module.clone());
-            modules.len() as u32 - 1
-        });
-        FrameKey { kind, module, func: frame.func.0, offset: frame.offset }
+        let module = match self.module_ids.get(&address) {
+            Some(&module) => module,
+            None if !take(&self.room.modules) => return None,
+            None => {
+                self.modules.push(frame.module.clone());
+                let module = self.modules.len() as u32 - 1;
+                self.module_ids.insert(address, module);
+                module
+            }
+        };
+        Some(FrameKey { kind, module, func: frame.func.0, offset: frame.offset })
     }
 
     /// The node of a stack, the outermost frame first; `None` if there is no room for it, or no frame.
@@ -116,7 +157,7 @@ impl Stacks {
     fn node(&mut self, parent: u32, key: FrameKey) -> Option<u32> {
         let frame = match self.frame_ids.get(&key) {
             Some(&frame) => frame,
-            None if self.frames.len() >= MOST_FRAMES => return None,
+            None if !take(&self.room.frames) => return None,
             None => {
                 self.frames.push(key);
                 let frame = self.frames.len() as u32 - 1;
@@ -128,7 +169,7 @@ impl Stacks {
         if let Some(&known) = self.node_ids.get(&node) {
             return Some(known);
         }
-        if self.nodes.len() >= MOST_NODES {
+        if !take(&self.room.nodes) {
             return None;
         }
         self.nodes.push(node);
@@ -147,7 +188,7 @@ impl Stacks {
         };
         *counted += u64::from(weight);
         self.total += u64::from(weight);
-        if self.samples.len() >= MOST_SAMPLES {
+        if !take(&self.room.samples) {
             self.dropped += u64::from(weight);
             return;
         }
@@ -156,12 +197,41 @@ impl Stacks {
         self.samples.push(Sample { time: (time / 1000).max(before), cpu, node, weight });
     }
 
+    /// Lets go of what is only needed while samples come.
+    pub(super) fn close(&mut self) {
+        self.module_ids = HashMap::new();
+        self.frame_ids = HashMap::new();
+        self.node_ids = HashMap::new();
+    }
+
+    /// How many intervals all samples stand for, those included that no stack was kept of.
+    pub(super) fn all(&self) -> u64 {
+        // Those that have a stack and no place in the order are among the dropped ones.
+        let noted: u64 = self.samples.iter().map(|sample| u64::from(sample.weight)).sum();
+        noted + self.dropped
+    }
+
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
+    }
+}
+
+impl Drop for Stacks {
+    /// Gives back what was taken.
+    fn drop(&mut self) {
+        let room = &self.room;
+        for (left, taken) in [
+            (&room.nodes, self.nodes.len()),
+            (&room.samples, self.samples.len()),
+            (&room.frames, self.frames.len()),
+            (&room.modules, self.modules.len()),
+        ] {
+            left.fetch_add(taken, Ordering::Relaxed);
+        }
     }
 }
 
@@ -205,5 +275,25 @@ mod tests {
         assert_eq!(stacks.samples.len(), MOST_SAMPLES);
         assert_eq!(stacks.dropped(), 10 + MOST_FRAMES as u64);
         assert_eq!(stacks.total(), (MOST_FRAMES + MOST_SAMPLES) as u64);
+    }
+
+    #[test]
+    fn stores_share_what_room_there_is() {
+        let room = Arc::new(Room::default());
+        let mut all: Vec<Stacks> = (0..3).map(|_| Stacks::new(room.clone())).collect();
+        for func in 0..MOST_FRAMES as u32 {
+            for stacks in &mut all {
+                let node = stacks.intern(&[key(func)]);
+                stacks.add(0, 0, node, 1);
+            }
+        }
+        let sum = |part: fn(&Stacks) -> u64| all.iter().map(part).sum::<u64>();
+        assert_eq!(sum(|stacks| stacks.frames.len() as u64), MOST_FRAMES as u64);
+        assert_eq!(sum(Stacks::dropped), 2 * MOST_FRAMES as u64);
+        assert!(all.iter().all(|stacks| stacks.frames.len() > MOST_FRAMES / 4));
+        assert!(all.iter().all(|stacks| stacks.all() == MOST_FRAMES as u64));
+        // Who goes makes room.
+        all.pop();
+        assert!(all[0].intern(&[key(u32::MAX)]).is_some());
     }
 }

@@ -8,11 +8,32 @@ use palisade_module::{FuncIdx, ModuleInfo};
 /// The most characters of a name.
 const MOST: usize = 256;
 
-/// The name of a function, escaped and cut to a length.
-pub(super) fn function(module: &ModuleInfo, func: u32) -> String {
-    match module.func_name(FuncIdx(func)) {
-        Some(name) => cut(name),
-        None => format!("<wasm function {func}>"),
+/// The most bytes of all names of a file together; what comes then has a number in place of its name.
+const MOST_BYTES: usize = 32 << 20;
+
+/// Names as a file shows them, in bounded memory. Whoever asks keeps what it gets, and asks for nothing twice.
+pub(super) struct Namer {
+    left: usize,
+}
+
+impl Default for Namer {
+    fn default() -> Self {
+        Self { left: MOST_BYTES }
+    }
+}
+
+impl Namer {
+    /// The name of a function, escaped and cut to a length.
+    pub(super) fn function(&mut self, module: &ModuleInfo, func: u32) -> String {
+        let name = module.func_name(FuncIdx(func)).map(cut).filter(|name| self.fits(name));
+        name.unwrap_or_else(|| format!("<wasm function {func}>"))
+    }
+
+    /// Whether there is room for a name, which is taken then.
+    pub(super) fn fits(&mut self, name: &str) -> bool {
+        let left = self.left.checked_sub(name.len());
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
     }
 }
 
@@ -50,6 +71,14 @@ impl fmt::Display for Json<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_take_bounded_memory() {
+        let (mut namer, name) = (Namer::default(), "x".repeat(1000));
+        let kept = (0..MOST_BYTES).take_while(|_| namer.fits(&name)).count();
+        assert_eq!(kept, MOST_BYTES / 1000);
+        assert!(namer.fits("x"), "what is shorter still fits");
+    }
 
     #[test]
     fn strings_are_quoted() {
