@@ -464,6 +464,10 @@ fn gdb_sees_the_guests_functions_all_the_way_to_main() {
     if err.contains("ptrace: Operation not permitted") || err.contains("Cannot execute") {
         return println!("not run: gdb may not trace here: {err}");
     }
+    // A race of gdb's own with a thread that ends. What it said before that counts.
+    if err.contains("No such process") && !out.contains("at the trap") {
+        return println!("not run: gdb lost the process: {err}");
+    }
     for (after, guest) in [
         ("at the call", &["guest!say", "guest!middle", "guest!fail", "guest!_start"][..]),
         ("at the trap", &["guest!fail", "guest!_start"]),
@@ -479,5 +483,5 @@ fn gdb_sees_the_guests_functions_all_the_way_to_main() {
         assert!(frames.last().unwrap().starts_with("main "), "{frames:?}");
         assert_eq!(after == "at the call", frames[..first].iter().any(|f| f.contains("fd_write")));
     }
-    assert!(out.contains("exited with code 0206"), "{out}\n{err}");
+    assert!(err.contains("wasm trap: unreachable"), "{out}\n{err}");
 }
