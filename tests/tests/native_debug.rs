@@ -49,8 +49,8 @@ fn an_unwinder_comes_through_guests_to_whoever_called_them() {
             config.native_debug(true);
         });
         let text = seen(&engine);
-        assert_eq!(text.matches("palisade::func::invoke").count(), 3, "{kind:?}: {text}");
-        assert!(text.contains("native_debug::outermost"), "{kind:?}: {text}");
+        assert_eq!(text.matches("native::arch::enter").count(), 3, "{kind:?}: {text}");
+        assert!(text.contains("outermost"), "{kind:?}: {text}");
     }
     // Nothing of what is gone is in the way.
     let text = Backtrace::force_capture().to_string();
