@@ -49,7 +49,8 @@ fn an_unwinder_comes_through_guests_to_whoever_called_them() {
             config.native_debug(true);
         });
         let text = seen(&engine);
-        assert_eq!(text.matches("native::arch::enter").count(), 3, "{kind:?}: {text}");
+        // The outermost may have begun in the interpreter.
+        assert!(text.matches("native::arch::enter").count() >= 2, "{kind:?}: {text}");
         assert!(text.contains("outermost"), "{kind:?}: {text}");
     }
     // Nothing of what is gone is in the way.
